@@ -1,0 +1,1 @@
+"""Data: from a raw event log to batches of customer sequences."""
