@@ -1,0 +1,1 @@
+"""Metrics on (label, score): numbers, calibration, intervals by customer, and the summary of a run."""

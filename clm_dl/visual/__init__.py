@@ -1,0 +1,1 @@
+"""What people look at: terminal table, figures, TensorBoard, HTML report, model card."""
