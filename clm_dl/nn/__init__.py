@@ -1,0 +1,56 @@
+"""Networks in pure torch: an encoder maps x_BTD, mask_BT to h_BTD, causal, right padding; add one by adding it to ENCODERS."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from clm_dl.nn.convolution import CausalConvolution
+from clm_dl.nn.embedding import EventEmbedding
+from clm_dl.nn.heads import BinaryHead, HeadFeatures
+from clm_dl.nn.losses import binary_cross_entropy
+from clm_dl.nn.lstm import GRU, LSTM, RNN
+from clm_dl.nn.mean import RunningMean
+from clm_dl.nn.pooling import POOLINGS, build_pooling
+from clm_dl.nn.transformer import CausalTransformer
+
+ENCODERS: dict[str, type[nn.Module]] = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "rnn": RNN,
+    "conv": CausalConvolution,
+    "transformer": CausalTransformer,
+    "mean": RunningMean,
+}
+
+__all__ = [
+    "ENCODERS",
+    "POOLINGS",
+    "BinaryHead",
+    "EventEmbedding",
+    "HeadFeatures",
+    "binary_cross_entropy",
+    "build_encoder",
+    "build_pooling",
+]
+
+
+def build_encoder(config: Mapping[str, Any], input_size: int) -> nn.Module:
+    """The encoder `config["name"]` with the other keys as its options; its `output_size` is the width of h_BTD.
+
+    Raises ValueError for an unknown name or option, naming the nearest valid one.
+    """
+    options = dict(config)
+    name = options.pop("name")
+    if name not in ENCODERS:
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
+    valid = list(inspect.signature(ENCODERS[name]).parameters)[1:]
+    for key in options:
+        if key not in valid:
+            near = difflib.get_close_matches(key, valid, n=1) or valid
+            raise ValueError(f"encoder {name} has no option {key!r}; nearest: {', '.join(near)}")
+    return ENCODERS[name](input_size, **options)

@@ -1,0 +1,61 @@
+"""Heads: what turns a pooled vector and the facts known at the cutoff into a prediction.
+
+Shapes: B snapshots, D width, E extra inputs, S static attributes, K known-future covariates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from clm_dl.nn.embedding import RobustScale
+
+if TYPE_CHECKING:
+    from clm_dl.data.batch import EventBatch
+
+
+class HeadFeatures(nn.Module):
+    """EventBatch -> extra_BE: recency, tenure, static attributes and known-future covariates, scaled, with missing flags.
+
+    Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale"} of recency, of tenure and of
+    each static attribute in the order of static_BS; `schema["known"]` names the columns of known_BK, which are used as they are.
+    Recency and tenure are always known; the others get a flag each. E = 2 + 2S + 2K = `output_size`.
+    """
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        super().__init__()
+        head = schema["head"]
+        static = [name for name in head if name not in ("recency", "tenure")]
+        known = {name: {"center": 0.0, "scale": 1.0} for name in schema.get("known", ())}
+        self.num_static, self.num_known = len(static), len(known)
+        self.scale = RobustScale([head["recency"], head["tenure"], *(head[name] for name in static), *known.values()])
+        self.output_size = 2 + 2 * (self.num_static + self.num_known)
+
+    def forward(self, batch: EventBatch) -> Tensor:
+        parts = [torch.stack([batch.recency_B, batch.tenure_B], dim=-1)]
+        if self.num_static:
+            parts.append(batch.static_BS)
+        if self.num_known:
+            parts.append(batch.known_BK)
+        value_BE = torch.cat(parts, dim=-1)
+        return torch.cat([self.scale(value_BE), value_BE[:, 2:].isnan().float()], dim=-1)
+
+
+class BinaryHead(nn.Module):
+    """z_BD, extra_BE -> logit_B: an MLP with one hidden layer (`hidden_size=0`: linear). Starts near 0, so the first loss is about ln 2."""
+
+    def __init__(self, input_size: int, *, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1) -> None:
+        super().__init__()
+        width = input_size + extra_size
+        hidden: list[nn.Module] = [nn.Linear(width, hidden_size), nn.GELU(), nn.Dropout(dropout)] if hidden_size else []
+        self.hidden = nn.Sequential(*hidden)
+        self.output = nn.Linear(hidden_size or width, 1)
+        nn.init.normal_(self.output.weight, std=0.01)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, z_BD: Tensor, extra_BE: Tensor | None = None) -> Tensor:
+        input_BD = z_BD if extra_BE is None else torch.cat([z_BD, extra_BE], dim=-1)  # [B,D] + [B,E] -> [B,D+E]
+        return self.output(self.hidden(input_BD)).squeeze(-1)

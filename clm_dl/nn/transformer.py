@@ -1,0 +1,123 @@
+"""Causal Transformer: pre-norm blocks, scaled dot-product attention, rotary positions that may run in days.
+
+Shapes: B snapshots, T events, D width, H heads, E head width, R = E/2 rotation planes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+POSITIONS = ("rope", "time", "none")
+ACTIVATIONS = ("gelu", "swiglu")
+
+
+def rotation(place_BT: Tensor, rate_R: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of place × rate, [B, 1, T, R] each, always in float32: bf16 cannot count days."""
+    angle_BTR = place_BT.float().unsqueeze(-1) * rate_R
+    return angle_BTR.cos().unsqueeze(1), angle_BTR.sin().unsqueeze(1)
+
+
+def rotate(x_BHTE: Tensor, cos_BTR: Tensor, sin_BTR: Tensor) -> Tensor:
+    """Rotary embedding (Su et al. 2021): each pair (i, i + R) is turned, so a score depends on the distance of two events only."""
+    left, right = x_BHTE.chunk(2, dim=-1)
+    return torch.cat([left * cos_BTR - right * sin_BTR, left * sin_BTR + right * cos_BTR], dim=-1).type_as(x_BHTE)
+
+
+class FeedForward(nn.Module):
+    """D -> F -> D with GELU, or gated (SwiGLU, Shazeer 2020)."""
+
+    def __init__(self, size: int, *, hidden_size: int, activation: str) -> None:
+        super().__init__()
+        self.gated = activation == "swiglu"
+        self.input = nn.Linear(size, 2 * hidden_size if self.gated else hidden_size)
+        self.output = nn.Linear(hidden_size, size)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        y_BTF = self.input(x_BTD)
+        if self.gated:
+            gate_BTF, value_BTF = y_BTF.chunk(2, dim=-1)
+            return self.output(F.silu(gate_BTF) * value_BTF)
+        return self.output(F.gelu(y_BTF))
+
+
+class TransformerBlock(nn.Module):
+    """h + attention(norm(h)), then h + feedforward(norm(h)); dropout on both branches."""
+
+    def __init__(self, size: int, *, num_heads: int, feedforward_size: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm = nn.LayerNorm(size)
+        self.qkv = nn.Linear(size, 3 * size)
+        self.output = nn.Linear(size, size)
+        self.feedforward_norm = nn.LayerNorm(size)
+        self.feedforward = FeedForward(size, hidden_size=feedforward_size, activation=activation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h_BTD: Tensor, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+        qkv_BTHE = self.qkv(self.attention_norm(h_BTD)).unflatten(-1, (3, self.num_heads, -1))  # [B,T,3D] -> [B,T,3,H,E]
+        q_BHTE, k_BHTE, v_BHTE = qkv_BTHE.permute(2, 0, 3, 1, 4).unbind(0)
+        if turn is not None:
+            q_BHTE, k_BHTE = rotate(q_BHTE, *turn), rotate(k_BHTE, *turn)
+        a_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)  # padding is in the future: no mask needed
+        h_BTD = h_BTD + self.dropout(self.output(a_BHTE.transpose(1, 2).flatten(2)))
+        return h_BTD + self.dropout(self.feedforward(self.feedforward_norm(h_BTD)))
+
+
+class CausalTransformer(nn.Module):
+    """x_BTD, mask_BT, time_BT -> h_BTD of width `output_size`, zero at padding. Wants a learning-rate warm-up.
+
+    `positions`: "rope" turns by the event's place in the sequence, "time" by time_BT in days (any origin: only differences count),
+    "none" leaves order to the causal mask. `base`: slowest turn is about one radian per `base` places or days.
+    `feedforward_size`: None is 4 × hidden_size (gelu) or 8/3 × hidden_size (swiglu), the same number of weights.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        *,
+        hidden_size: int = 64,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        feedforward_size: int | None = None,
+        activation: str = "gelu",
+        positions: str = "rope",
+        base: float = 10_000.0,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if positions not in POSITIONS:
+            raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {positions!r}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        if hidden_size % (2 * num_heads):
+            raise ValueError(f"hidden_size must be a multiple of 2 × num_heads = {2 * num_heads}, got {hidden_size}")
+        if feedforward_size is None:
+            feedforward_size = 4 * hidden_size if activation == "gelu" else 8 * hidden_size // 3
+        self.positions = positions
+        self.input = nn.Linear(input_size, hidden_size)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(hidden_size, num_heads=num_heads, feedforward_size=feedforward_size, activation=activation, dropout=dropout)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        self.output_size = hidden_size
+        num_planes = hidden_size // num_heads // 2
+        self.rate_R: Tensor
+        self.register_buffer("rate_R", base ** (-torch.arange(num_planes) / num_planes), persistent=False)
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor, time_BT: Tensor | None = None) -> Tensor:
+        if self.positions == "time":
+            if time_BT is None:
+                raise ValueError("positions=time needs time_BT in days, got None; pass the batch's time_BT or take positions=rope")
+            turn = rotation(time_BT, self.rate_R)
+        elif self.positions == "rope":
+            turn = rotation(torch.arange(x_BTD.shape[1], device=x_BTD.device).unsqueeze(0), self.rate_R)
+        else:
+            turn = None
+        h_BTD = self.dropout(self.input(x_BTD))
+        for block in self.blocks:
+            h_BTD = block(h_BTD, turn)
+        return self.norm(h_BTD).masked_fill(~mask_BT.unsqueeze(-1), 0.0)
