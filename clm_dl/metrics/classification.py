@@ -89,9 +89,13 @@ def cumulate(label: ArrayLike, score: ArrayLike, order: Order, weight: ArrayLike
     """The curve of label [N] in {0, 1} and score [N] under weight [R, N], [N] or None (every row once, R = 1)."""
     label_N, score_N = _arrays(label, score)
     weight_RN = np.ones((1, len(label_N))) if weight is None else np.atleast_2d(np.asarray(weight, dtype=np.float64))
-    sorted_RN = np.take(weight_RN, order.rows_N, axis=1)
-    label_N, score_N = label_N[order.rows_N], score_N[order.rows_N]
-    return Curve(*(_running(part, order.ends_G) for part in (sorted_RN, sorted_RN * label_N, sorted_RN * score_N)))
+    rows_N = order.rows_N
+    return accumulate(label_N[rows_N], score_N[rows_N], order.ends_G, np.take(weight_RN, rows_N, axis=1))
+
+
+def accumulate(label_N: Floats, score_N: Floats, ends_G: NDArray[np.int64], weight_RN: Floats) -> Curve:
+    """`cumulate` for rows that are already in the order of `rank`."""
+    return Curve(*(_running(part, ends_G) for part in (weight_RN, weight_RN * label_N, weight_RN * score_N)))
 
 
 def auroc(label: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> float:
