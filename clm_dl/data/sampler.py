@@ -1,0 +1,108 @@
+"""TokenBudgetSampler: batches of snapshots of like length, so that little is padding; shuffled, seeded, equal on every rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import DistributedSampler
+
+POOL_BATCHES = 50  # batches that a pool of the shuffled snapshots is sorted and cut into
+SLACK = 1.02  # batches an epoch may have beyond the first count, so that every epoch has the same number
+
+
+class TokenBudgetSampler(DistributedSampler[np.ndarray]):
+    """Yields int64 index arrays, one a batch, of about `max_tokens` padded tokens (length of the longest × snapshots).
+
+    Training: shuffle all, cut into pools, sort each pool by length, cut it into batches, shuffle the batches. Every snapshot comes
+    once an epoch, the number of batches is the same each epoch and on each rank (a batch is halved where one is wanting).
+    Without `shuffle`: sorted by length, everything once. The order depends on (seed, epoch) alone.
+
+    Args:
+        length_N: tokens of each snapshot. index_N: its row; None = 0 … N − 1.
+        max_tokens: token budget of a batch; None = none. A longer single sequence is a batch of its own.
+        batch_size: largest number of snapshots of a batch; None = only the budget counts.
+        rank, world_size: this process among those that share the epoch.
+    """
+
+    def __init__(
+        self,
+        length_N: np.ndarray,
+        *,
+        index_N: np.ndarray | None = None,
+        max_tokens: int | None = None,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        for name, value in {"max_tokens_per_batch": max_tokens, "batch_size": batch_size}.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if max_tokens is None and batch_size is None:
+            raise ValueError("a batch has no size: give max_tokens_per_batch or batch_size")
+        super().__init__(range(len(length_N)), num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+        self.length_N = np.asarray(length_N, dtype=np.int64)
+        self.index_N = np.arange(len(length_N)) if index_N is None else np.asarray(index_N, dtype=np.int64)
+        self.max_tokens, self.batch_size = max_tokens, batch_size
+        mean = max(float(self.length_N.mean()), 1.0) if len(self.length_N) else 1.0
+        typical = min(max_tokens / mean if max_tokens else np.inf, batch_size or np.inf)
+        self.pool = max(1, round(POOL_BATCHES * typical))
+        if batch_size:
+            self.pool = -(-self.pool // batch_size) * batch_size
+        count = len(self._cut(self._pools(0), 1.0))
+        self.num_batches = -(-int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0))) // world_size) * world_size
+
+    def __len__(self) -> int:
+        return self.num_batches // self.num_replicas
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.index_N[batch] for batch in self.batches()[self.rank :: self.num_replicas])
+
+    def batches(self) -> list[np.ndarray]:
+        """Positions in `length_N` of every batch of the epoch, over all ranks."""
+        pools = self._pools(self.epoch)
+        budget = 1.0
+        while len(batches := self._cut(pools, budget)) > self.num_batches:
+            budget *= 1.01
+        batches = _split_to(batches, self.num_batches)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
+            batches = [batches[position] for position in order]
+        return batches
+
+    def padding_ratio(self) -> float:
+        """Padded over real tokens, over the epoch."""
+        lengths = [self.length_N[batch] for batch in self.batches()]
+        return float(sum(len(length) * int(length.max()) for length in lengths) / max(sum(int(length.sum()) for length in lengths), 1))
+
+    def _pools(self, epoch: int) -> list[np.ndarray]:
+        """Positions, pool by pool, each sorted from the longest to the shortest."""
+        if not self.shuffle:
+            return [np.argsort(-self.length_N, kind="stable")] if len(self.length_N) else []
+        order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.length_N))
+        pools = np.split(order, range(self.pool, len(order), self.pool)) if len(order) else []
+        return [pool[np.argsort(-self.length_N[pool], kind="stable")] for pool in pools]
+
+    def _cut(self, pools: list[np.ndarray], budget: float) -> list[np.ndarray]:
+        """The longest comes first, so it alone decides how many snapshots a batch may hold."""
+        batches = []
+        for pool in pools:
+            lengths, first = self.length_N[pool].tolist(), 0
+            while first < len(pool):
+                size = len(pool) if self.max_tokens is None else max(1, int(self.max_tokens * budget) // lengths[first])
+                size = min(size, self.batch_size or size)
+                batches.append(pool[first : first + size])
+                first += size
+        return batches
+
+
+def _split_to(batches: list[np.ndarray], number: int) -> list[np.ndarray]:
+    """Halve the largest batches until there are `number`; repeat whole batches where nothing is left to halve."""
+    while batches and len(batches) < number:
+        largest = max(range(len(batches)), key=lambda place: len(batches[place]))
+        batch = batches.pop(largest)
+        half = (len(batch) + 1) // 2
+        batches += [batch[:half], batch[half:]] if half < len(batch) else [batch, batch]
+    return batches
