@@ -1,0 +1,89 @@
+"""The Python API: fit, predict, embed and save from a table in a notebook; the same configurations and run directory underneath."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from clm_dl.config import compose
+from clm_dl.experiment import run_experiment
+from clm_dl.run import Run
+
+
+class Churn:
+    """P(no event in the next `horizon_days`) for every customer of an event log.
+
+    Args:
+        encoder: an option of the config group `encoder` (lstm, gru, rnn, conv, transformer, mean, none).
+        horizon_days, gap_days: the label window is [cutoff + gap, cutoff + gap + horizon).
+        active_days: population rule, an event in the N days before the cutoff; None scores everyone.
+        seed: of everything random.
+        overrides: further Hydra overrides, e.g. `["trainer.max_epochs=3", "baselines=[logistic]"]`.
+
+    Example:
+        >>> run = Churn(encoder="lstm", horizon_days=28).fit(events, customer="household_id", time="ts", amount="spend")
+        >>> run.metrics["split"]["test"]["overall"]["network"]["auroc"]
+        >>> run.predict(events, cutoff="2017-12-01")
+    """
+
+    def __init__(
+        self,
+        encoder: str = "lstm",
+        horizon_days: float = 28,
+        *,
+        gap_days: float = 0,
+        active_days: float | None = None,
+        seed: int = 0,
+        overrides: Sequence[str] = (),
+    ):
+        self.config = compose(
+            "train",
+            [
+                "experiment=churn_events",
+                f"encoder={encoder}",
+                f"snapshots.horizon_days={horizon_days}",
+                f"snapshots.gap_days={gap_days}",
+                f"snapshots.active_days={'null' if active_days is None else active_days}",
+                f"seed={seed}",
+                *overrides,
+            ],
+        )
+
+    def fit(
+        self,
+        events: Any,
+        *,
+        customer: str,
+        time: str,
+        categorical: Sequence[str] = (),
+        numeric: Sequence[str] = (),
+        output_dir: str | Path | None = None,
+        **roles: str,
+    ) -> Run:
+        """Train on a log and compare with every baseline.
+
+        Args:
+            events: pandas, Polars or Arrow table with one row an event, or the path of a CSV or Parquet file.
+            customer, time: columns that play these roles; further roles by name (item, order, event_type, amount, …).
+            categorical, numeric: further columns for the network.
+            output_dir: the run directory; None for a new one under runs/.
+
+        Raises:
+            ValueError: bad input, in one sentence.
+        """
+        config = self.config.copy()
+        OmegaConf.set_struct(config, True)
+        known = set(config.data.roles)
+        if unknown := set(roles) - known:
+            raise ValueError(f"no role {sorted(unknown)[0]!r}; roles are {', '.join(sorted(map(str, known)))}")
+        config.data.roles.update({"customer": customer, "time": time, **roles})
+        config.data.categorical, config.data.numeric = list(categorical), list(numeric)
+        if output_dir is not None:
+            config.paths.output_dir = str(output_dir)
+        if isinstance(events, (str, Path)):
+            config.data.path = str(events)
+            return run_experiment(config)
+        return run_experiment(config, frame=events)

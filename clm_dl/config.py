@@ -1,0 +1,147 @@
+"""Configuration: where the YAMLs are, one entry point for every command, and the only place that instantiates."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+_PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
+CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
+TRUSTED = ("clm_dl", "torch", "sklearn", "lightgbm", "imblearn", "pytorch_lightning")
+
+OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).name.split(".")[0], replace=True)
+
+
+def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration that a command line with `overrides` gives: for notebooks, tests and the Python API."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return hydra.compose(config_name, overrides=check_overrides(config_name, overrides))
+
+
+def plain(config: Any) -> Any:
+    """A configuration as plain dicts and lists, interpolations resolved."""
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
+def build(config: Mapping[str, Any], *args: Any, trusted: Iterable[str] = (), **kwargs: Any) -> Any:
+    """Instantiate `config["_target_"]` with the other keys as arguments.
+
+    Raises:
+        ValueError: the class lives outside clm_dl's own dependencies and its package is not in `trusted`.
+    """
+    for target in re.findall(r"_target_'?: '?([\w.]+)", str(plain(config))):
+        package = target.split(".")[0]
+        if package not in (*TRUSTED, *trusted):
+            raise ValueError(f"the configuration names {target}, which is outside {', '.join(TRUSTED)}: add trusted=[{package}] if you trust it")
+    return hydra.utils.instantiate(config, *args, _convert_="all", **kwargs)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' (did you mean …?)' with the closest known word, or an empty string."""
+    known = list(known)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    tails = {name.rsplit(".", 1)[-1]: name for name in reversed(known)}
+    if not match:
+        match = [tails[tail] for tail in difflib.get_close_matches(word.rsplit(".", 1)[-1], tails, n=1, cutoff=0.6)]
+    return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+
+
+def _keys(config: Any, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key in config if isinstance(config, DictConfig) and not config._is_none() and not config._is_missing() else ():
+        keys += [f"{prefix}{key}", *_keys(config._get_node(key), f"{prefix}{key}.")]
+    return keys
+
+
+def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """The overrides, with `labels=FILE` spelt out, after every key and group option was found to exist.
+
+    Raises:
+        ValueError: one sentence that names the nearest valid key or option.
+    """
+    overrides = [text for given in overrides for text in _labels_from_file(given)]
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ValueError(f"cannot read the override {str(error).splitlines()[0]!r}: write key=value, and quote values with special characters") from error
+    choices = []
+    groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
+    for override in parsed:
+        group = override.key_or_group
+        if group not in groups or override.is_delete() or isinstance(override.value(), (dict, list)):
+            continue
+        options = [str(value) for value in override.sweep_string_iterator()] if override.is_sweep_override() else [str(override.value())]
+        for option in options:
+            if option not in _options(group):
+                raise ValueError(f"no {group}={option}{nearest(option, _options(group))}; {group} can be {', '.join(_options(group))}")
+        choices.append(f"{group}={options[0]}")
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        known = _keys(hydra.compose(config_name, overrides=choices))
+    for override in parsed:
+        key = override.key_or_group
+        is_group = key in groups or "/" in key or "@" in key
+        if not (is_group or override.is_add() or override.is_force_add() or override.is_delete() or key.startswith("hydra.") or key in known):
+            raise ValueError(f"no key {key!r} in the configuration{nearest(key, [*known, *groups])}")
+    return overrides
+
+
+def _labels_from_file(text: str) -> list[str]:
+    if text.startswith("labels=") and text.endswith((".csv", ".parquet")):
+        return ["labels=given", f"labels.path={text.removeprefix('labels=')}"]
+    return [text]
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """Make `function(config)` a console command: Hydra's overrides and sweeps; a user's error is one sentence and exit code 2.
+
+    `HYDRA_FULL_ERROR=1` shows the traceback instead.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        def job(config: DictConfig) -> Any:
+            try:
+                return function(config)
+            except (ValueError, OSError, ImportError) as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                _fail(error)
+
+        job.__module__, job.__doc__ = function.__module__, function.__doc__
+        run = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)
+
+        def main() -> Any:
+            flags = [text for text in sys.argv[1:] if text.startswith("-")]
+            try:
+                overrides = check_overrides(config_name, [text for text in sys.argv[1:] if not text.startswith("-")])
+                sys.argv[1:] = [*flags, *overrides]
+                return run()
+            except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+                _fail(error)
+
+        return main
+
+    return decorate
+
+
+def _fail(error: BaseException) -> None:
+    sentence = " ".join(str(error).split()) or type(error).__name__
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(2) from error

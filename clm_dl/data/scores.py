@@ -1,0 +1,33 @@
+"""Scores: the one table in which every model's answers end, whatever made them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from clm_dl.data.snapshots import Snapshots
+from clm_dl.data.store import EventStore
+
+
+def scores_table(
+    store: EventStore, snapshots: Snapshots, *, model: str, task: str, score: np.ndarray | float, score_raw: np.ndarray | float
+) -> pd.DataFrame:
+    """Scores of one model, one row a snapshot.
+
+    Columns: customer_id, cutoff (UTC), split, model, task, horizon (days), score (calibrated probability), score_raw (before
+    calibration), label (1, 0, NaN = censored), recent (active in the last `recent_days`).
+    """
+    return pd.DataFrame(
+        {
+            "customer_id": store.customer_ids[snapshots.customer],
+            "cutoff": pd.to_datetime(snapshots.cutoff, unit="us", utc=True),
+            "split": snapshots.split.astype(str),
+            "model": model,
+            "task": task,
+            "horizon": snapshots.horizon_days,
+            "score": score,
+            "score_raw": score_raw,
+            "label": snapshots.label,
+            "recent": snapshots.recent,
+        }
+    )

@@ -1,0 +1,171 @@
+"""Fitting a network: Lightning's trainer with early stopping, checkpoints, resume, then calibration and the scoring checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from clm_dl.config import build
+from clm_dl.data.datamodule import SequenceDataModule
+from clm_dl.data.snapshots import Snapshots
+from clm_dl.data.store import EventStore
+from clm_dl.metrics.calibration import PlattCalibrator
+from clm_dl.run import MODEL, load_checkpoint, save_model, write_json
+from clm_dl.scoring import churn_probabilities, customer_vectors
+from clm_dl.tasks import TASKS, SequenceTask
+from clm_dl.visual.tensorboard import GradientNorm, Throughput, WeightHistograms, write_final
+
+MONITOR = "val/log_loss"
+MAX_PROJECTED = 5000  # customers in TensorBoard's projector
+
+
+@dataclass
+class Fitted:
+    """A trained network with its probabilities on the held-out snapshots.
+
+    Attributes:
+        index: rows of the snapshots that were scored (validation and test).
+        probability: prior-corrected, uncalibrated P(churn) of those rows.
+        calibration: Platt's slope and intercept, fitted on the newest validation cutoff.
+    """
+
+    task: SequenceTask
+    datamodule: SequenceDataModule
+    trainer: pl.Trainer
+    index: np.ndarray
+    probability: np.ndarray
+    calibration: PlattCalibrator
+
+    def write_final(self, folder: Path, settings: Mapping[str, Any], scores: pd.DataFrame, metrics: Mapping[str, Any]) -> None:
+        """What TensorBoard shows once a run is over: PR curve, reliability, hparams with the final metric, projector of customers."""
+        logger = next((logger for logger in self.trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
+        if logger is None:
+            return
+        snapshots = self.datamodule.snapshots
+        shown = np.flatnonzero(snapshots.split == "test")
+        shown = np.sort(np.random.default_rng(0).permutation(shown)[:MAX_PROJECTED])
+        table = scores[(scores["model"] == "network") & (scores["split"] == "test")].reset_index(drop=True)
+        metadata = table.iloc[np.searchsorted(np.flatnonzero(snapshots.split == "test"), shown)]
+        write_final(
+            logger.experiment, scores, metrics, flat(settings),
+            embeddings=customer_vectors(self.task, self.datamodule, shown), metadata=metadata[["customer_id", "cutoff", "label", "score"]],
+        )  # fmt: skip
+
+
+def fit_network(settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, folder: Path, log: Callable[[str], None]) -> Fitted:
+    """Train on the training snapshots, keep the epoch with the best validation loss, calibrate, and save everything under `folder`."""
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
+    options = settings["trainer"]
+    datamodule = build_datamodule(settings, store, snapshots)
+    task = TASKS[settings["task"]["name"]](
+        schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"], seed=settings["seed"]
+    )
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    write_json(folder / "vocabulary.json", datamodule.vocabulary.to_json())
+    write_json(folder / "schema.json", datamodule.schema)
+    resumed = adopt_checkpoint(Path(settings["ckpt"]), folder, task) if settings["ckpt"] else None
+    callbacks = build_callbacks(settings, folder)
+    trainer = pl.Trainer(
+        **{key: value for key, value in options.items() if key != "compile"},
+        default_root_dir=folder,
+        logger=[build(logger, trusted=settings["trusted"]) for logger in settings["logger"].values()],
+        callbacks=callbacks,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the datamodule's sampler knows about ranks
+        enable_model_summary=False,
+    )
+    log(
+        f"network: {settings['encoder']['name']}, {sum(p.numel() for p in task.parameters()):,} parameters, {int(snapshots.training.sum()):,} "
+        f"training snapshots, padded/real {datamodule.padding_ratio('train'):.2f}"
+    )
+    if options["compile"]:
+        task.encoder.compile()
+    trainer.fit(task, datamodule=datamodule, ckpt_path=resumed)
+    best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint)).best_model_path
+    task.load_state_dict(load_checkpoint(Path(best))["state_dict"])
+    task.to(trainer.strategy.root_device)
+    index = np.flatnonzero(np.isin(snapshots.split, ("val", "test")))
+    probability = churn_probabilities(task, datamodule, index)
+    chosen = snapshots.calibration[index]
+    calibration = PlattCalibrator().fit(probability[chosen], snapshots.label[index][chosen])
+    if trainer.is_global_zero:
+        save_model(folder / MODEL, task.cpu(), vocabulary=datamodule.vocabulary, schema=datamodule.schema, calibration=calibration)
+    return Fitted(task, datamodule, trainer, index, probability, calibration)
+
+
+def build_datamodule(settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots) -> SequenceDataModule:
+    """Batches of `snapshots`; vocabulary and scalers are fitted on the training period."""
+    task, vocabulary = settings["task"], settings["vocabulary"]
+    return SequenceDataModule(
+        store, snapshots, **settings["sequence"],
+        vocabulary_min_count=vocabulary["min_count"], vocabulary_max_size=vocabulary["max_size"], vocabulary_fields=vocabulary["fields"],
+        batch_size=task["batch_size"], max_tokens_per_batch=task["max_tokens_per_batch"], num_workers=task["num_workers"],
+        pin_memory=torch.cuda.is_available(), calendar=settings["data"].get("calendar"), seed=settings["seed"],
+    )  # fmt: skip
+
+
+def build_callbacks(settings: Mapping[str, Any], folder: Path) -> list[Callback]:
+    """Best and last checkpoint, early stopping on the validation loss, and what TensorBoard draws."""
+    options = settings["callbacks"]
+    checkpoints = folder / "checkpoints"
+    best = ModelCheckpoint(checkpoints, filename="best", monitor=MONITOR, mode="min", enable_version_counter=False, auto_insert_metric_name=False)
+    last = ModelCheckpoint(checkpoints, filename="last", monitor=None, enable_version_counter=False)
+    callbacks: list[Callback] = [best, last, EarlyStopping(MONITOR, patience=options["patience"]), LearningRateMonitor("step"), Throughput()]
+    if options["gradient_norm"]:
+        callbacks.append(GradientNorm())
+    if options["weight_histograms"]:
+        callbacks.append(WeightHistograms())
+    if settings["trainer"]["enable_progress_bar"]:
+        callbacks.append(TQDMProgressBar(refresh_rate=20))
+    return callbacks
+
+
+def adopt_checkpoint(path: Path, folder: Path, task: SequenceTask) -> Path:
+    """The checkpoint to resume from, moved into `folder` with the best one beside it, so that the resumed run continues its record.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: corrupt, or of a network with another schema or other sizes.
+    """
+    checkpoint = load_checkpoint(path)
+    if "state_dict" not in checkpoint or "callbacks" not in checkpoint:
+        raise ValueError(f"{path} cannot be resumed: give the last.ckpt that Lightning wrote, not the scoring checkpoint")
+    if checkpoint["hyper_parameters"]["schema"] != task.hparams["schema"]:
+        raise ValueError(f"checkpoint {path} was trained on another schema (columns, vocabulary or training period): resume with its own data")
+    for name, tensor in task.state_dict().items():
+        if name not in checkpoint["state_dict"] or checkpoint["state_dict"][name].shape != tensor.shape:
+            raise ValueError(f"checkpoint {path} belongs to another network ({name} differs): resume with its own encoder and task settings")
+    target = folder / "checkpoints"
+    if path.parent.resolve() == target.resolve():
+        return path
+    for state in checkpoint["callbacks"].values():
+        if "best_model_path" in state:
+            best = Path(state["best_model_path"])
+            state |= {"dirpath": str(target.absolute()), "best_model_path": str(target.absolute() / best.name)}
+            state["best_k_models"] = {str(target.absolute() / Path(name).name): value for name, value in state["best_k_models"].items()}
+            state["kth_best_model_path"] = str(target.absolute() / Path(state["kth_best_model_path"]).name)
+            if best.name and (path.parent / best.name).is_file() and path.name != best.name:
+                shutil.copy2(path.parent / best.name, target / best.name)
+    torch.save(checkpoint, target / path.name)
+    return target / path.name
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys to scalar values, as TensorBoard's hparams want them."""
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            values |= flat(value, f"{prefix}{key}.")
+        else:
+            values[f"{prefix}{key}"] = value if isinstance(value, (int, float, str, bool)) else str(value)
+    return values

@@ -1,0 +1,186 @@
+"""A run on disk: load_run(path) gives back its configuration, metrics, scores, history and network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+
+from clm_dl.data.cutoffs import parse_cutoff
+from clm_dl.data.vocabulary import Vocabulary
+from clm_dl.metrics.calibration import PlattCalibrator
+from clm_dl.tasks import TASKS, SequenceTask
+
+RUN_VERSION = 1
+MODEL = Path("checkpoints") / "model.ckpt"
+
+
+class Run:
+    """The files of one run directory, read when they are asked for.
+
+    Attributes:
+        config: the resolved configuration as plain dicts.
+        status: {"version", "state": running | finished | interrupted | failed, "reason"}.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not (self.path / "config.yaml").is_file():
+            raise FileNotFoundError(f"{self.path} is no run directory (it has no config.yaml): give the folder that clm-train printed")
+        self.status: dict[str, Any] = json.loads((self.path / "status.json").read_text())
+        if self.status["version"] != RUN_VERSION:
+            raise ValueError(f"run {self.path} has version {self.status['version']}, this clm_dl reads version {RUN_VERSION}: train it again")
+        self.config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.status['state']})"
+
+    def _file(self, name: str) -> Path:
+        if not (self.path / name).is_file():
+            raise FileNotFoundError(f"run {self.path} ({self.status['state']}) has no {name}: only a finished run has one")
+        return self.path / name
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json."""
+        loaded: dict[str, Any] = json.loads(self._file("metrics.json").read_text())
+        return loaded
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """scores.parquet: one row a snapshot and model."""
+        return pd.read_parquet(self._file("scores.parquet"))
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """Training curve from the TensorBoard events: columns step, name, value."""
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow to import
+
+        events = EventAccumulator(str(self.path), size_guidance={"scalars": 0})
+        events.Reload()
+        rows = [(item.step, name, item.value) for name in events.Tags()["scalars"] for item in events.Scalars(name)]
+        return pd.DataFrame(rows, columns=["step", "name", "value"])
+
+    @cached_property
+    def checkpoint(self) -> dict[str, Any]:
+        """The scoring checkpoint: version, task, hyper_parameters, state_dict, vocabulary, schema, calibration."""
+        return load_checkpoint(self._file(str(MODEL)))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.from_json(self.checkpoint["vocabulary"])
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        schema: dict[str, Any] = self.checkpoint["schema"]
+        return schema
+
+    @property
+    def calibration(self) -> PlattCalibrator:
+        return PlattCalibrator.from_dict(self.checkpoint["calibration"])
+
+    @cached_property
+    def task(self) -> SequenceTask:
+        """The trained network, in eval mode on the CPU."""
+        task = TASKS[self.checkpoint["task"]](**self.checkpoint["hyper_parameters"])
+        task.load_state_dict(self.checkpoint["state_dict"])
+        return task.eval()
+
+    def predict(self, events: Any = None, *, cutoff: Any = None, log: Any = None) -> pd.DataFrame:
+        """Calibrated scores of every customer with an event before `cutoff` (see `scoring.predict`)."""
+        from clm_dl.scoring import predict  # scoring builds on Run
+
+        return predict(self, events, cutoff=cutoff)
+
+    def embed(self, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
+        """Customer vectors as of `cutoff` (see `scoring.embed`)."""
+        from clm_dl.scoring import embed
+
+        return embed(self, events, cutoff=cutoff)
+
+    def save(self, path: str | Path) -> Run:
+        """Copy the run directory to `path`, which must not exist or be empty."""
+        target = Path(path)
+        if target.exists() and any(target.iterdir()):
+            raise ValueError(f"{target} is not empty: choose another folder to save the run to")
+        shutil.copytree(self.path, target, dirs_exist_ok=True)
+        return Run(target)
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run directory.
+
+    Raises:
+        FileNotFoundError: `path` is no run directory.
+        ValueError: it was written by another version of the format.
+    """
+    return Run(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint as data: nothing in it is executed (`weights_only=True`)."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
+        raise ValueError(f"checkpoint {path} is corrupt or holds more than data ({type(error).__name__}): train it again") from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} is no checkpoint of clm_dl: give runs/…/checkpoints/last.ckpt")
+    return checkpoint
+
+
+def save_model(path: Path, task: SequenceTask, *, vocabulary: Vocabulary, schema: Mapping[str, Any], calibration: PlattCalibrator) -> None:
+    """Write the scoring checkpoint that `load_run` reads."""
+    checkpoint = {
+        "version": RUN_VERSION,
+        "task": task.name,
+        "hyper_parameters": dict(task.hparams),
+        "state_dict": task.state_dict(),
+        "vocabulary": vocabulary.to_json(),
+        "schema": dict(schema),
+        "calibration": calibration.to_dict(),
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(checkpoint, temporary)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "w") as file:
+        json.dump(value, file, indent=1, allow_nan=False)
+    os.replace(temporary, path)
+
+
+@contextmanager
+def run_status(path: Path) -> Iterator[None]:
+    """Keep status.json: running, then finished, interrupted (Ctrl-C) or failed with the reason."""
+
+    def write(state: str, reason: str | None = None) -> None:
+        write_json(path / "status.json", {"version": RUN_VERSION, "state": state, "reason": reason})
+
+    write("running")
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit
+        write("interrupted", "Ctrl-C; the best checkpoint so far is kept")
+        raise SystemExit(130) from error
+    except BaseException as error:
+        write("failed", " ".join(str(error).split())[:500] or type(error).__name__)
+        raise
+    write("finished")
+
+
+__all__ = ["Run", "load_run", "parse_cutoff"]

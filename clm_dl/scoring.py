@@ -1,0 +1,100 @@
+"""Scoring: a trained network applied to snapshots, to a new log, or for its customer vectors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import expit
+
+from clm_dl.data.clean import prepare_store
+from clm_dl.data.cutoffs import parse_cutoff
+from clm_dl.data.datamodule import SequenceDataModule
+from clm_dl.data.scores import scores_table
+from clm_dl.data.snapshots import Snapshots, scoring_snapshots
+from clm_dl.data.store import EventStore
+from clm_dl.run import Run
+from clm_dl.stores import open_store
+from clm_dl.tasks.base import SequenceTask
+
+
+@torch.inference_mode()
+def churn_probabilities(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
+    """Prior-corrected, uncalibrated P(churn) `[N]` of the snapshots `index_N`, in that order."""
+    return expit(_apply(task, datamodule, index_N, task.logits).astype(np.float64))
+
+
+@torch.inference_mode()
+def customer_vectors(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
+    """Pooled vectors `[N, D]` of the snapshots `index_N`, in that order."""
+    return _apply(task, datamodule, index_N, task.embed)
+
+
+def _apply(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray, function: Any) -> np.ndarray:
+    task.eval()
+    parts, order = [], []
+    for batch in datamodule.loader(index_N):
+        parts.append(function(batch.to(task.device)).float().cpu())
+        order.append(batch.index_B.cpu())
+    values = torch.cat(parts).numpy()
+    position = np.empty(len(datamodule.snapshots), dtype=np.int64)
+    position[torch.cat(order).numpy()] = np.arange(len(values))  # batches are sorted by length
+    return values[position[index_N]]
+
+
+@contextmanager
+def _snapshots_of(run: Run, events: Any, cutoff: Any) -> Iterator[tuple[EventStore, SequenceDataModule, Snapshots, np.ndarray]]:
+    """The log prepared up to the cutoff in a temporary store, everyone's snapshot, and who is in the population."""
+    config = run.config
+    at = None if cutoff is None else parse_cutoff(cutoff)
+    data: Mapping[str, Any] = config["data"]
+    with tempfile.TemporaryDirectory(prefix="clm_dl-") as folder:
+        if events is None and data["name"] == "simulator":
+            store = open_store(data, config["paths"])
+        else:
+            source = {} if events is None else {"path": str(events)} if isinstance(events, (str, Path)) else {"frame": events}
+            if source and data.get("sources"):
+                raise ValueError("this run was trained on several data.sources: predict from its own log by leaving input out")
+            store = prepare_store({"data_dir": config["paths"]["data_dir"], **data, **source}, Path(folder) / "store", before=at)
+        rule = {key: config["snapshots"][key] for key in ("horizon_days", "gap_days", "active_days", "recent_days")}
+        snapshots, in_population = scoring_snapshots(store, store.end if at is None else at, labels=config["labels"], **rule)
+        yield store, scoring_datamodule(run, store, snapshots), snapshots, in_population
+
+
+def scoring_datamodule(run: Run, store: EventStore, snapshots: Snapshots) -> SequenceDataModule:
+    """Batches of `snapshots` with the run's vocabulary and scalers, which are never refitted."""
+    sequence, task = run.config["sequence"], run.config["task"]
+    return SequenceDataModule(
+        store, snapshots, **sequence, vocabulary=run.vocabulary, schema=run.schema,
+        calendar=run.config["data"].get("calendar"), max_tokens_per_batch=task["max_tokens_per_batch"],
+    )  # fmt: skip
+
+
+def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
+    """One calibrated score for every customer with an event before the cutoff.
+
+    Args:
+        events: a path or a table in the format the run was trained on; None for the run's own log.
+        cutoff: ISO date or time (UTC when it names no zone); None for the end of the log. Nothing at or after it is read.
+
+    Returns:
+        The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
+    """
+    with _snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
+        raw = churn_probabilities(run.task, datamodule, np.arange(len(snapshots)))
+        table = scores_table(store, snapshots, model="network", task=run.task.name, score=run.calibration.predict(raw), score_raw=raw)
+        return table.assign(in_population=in_population)
+
+
+def embed(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
+    """Customer vectors as of the cutoff: columns customer_id, cutoff, z0 … z(D−1); arguments as in `predict`."""
+    with _snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
+        z_ND = customer_vectors(run.task, datamodule, np.arange(len(snapshots)))
+        keys = scores_table(store, snapshots, model="network", task=run.task.name, score=np.nan, score_raw=np.nan)[["customer_id", "cutoff"]]
+        return pd.concat([keys, pd.DataFrame(z_ND, columns=[f"z{d}" for d in range(z_ND.shape[1])])], axis=1)

@@ -1,0 +1,31 @@
+"""Which store belongs to a configuration: prepared, simulated or opened, whichever it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clm_dl.data.clean import ensure_store
+from clm_dl.data.simulator import ensure_simulated
+from clm_dl.data.store import EventStore
+
+
+def store_path(data: Mapping[str, Any], paths: Mapping[str, Any]) -> Path:
+    """`paths.store`, or a folder under `paths.data_dir` named after the data set and what is read."""
+    if paths.get("store"):
+        return Path(paths["store"])
+    if data.get("frame") is not None:
+        return Path(paths["output_dir"]) / "store"
+    source = json.dumps([data.get(key) for key in ("path", "table", "sources", "engine", "world")], default=str)
+    return Path(paths["data_dir"]) / "stores" / f"{data['name']}-{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}"
+
+
+def open_store(data: Mapping[str, Any], paths: Mapping[str, Any], log: Callable[[str], None] = lambda _: None) -> EventStore:
+    """The store of `data`, made first when it is missing or stale."""
+    path = store_path(data, paths)
+    if data["name"] == "simulator":
+        return ensure_simulated(data, path)
+    return ensure_store({"data_dir": paths["data_dir"], **data}, path, log)

@@ -1,0 +1,119 @@
+"""SequenceTask: embedding → encoder → pooling → head, with its optimiser, its schedule and its guard against NaN.
+
+Shapes: B snapshots, T events (tokens), D width, E head features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from clm_dl.data.batch import EventBatch
+from clm_dl.nn import EventEmbedding, HeadFeatures, build_encoder, build_pooling
+
+
+def learning_rate_factor(step: int, *, num_steps: int, name: str, warmup: float) -> float:
+    """Share of the peak learning rate at `step`: linear warm-up, then constant, cosine to 0, or one-cycle's cosine to 1e-4."""
+    if name not in ("constant", "cosine", "one_cycle"):
+        raise ValueError(f"task.schedule.name must be constant, cosine or one_cycle, got {name!r}")
+    num_warmup = max(1, round(warmup * num_steps))
+    if step < num_warmup:
+        start = 0.04 if name == "one_cycle" else 0.0  # Smith & Topin 2018 start at peak / 25
+        return start + (1 - start) * (step + 1) / num_warmup
+    if name == "constant":
+        return 1.0
+    progress = min(1.0, (step - num_warmup) / max(1, num_steps - num_warmup))
+    floor = 1e-4 if name == "one_cycle" else 0.0
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class SequenceTask(pl.LightningModule):
+    """One question asked of a customer's sequence; subclasses give the head, the loss and the validation metrics.
+
+    Args:
+        schema: what the batches hold and how to scale it (`SequenceDataModule.schema`), a plain dict.
+        encoder: `{"name": "lstm", …}`, see `configs/encoder`.
+        task: the group `configs/task`: widths, dropout, pooling, loss, optimiser and schedule.
+        seed: of the dropout noise; it depends on seed and epoch alone, so that a resumed run equals the uninterrupted one.
+
+    All arguments are plain data: the checkpoint loads with `weights_only=True`, without any configuration.
+    """
+
+    name: str
+
+    def __init__(self, *, schema: Mapping[str, Any], encoder: Mapping[str, Any], task: Mapping[str, Any], seed: int = 0):
+        super().__init__()
+        self.save_hyperparameters()
+        self.task = dict(task)
+        self.seed = seed
+        self.embedding = EventEmbedding(schema, dropout=task["dropout"], **task["embedding"])
+        self.encoder = build_encoder(encoder, self.embedding.output_size)
+        self.pooling = build_pooling(task["pooling"], self.encoder.output_size)
+        self.head_features = HeadFeatures(schema)
+        self.head = self.build_head(self.pooling.output_size, self.head_features.output_size)
+        self.register_buffer("first_bad_batch", torch.tensor(-1), persistent=False)
+
+    # --- what a subclass says
+
+    def build_head(self, size: int, extra_size: int) -> nn.Module:
+        raise TypeError(f"{type(self).__name__} must define build_head")
+
+    def loss(self, output: Tensor, batch: EventBatch) -> Tensor:
+        raise TypeError(f"{type(self).__name__} must define loss")
+
+    # --- forward
+
+    def embed(self, batch: EventBatch) -> Tensor:
+        """Customer vectors `z_BD` as of each snapshot's cutoff."""
+        x_BTD = self.embedding(batch)
+        h_BTD = self.encoder(x_BTD, batch.mask_BT, batch.time_BT)
+        z_BD: Tensor = self.pooling(h_BTD, batch.mask_BT)
+        return z_BD
+
+    def forward(self, batch: EventBatch) -> Tensor:
+        output: Tensor = self.head(self.embed(batch), self.head_features(batch))
+        return output
+
+    # --- training
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
+
+    def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
+        loss = self.loss(self(batch), batch)
+        is_first = (self.first_bad_batch < 0) & ~torch.isfinite(loss.detach())
+        self.first_bad_batch = torch.where(is_first, batch_idx, self.first_bad_batch)  # on the device: no sync here
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:
+            self._stop_if_not_finite()
+        self.log("train/loss", loss, on_step=True, on_epoch=False, batch_size=len(batch))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._stop_if_not_finite()
+
+    def _stop_if_not_finite(self) -> None:
+        bad = int(self.first_bad_batch)
+        if bad >= 0:
+            raise ValueError(
+                f"the training loss is not finite since batch {bad} of epoch {self.current_epoch}: "
+                "lower task.optimizer.lr or look for extreme values in the numeric columns"
+            )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW without weight decay on biases, norms and embedding tables; the schedule moves every step."""
+        embeddings = {id(p) for p in self.embedding.tables}
+        decayed = [p for p in self.parameters() if p.ndim >= 2 and id(p) not in embeddings]
+        rest = [p for p in self.parameters() if p.ndim < 2 or id(p) in embeddings]
+        options = self.task["optimizer"]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": options["weight_decay"]}, {"params": rest, "weight_decay": 0.0}], lr=options["lr"]
+        )
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, num_steps=num_steps, **self.task["schedule"]))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,49 @@
+"""clm-train: store → fit → evaluate → run directory; returns the one number that a sweep optimises."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from clm_dl.config import command, plain
+from clm_dl.experiment import run_experiment
+from clm_dl.visual.terminal import print_comparison
+
+MINIMISED = ("log_loss", "brier", "ece")
+
+
+@command("train")
+def main(config: DictConfig) -> float:
+    """Train and evaluate; prints the comparison and where everything is."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        if any(text.startswith("paths.output_dir=") for text in hydra.overrides.task):
+            raise ValueError("paths.output_dir together with -m would overwrite every trial with the next: leave it out, or set hydra.sweep.dir")
+        if config.trainer.devices not in (1, "1"):
+            raise ValueError(f"a sweep runs one device a job, got trainer.devices={config.trainer.devices}: set trainer.devices=1")
+        config.paths.output_dir = hydra.runtime.output_dir
+    elif config.ckpt and not any(text.startswith("paths.output_dir=") for text in hydra.overrides.task):
+        config.paths.output_dir = str(Path(config.ckpt).parent.parent)  # resume where it was
+    run = run_experiment(config)
+    print_comparison(run.metrics)
+    logdir = run.path.parent if hydra.mode == RunMode.MULTIRUN else run.path
+    print(f"run:         {run.path}\nreport:      {run.path / 'report.html'}\ntensorboard: tensorboard --logdir {logdir}")
+    return objective(run.metrics, plain(config)["objective"])
+
+
+def objective(metrics: dict, name: str) -> float:
+    """The validation figure `name` of the network, or of the best baseline when there is no network."""
+    overall = metrics["split"]["val"]["overall"] if "val" in metrics["split"] else metrics["split"]["test"]["overall"]
+    models = [overall["network"]] if "network" in overall else list(overall.values())
+    if name not in models[0]:
+        raise ValueError(f"objective must be one of {', '.join(models[0])}, got {name!r}")
+    values = [math.nan if model[name]["value"] is None else model[name]["value"] for model in models]
+    return min(values) if name in MINIMISED else max(values)
+
+
+if __name__ == "__main__":
+    main()
