@@ -1,0 +1,1 @@
+"""Baselines: the cheap models that every network has to beat, on the same snapshots."""
