@@ -20,7 +20,7 @@ FORBIDDEN = {  # folder: what its modules may not import
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """Files under version control that match; every file outside a checkout."""
+    """Files under version control that match; all of them without a pattern."""
     listed = subprocess.run(["git", "ls-files", "-z", "--", *patterns], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
