@@ -116,11 +116,10 @@ class EventEmbedding(nn.Module):
         return self.dropout(torch.cat(parts, dim=-1))
 
     def bag_mean(self, batch: EventBatch, name: str, table_VD: Tensor) -> Tensor:
-        """Mean over the lines of each order, zeros for an empty bag: values_L, offsets -> [B,T,D]"""
-        value_L, offset = batch.bags[name]
-        num_events = batch.mask_BT.shape[0] * batch.mask_BT.shape[1]
-        closed = offset.shape[0] == num_events + 1  # the end of the last bag is given too
-        mean_ND = F.embedding_bag(self.drop_words(value_L), table_VD, offset, mode="mean", include_last_offset=closed, padding_idx=PAD)
+        """Mean over the lines of each order, zeros for an empty bag: [L], [N+1] -> [B,T,D]"""
+        value_L, offset_N = batch.bags[name]
+        ids_L = self.drop_words(value_L)
+        mean_ND = F.embedding_bag(ids_L, table_VD, offset_N, mode="mean", include_last_offset=True, padding_idx=PAD)
         return mean_ND.unflatten(0, batch.mask_BT.shape)
 
     def drop_words(self, ids: Tensor) -> Tensor:

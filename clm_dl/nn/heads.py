@@ -21,7 +21,7 @@ class HeadFeatures(nn.Module):
     """EventBatch -> extra_BE: recency, tenure, static attributes and known-future covariates, scaled, with missing flags.
 
     Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale"} of recency, of tenure and of
-    each static attribute in the order of static_BS; `schema["known"]` names the columns of known_BK, which are used as they are.
+    each static attribute in the order of static_BS; `schema["known"]` names the columns of known_BK, which come scaled.
     Recency and tenure are always known; the others get a flag each. E = 2 + 2S + 2K = `output_size`.
     """
 
