@@ -156,6 +156,23 @@ def staged_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+class ColumnFile:
+    """One .npy column written block by block. Plain writes, not a memory map: a full disk raises OSError instead of killing the process."""
+
+    def __init__(self, path: Path, dtype: np.dtype, num_rows: int):
+        self.dtype, self.left = np.dtype(dtype), num_rows
+        self.file = path.open("wb")
+        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (num_rows,)}
+        np.lib.format.write_array_header_1_0(self.file, header)
+
+    def append(self, block: np.ndarray) -> None:
+        self.left -= len(block)
+        self.file.write(np.ascontiguousarray(block, dtype=self.dtype).data)
+
+    def close(self) -> None:
+        self.file.close()
+
+
 def write_meta(
     folder: Path, *, fields: list[Field], end: int, counts: Mapping[str, Any], fingerprint: str, num_events: int, timezone: str = "UTC"
 ) -> None:

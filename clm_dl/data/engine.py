@@ -1,0 +1,138 @@
+"""Engines: the one place that knows DuckDB from another Ibis backend: open, read, hold, stream."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from clm_dl.data import sources
+from clm_dl.data.roles import Join, Log
+
+BATCH_ROWS = 1 << 17
+
+
+@ibis.udf.scalar.builtin
+def epoch_us(moment: dt.Timestamp(timezone=None)) -> dt.int64:  # type: ignore[empty-body, valid-type]
+    """Microseconds since 1970-01-01 UTC."""
+
+
+@ibis.udf.scalar.builtin(name="epoch_us")
+def epoch_us_zoned(moment: dt.Timestamp(timezone="UTC")) -> dt.int64:  # type: ignore[empty-body, valid-type]
+    """Microseconds since 1970-01-01 UTC."""
+
+
+@ibis.udf.scalar.builtin(name="timezone")
+def from_zone(zone: str, moment: dt.Timestamp(timezone=None)) -> dt.Timestamp(timezone="UTC"):  # type: ignore[empty-body, valid-type]
+    """The moment when clocks of `zone` show this time."""
+
+
+@ibis.udf.scalar.builtin
+def try_strptime(text: str, time_format: str) -> dt.Timestamp(timezone=None):  # type: ignore[empty-body, valid-type]
+    """Text as a time, null where it does not fit the format."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table as an engine sees it. `text`: every value came as text, so ids that look like integers are integers."""
+
+    table: ir.Table
+    text: bool
+    what: str  # for messages
+    rejected: pa.Table | None = None  # rows of a CSV with too few or too many values, as text in a column `row`
+
+
+class DuckDB:
+    """DuckDB under Ibis: out of core within `memory_limit`, spilling into `folder`."""
+
+    def __init__(self, folder: Path, memory_limit: str):
+        self.backend = ibis.duckdb.connect(memory_limit=memory_limit, temp_directory=str(folder), preserve_insertion_order=False)
+        self.count = 0
+
+    def close(self) -> None:
+        self.backend.disconnect()
+
+    def name(self) -> str:
+        self.count += 1
+        return f"held_{self.count}"
+
+    def hold(self, expr: ir.Table | pa.Table) -> ir.Table:
+        """A table computed now and kept (in memory, or spilled), so that later passes do not compute it again."""
+        return self.backend.create_table(self.name(), expr, temp=True)
+
+    def view(self, table: pa.Table) -> ir.Table:
+        """An Arrow table under a name, not copied."""
+        name = self.name()
+        self.backend.con.register(name, table)
+        return self.backend.table(name)
+
+    def fetch(self, expr: ir.Table) -> pa.Table:
+        return self.backend.to_pyarrow(expr)
+
+    def stream(self, expr: ir.Table) -> Iterator[pa.RecordBatch]:
+        """Record batches of a result that need not fit in memory."""
+        yield from self.backend.raw_sql(self.backend.compile(expr)).to_arrow_reader(BATCH_ROWS)
+
+    def read(self, source: Log | Join, data_dir: str, *, keep_order: bool = False) -> Source:
+        """A log or table with all its columns as they are. Text formats are read once and held."""
+        self.backend.raw_sql(f"SET preserve_insertion_order = {str(keep_order).lower()}")
+        what = sources.describe(source)
+        if source.frame is not None:
+            return Source(self.view(sources.to_arrow(source.frame)), False, what)
+        assert source.path is not None
+        if sources.is_database(source.path):
+            return self._read_database(source, what)
+        files = sources.find_files(source.path, data_dir)
+        if source.path in sources.WHEELS:
+            content = sources.member_text(source.path, files[0])
+            separated = io.BytesIO(content if b"\t" not in content[:200] else content.replace(b"\t", b" "))
+            return Source(self.view(sources.read_blank_separated(separated)), True, what)
+        kind = sources.file_format(files[0], source.format)
+        if kind == "parquet":
+            return Source(self.backend.read_parquet([str(file) for file in files], table_name=self.name(), union_by_name=True), False, what)
+        if kind == "txt":
+            tables = [sources.read_blank_separated(file) for file in files]
+            return Source(self.view(pa.concat_tables(tables, promote_options="default")), True, what)
+        return self._read_csv([str(file) for file in files], what)
+
+    def _read_csv(self, files: list[str], what: str) -> Source:
+        if all(not Path(file).stat().st_size for file in files):
+            return Source(self.view(pa.table({})), True, what)
+        rejects = self.name()
+        lines = self.backend.read_csv(
+            files,
+            table_name=self.name(),
+            header=True,
+            all_varchar=True,
+            union_by_name=True,
+            store_rejects=True,
+            rejects_table=rejects,
+            rejects_scan=f"{rejects}_scan",
+        )
+        held = self.hold(lines)
+        rejected = self.backend.con.sql(f"SELECT DISTINCT file_id, line, csv_line AS row FROM {rejects}").to_arrow_table()
+        return Source(held, True, what, rejected.select(["row"]) if rejected.num_rows else None)
+
+    def _read_database(self, source: Log | Join, what: str) -> Source:
+        table = sources.database_table(source)
+        text = str(source.path).startswith("sqlite://")  # SQLite's types bind no value: read text, then parse it
+        expr = table.select([table[name].cast("string").name(name) for name in table.columns]) if text else table
+        reader = expr.to_pyarrow_batches(chunk_size=BATCH_ROWS)
+        name, batches = self.name(), self.name()
+        self.backend.con.register(batches, reader)
+        self.backend.con.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {batches}")
+        return Source(self.backend.table(name), text, what)
+
+
+def open_engine(name: str, folder: Path, memory_limit: str) -> Any:
+    """The engine called `name`; ValueError names the extra where it is not installed."""
+    if name == "spark":
+        raise ValueError("data.engine=spark is not available in this version: use data.engine=duckdb")
+    return DuckDB(folder, memory_limit)

@@ -1,0 +1,192 @@
+"""Roles: which column of a log plays which part, read from a `data` mapping and checked before any row is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+ROLE_KINDS = {  # the kind each stored role has, in the order that breaks ties between events of one customer and time
+    "item": "categorical",
+    "event_type": "categorical",
+    "amount": "numeric",
+    "text": "categorical",
+    "expiry": "time",
+    "churn_event": "numeric",
+    "treatment": "categorical",
+}
+ROLES = ("customer", "time", "order", *ROLE_KINDS)
+RESERVED = {*ROLES, "source", "offsets", "order_start"}
+LOG_KEYS = ("name", "path", "frame", "format", "table", "roles", "categorical", "numeric", "joins", "timezone", "time_format")
+DATA_KEYS = (*LOG_KEYS, "static", "sources", "engine", "end", "tie", "dedupe", "memory_limit", "data_dir", "calendar")
+JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to")
+
+
+@dataclass(frozen=True)
+class Join:
+    """A table that adds `columns` (None: all) to the log (`to="item"`) or to the customers (`to="customer"`)."""
+
+    path: str | None
+    frame: Any
+    format: str | None
+    table: str | None
+    left: str  # column of the log
+    right: str  # column of the table
+    columns: tuple[str, ...] | None
+    to: str
+
+
+@dataclass(frozen=True)
+class Log:
+    """One event log and the parts its columns play."""
+
+    name: str
+    path: str | None
+    frame: Any
+    format: str | None
+    table: str | None
+    roles: dict[str, str]
+    categorical: tuple[str, ...]
+    numeric: tuple[str, ...]
+    joins: tuple[Join, ...]
+    timezone: str
+    time_format: str | None
+
+    def fields(self) -> dict[str, tuple[str, str]]:
+        """Stored name → (kind, column), roles first, in a fixed order."""
+        found = {role: (kind, self.roles[role]) for role, kind in ROLE_KINDS.items() if role in self.roles}
+        found |= {name: ("categorical", name) for name in self.categorical}
+        return found | {name: ("numeric", name) for name in self.numeric}
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A whole `data` mapping, checked."""
+
+    logs: tuple[Log, ...]
+    merged: bool  # several `sources`: a field `source` is stored
+    static: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    engine: str = "duckdb"
+    end: Any = None
+    tie: str = "sort"
+    dedupe: bool = False
+    memory_limit: str = "2.5GB"
+    data_dir: str = "data"
+    kinds: dict[str, str] = field(default_factory=dict)  # stored name → kind, over all logs
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """' (did you mean X?)' or ''."""
+    close = difflib.get_close_matches(str(name).lower(), {str(n).lower() for n in names}, n=1, cutoff=0.5)
+    matches = [n for n in names if str(n).lower() == close[0]] if close else []
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def check_keys(mapping: Mapping[str, Any], allowed: Iterable[str], what: str) -> None:
+    for key in mapping:
+        if key not in allowed:
+            raise ValueError(f"unknown {what} {key!r}{nearest(key, allowed)}; known: {', '.join(allowed)}")
+
+
+def choice(value: Any, allowed: tuple[str, ...], what: str) -> str:
+    if value not in allowed:
+        raise ValueError(f"{what} must be one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}")
+    return str(value)
+
+
+def parse_data(data: Mapping[str, Any]) -> DataSpec:
+    """Check a `data` mapping and spell it out. Raises ValueError in one sentence for whatever is wrong with it."""
+    check_keys(data, DATA_KEYS, "key of data")
+    timezone = data.get("timezone") or "UTC"
+    sources = data.get("sources") or []
+    logs = []
+    for position, source in enumerate(sources or [data]):
+        if sources:
+            check_keys(source, LOG_KEYS, "key of data.sources")
+        logs.append(_parse_log(source, data, timezone, default_name=f"source{position}"))
+    names = [log.name for log in logs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"data.sources need different names, got {', '.join(names)}: give each its own `name`")
+    kinds: dict[str, str] = {}
+    for log in logs:
+        for name, (kind, _) in log.fields().items():
+            if kinds.setdefault(name, kind) != kind:
+                raise ValueError(f"column {name!r} is {kinds[name]} in one source and {kind} in another: make them agree")
+    if sources:
+        kinds["source"] = "categorical"
+    order = [*ROLE_KINDS, "source"]
+    kinds = {name: kinds[name] for name in [*(n for n in order if n in kinds), *(n for n in kinds if n not in order)]}
+    spec = DataSpec(
+        logs=tuple(logs),
+        merged=bool(sources),
+        static=tuple(data.get("static") or ()),
+        timezone=timezone,
+        engine=choice(data.get("engine") or "duckdb", ("duckdb", "spark"), "data.engine"),
+        end=data.get("end"),
+        tie=choice(data.get("tie") or "sort", ("sort", "file"), "data.tie"),
+        dedupe=bool(data.get("dedupe")),
+        memory_limit=str(data.get("memory_limit") or "2.5GB"),
+        data_dir=str(data.get("data_dir") or "data"),
+        kinds=kinds,
+    )
+    if spec.engine == "spark" and spec.tie == "file":
+        raise ValueError("data.tie=file needs data.engine=duckdb: rows have no file order on Spark")
+    return spec
+
+
+def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str, default_name: str) -> Log:
+    path, frame = source.get("path"), source.get("frame")
+    if frame is None and path is not None and not isinstance(path, str) and not hasattr(path, "__fspath__"):
+        path, frame = None, path  # a table given in the place of a path
+    if path is None and frame is None:
+        raise ValueError("data.path is not set: give the path of an event log (CSV, Parquet or a database) or a table as data.frame")
+    roles = {role: column for role, column in {**(data.get("roles") or {}), **(source.get("roles") or {})}.items() if column is not None}
+    check_keys(roles, ROLES, "role in data.roles")
+    for role in ("customer", "time"):
+        if role not in roles:
+            raise ValueError(f"data.roles.{role} is not set: name the column that holds the {role} of an event")
+    given = source if "categorical" in source or "numeric" in source else data
+    log = Log(
+        name=str(source.get("name") or default_name),
+        path=None if path is None else str(path),
+        frame=frame,
+        format=source.get("format"),
+        table=source.get("table"),
+        roles=roles,
+        categorical=tuple(given.get("categorical") or ()),
+        numeric=tuple(given.get("numeric") or ()),
+        joins=tuple(_parse_join(join) for join in (source.get("joins") if "joins" in source else data.get("joins")) or ()),
+        timezone=source.get("timezone") or timezone,
+        time_format=source.get("time_format") or data.get("time_format"),
+    )
+    for name in (*log.categorical, *log.numeric):
+        if name in RESERVED or "/" in name or "\0" in name:
+            raise ValueError(f"column {name!r} cannot be stored under that name: give it through data.roles, or rename it in the log")
+    for name in set(log.categorical) & set(log.numeric):
+        raise ValueError(f"column {name!r} is listed in both data.categorical and data.numeric: keep it in one")
+    return log
+
+
+def _parse_join(join: Mapping[str, Any]) -> Join:
+    join = {"on" if key is True else key: value for key, value in join.items()}  # YAML reads an unquoted `on` as true
+    check_keys(join, JOIN_KEYS, "key of data.joins")
+    path, frame = join.get("path"), join.get("frame")
+    if path is None and frame is None:
+        raise ValueError("a join in data.joins has no path: give the path of the table to join")
+    on = join.get("on")
+    if not on or (isinstance(on, Mapping) and len(on) != 1):
+        raise ValueError(f"data.joins[].on must be one column name, or {{column of the log: column of the table}}, got {on!r}")
+    left, right = next(iter(on.items())) if isinstance(on, Mapping) else (on, on)
+    columns = join.get("columns")
+    return Join(
+        path=None if path is None else str(path),
+        frame=frame,
+        format=join.get("format"),
+        table=join.get("table"),
+        left=str(left),
+        right=str(right),
+        columns=None if columns is None else tuple(columns),
+        to=choice(join.get("to") or "item", ("item", "customer"), "data.joins[].to"),
+    )
