@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from clm_dl.metrics.compare import group_runs, paired_difference
 from clm_dl.metrics.summary import NETWORK
+
+if TYPE_CHECKING:
+    from clm_dl.run import Run
 
 COLUMNS = {"auroc": "AUC", "auprc": "PR-AUC", "log_loss": "log loss", "ece": "ECE", "lift@10": "lift@10 %"}
 LOWER_IS_BETTER = {"log_loss", "brier", "ece"}
@@ -119,3 +124,27 @@ def _best(models: Mapping[str, Any], metric: str) -> str | None:
     known = {name: found[metric]["value"] for name, found in models.items() if found[metric]["value"] is not None}
     choose = min if metric in LOWER_IS_BETTER else max
     return choose(known, key=lambda name: known[name]) if known else None
+
+
+def print_runs(runs: Sequence[Run], console: Console | None = None) -> None:
+    """One line a configuration: test metrics (mean ± sd over its seeds) and the paired difference in AUC to the first."""
+    groups = group_runs(runs)
+    if not groups:
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("run", "model", "seeds"):
+        table.add_column(title, overflow="fold")
+    for title in (*COLUMNS.values(), "AUC − first's"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for group in groups:
+        cells = [mean_sd(group.mean(metric)) for metric in COLUMNS]
+        found = paired_difference(group, groups[0], resamples=400) if group is not groups[0] else None
+        last = signed(found["auroc"], 3) if found else "–" if group is groups[0] else "other snapshots"
+        table.add_row(group.name, group.model, str(len(group.runs)), *cells, last)
+    (console or Console(width=max(Console().width, 130))).print(table)
+
+
+def mean_sd(found: tuple[float, float]) -> str:
+    """.857 ± .002, or .857 for one seed."""
+    mean, deviation = (None if math.isnan(part) else part for part in found)
+    return number(mean) + (f" ± {number(deviation)}" if deviation is not None else "")

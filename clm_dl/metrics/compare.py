@@ -1,0 +1,104 @@
+"""Many runs side by side: seeds of one configuration averaged, and paired differences where runs scored the same snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clm_dl.metrics.summary import NETWORK, score_table
+from clm_dl.metrics.uncertainty import METRICS, Bootstrap, bootstrap
+
+if TYPE_CHECKING:
+    from clm_dl.run import Run
+
+IGNORED = ("seed", "paths", "hydra", "logger", "callbacks")  # settings that make no other experiment
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ by their seed alone. `name` lists the settings that set the group apart from the others."""
+
+    name: str
+    runs: tuple[Run, ...]
+    model: str  # the network, or without one the best baseline
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.runs[0].metrics["fingerprint"])
+
+    def mean(self, metric: str) -> tuple[float, float]:
+        """Mean and standard deviation over seeds of the test metric; NaN deviation for a single seed."""
+        values = [run.metrics["split"]["test"]["overall"].get(self.model, {}).get(metric, {}).get("value") for run in self.runs]
+        known = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        return float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else float("nan")
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Group runs that differ by their seed alone and scored the same snapshots, in the order given."""
+    found: dict[tuple[Any, ...], list[Run]] = {}
+    settings = [_flat({key: value for key, value in run.config.items() if key not in IGNORED}) for run in runs]
+    for run, flat in zip(runs, settings, strict=True):
+        found.setdefault((run.metrics["fingerprint"], *sorted(flat.items())), []).append(run)
+    names = {key for flat in settings for key in flat}
+    differing = sorted(name for name in names if len({flat.get(name) for flat in settings}) > 1)
+    groups = []
+    for members in found.values():
+        flat = settings[runs.index(members[0])]
+        name = ", ".join(f"{part}={flat[part]}" for part in differing if part in flat)
+        overall = members[0].metrics["split"]["test"]["overall"]
+        model = NETWORK if NETWORK in overall else str(members[0].metrics["best_baseline"]["name"])
+        groups.append(Group(name if len(name) < 120 else members[0].path.name, tuple(members), model))
+    named = [group.name for group in groups]
+    return [
+        Group(group.name if named.count(group.name) == 1 and group.name else group.runs[0].path.name, group.runs, group.model)
+        for group in groups
+    ]
+
+
+def paired_difference(
+    group: Group, other: Group, *, other_model: str | None = None, resamples: int = 1000
+) -> dict[str, dict[str, float]] | None:
+    """`group` minus `other` for every test metric: {"value", "low", "high"}, resampled over customers and over seeds.
+
+    Seeds are averaged metric by metric, never score by score. `other_model` names another model of `other`'s runs.
+    None where the two did not score the same snapshots: then nothing paired can be said.
+    """
+    if group.fingerprint != other.fingerprint:
+        return None
+    rng = np.random.default_rng(0)
+    pairs = len(group.runs) == len(other.runs)  # the same draw of seeds on both sides
+    drawn = rng.integers(len(group.runs), size=(resamples, len(group.runs)))
+    drawn_other = drawn if pairs else rng.integers(len(other.runs), size=(resamples, len(other.runs)))
+    value_K, resampled_RK = _over_seeds(group.runs, group.model, drawn)
+    other_K, other_RK = _over_seeds(other.runs, other_model or other.model, drawn_other)
+    found = {}
+    for k, metric in enumerate(METRICS):
+        difference_R = (resampled_RK - other_RK)[:, k]
+        difference_R = difference_R[~np.isnan(difference_R)]
+        if len(difference_R):
+            low, high = np.quantile(difference_R, [0.025, 0.975])
+            found[metric] = {"value": float(value_K[k] - other_K[k]), "low": float(low), "high": float(high)}
+    return found
+
+
+def _over_seeds(runs: Sequence[Run], model: str, drawn_RS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over seeds of the metrics [K], and of each resample of customers and seeds [R, K]."""
+    boots = [_bootstrap(run, model, len(drawn_RS)) for run in runs]
+    resampled_SRK = np.stack([boot.resampled[:, 0] for boot in boots])
+    rows = np.arange(len(drawn_RS))[:, None]
+    return np.mean([boot.value[0] for boot in boots], axis=0), resampled_SRK[drawn_RS, rows].mean(axis=1)
+
+
+def _bootstrap(run: Run, model: str, resamples: int) -> Bootstrap:
+    table = score_table(run.scores, "test")
+    return bootstrap(table.customer, table.label, {model: table.score[model]}, resamples=resamples, threshold=run.metrics["threshold"])
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, part in value.items():
+        flat |= _flat(part, f"{prefix}{key}.") if isinstance(part, Mapping) else {f"{prefix}{key}": str(part)}
+    return flat
