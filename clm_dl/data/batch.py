@@ -149,7 +149,7 @@ class EventDataset(Dataset[EventBatch]):
         place = place_BT.flatten()
         number = self.number.index_select(0, place).unflatten(0, mask_BT.shape)  # [B,T,2+F]
         calendar = self.calendar.index_select(0, place).unflatten(0, mask_BT.shape).long()
-        elapsed_BT = (self.time[place_BT] - self.time[start_B][:, None]) / DAY
+        elapsed_BT = (self.time[place_BT] - self.time[start_B][:, None]).double() / DAY
         categorical: dict[str, Tensor] = {}
         bags: dict[str, tuple[Tensor, Tensor]] = {}
         if self.bags and self.ids:

@@ -1,0 +1,73 @@
+"""TokenBudgetSampler: complete, within its budget, little padding, seeded, and equal on every rank."""
+
+import numpy as np
+import pytest
+
+from clm_dl.data.sampler import TokenBudgetSampler
+
+LENGTH = np.minimum(np.random.default_rng(0).geometric(0.03, 5000), 128)
+
+
+def epoch(epoch=0, **arguments):
+    sampler = TokenBudgetSampler(LENGTH, **{"max_tokens": 2048, "seed": 3} | arguments)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    return batches
+
+
+@pytest.mark.parametrize("arguments", [{}, {"shuffle": False}, {"max_tokens": None, "batch_size": 64}, {"batch_size": 20}])
+def test_every_snapshot_once_and_within_the_limits(arguments):
+    batches = epoch(**arguments)
+    assert np.array_equal(np.sort(np.concatenate(batches)), np.arange(len(LENGTH)))
+    if arguments.get("max_tokens", 2048):
+        assert max(len(batch) * LENGTH[batch].max() for batch in batches) <= 2048 * 1.05
+    if size := arguments.get("batch_size"):
+        assert max(map(len, batches)) <= size
+
+
+def test_seed_and_epoch_decide_the_order():
+    same = [np.array_equal(a, b) for a, b in zip(epoch(2), epoch(2), strict=True)]
+    assert all(same)
+    for other in (epoch(3), epoch(2, seed=4)):
+        assert not all(np.array_equal(a, b) for a, b in zip(epoch(2), other, strict=False))
+
+
+def test_every_epoch_has_the_same_number_of_batches():
+    assert len({len(epoch(number)) for number in range(20)}) == 1
+
+
+def test_batches_are_not_in_order_of_length():
+    longest = np.array([LENGTH[batch].max() for batch in epoch()])
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.3
+
+
+def test_little_padding():
+    sampler = TokenBudgetSampler(LENGTH, max_tokens=2048)
+    assert 1.0 <= sampler.padding_ratio() < 1.15
+    assert LENGTH.max() * len(LENGTH) / LENGTH.sum() > 3, "without buckets"
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_ranks_share_an_epoch_evenly(shuffle):
+    ranks = [epoch(5, rank=rank, world_size=3, shuffle=shuffle) for rank in range(3)]
+    assert len({len(batches) for batches in ranks}) == 1
+    assert np.array_equal(np.sort(np.concatenate([np.concatenate(batches) for batches in ranks])), np.arange(len(LENGTH)))
+
+
+def test_more_ranks_than_snapshots_repeat():
+    ranks = [list(TokenBudgetSampler(np.array([4, 2]), max_tokens=8, rank=rank, world_size=4)) for rank in range(4)]
+    assert [len(batches) for batches in ranks] == [1, 1, 1, 1]
+    assert set(np.concatenate([batches[0] for batches in ranks])) == {0, 1}
+
+
+def test_index_and_long_sequences():
+    batches = list(TokenBudgetSampler(np.array([500, 3, 3]), index_N=np.array([70, 80, 90]), max_tokens=10, shuffle=False))
+    assert [batch.tolist() for batch in batches] == [[70], [80, 90]]
+    assert list(TokenBudgetSampler(np.array([], dtype=int), max_tokens=10)) == []
+
+
+@pytest.mark.parametrize("arguments", [{"max_tokens": None}, {"max_tokens": 0}, {"batch_size": 0}])
+def test_bad_limits(arguments):
+    with pytest.raises(ValueError, match="batch"):
+        epoch(**arguments)
