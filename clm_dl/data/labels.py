@@ -63,6 +63,7 @@ class NoEvent:
     def __init__(self, store: EventStore, *, horizon: int, gap: int, event_types: list[str] | None = None):
         self.end, self.gap, self.span = store.end, gap, gap + horizon
         self.offsets, self.time = store.offsets, store.time
+        self.starts_at_cutoff = gap == 0 and not event_types  # then the window begins with the row after the history
         if event_types:
             if not store.has("event_type"):
                 raise ValueError("labels.event_types needs an event type, but the log has no data.roles.event_type")
@@ -74,7 +75,10 @@ class NoEvent:
             self.offsets, self.time = rows_where(store.offsets, store.time, np.isin(store.column("event_type"), chosen))
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        row = self.offsets[customer] + count_before(self.offsets, self.time, customer, cutoff + self.gap)
+        if self.starts_at_cutoff:
+            row = stop
+        else:
+            row = self.offsets[customer] + count_before(self.offsets, self.time, customer, cutoff + self.gap)
         inside = row < self.offsets[customer + 1]
         inside[inside] = self.time[row[inside]] < cutoff[inside] + self.span
         return _censor(~inside, cutoff + self.span <= self.end), np.ones(len(customer), bool)

@@ -1,0 +1,197 @@
+"""Labels against plain Python, on random small logs and by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clm_dl.data.cutoffs import DAY
+from clm_dl.data.labels import build_labeller, count_before, read_given
+from clm_dl.data.store import MISSING_TIME, EventStore, Field, write_store
+
+KINDS = {"event_type": "categorical", "expiry": "time", "churn_event": "numeric"}
+
+
+def make_store(path: Path, logs: list[list[int]], *, end: int, dictionaries: dict | None = None, **columns: list) -> EventStore:
+    """A store of customers 0, 1, … with events at the given days; `columns` are flat, one value an event."""
+    offsets = np.concatenate([[0], np.cumsum([len(log) for log in logs])])
+    return write_store(
+        path,
+        customer_ids=np.arange(len(logs)),
+        offsets=offsets,
+        time=np.array([day * DAY for log in logs for day in log], dtype=np.int64),
+        columns=columns,
+        fields=[Field(name, KINDS[name], name) for name in columns],
+        dictionaries=dictionaries or {},
+        end=end * DAY,
+        fingerprint="test",
+    )
+
+
+def label(store: EventStore, customer: int, cutoff: float, *, horizon: float, gap: float = 0, **labels) -> tuple[float, bool]:
+    labeller = build_labeller(store, {"name": "no_event", **labels}, horizon=round(horizon * DAY), gap=round(gap * DAY))
+    who, when = np.array([customer]), np.array([round(cutoff * DAY)])
+    stop = store.offsets[who] + count_before(store.offsets, store.time, who, when)
+    value, population = labeller(who, when, stop)
+    return float(value[0]), bool(population[0])
+
+
+logs_of_days = st.lists(st.lists(st.integers(0, 30), max_size=6).map(sorted), min_size=1, max_size=5).filter(any)
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs=logs_of_days, at=st.integers(-1, 31))
+def test_count_before_equals_counting(logs: list[list[int]], at: int) -> None:
+    offsets = np.concatenate([[0], np.cumsum([len(log) for log in logs])])
+    time = np.array([day for log in logs for day in log], dtype=np.int64)
+    counted = count_before(offsets, time, np.arange(len(logs)), at)
+    assert counted.tolist() == [sum(day < at for day in log) for log in logs]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    logs=logs_of_days, cutoff=st.integers(1, 30), gap=st.integers(0, 5), horizon=st.integers(1, 10), types=st.sampled_from([None, ["buy"]])
+)
+def test_no_event_equals_plain_python(tmp_path_factory, logs, cutoff, gap, horizon, types) -> None:
+    codes = [day % 2 for log in logs for day in log]  # even days view, odd days buy
+    store = make_store(
+        tmp_path_factory.mktemp("s") / "s", logs, end=31, event_type=codes, dictionaries={"event_type": np.array(["view", "buy"])}
+    )
+    for customer, log in enumerate(logs):
+        if not any(day < cutoff for day in log):
+            continue
+        found, population = label(store, customer, cutoff, horizon=horizon, gap=gap, event_types=types)
+        inside = [day for day in log if cutoff + gap <= day < cutoff + gap + horizon and (types is None or day % 2)]
+        expected = np.nan if cutoff + gap + horizon > 31 else float(not inside)
+        np.testing.assert_equal(found, expected)
+        assert population
+
+
+def test_windows_are_half_open(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", [[0, 20]], end=40)
+    assert label(store, 0, 10, horizon=10)[0] == 1  # the event at the end of the window is outside
+    assert label(store, 0, 10, horizon=10.1)[0] == 0
+    assert label(store, 0, 15, horizon=5, gap=5)[0] == 0  # the event at its start is inside
+    assert label(store, 0, 20, horizon=20)[0] == 0  # an event at the cutoff is not history but label
+    assert np.isnan(label(store, 0, 20, horizon=20.1)[0])  # the window ends after the data: censored, although there is an event
+
+
+def test_shuffling_the_future_within_the_window_changes_no_label_and_removing_the_past_changes_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    past = [sorted(rng.integers(0, 50, 5).tolist()) for _ in range(20)]
+    future = [sorted(rng.integers(50, 100, rng.integers(0, 3)).tolist()) for _ in range(20)]
+    permuted = [past[i] for i in rng.permutation(20)]
+    one = make_store(tmp_path / "a", [p + f for p, f in zip(past, future, strict=True)], end=100)
+    two = make_store(tmp_path / "b", [p + f for p, f in zip(permuted, future, strict=True)], end=100)
+    labels = [[label(store, c, 50, horizon=20)[0] for c in range(20)] for store in (one, two)]
+    assert labels[0] == labels[1]
+    assert set(labels[0]) == {0.0, 1.0}
+
+
+def contract_reference(log: list[tuple[int, int]], cutoff: int, gap: int, horizon: int, grace: int, end: int) -> tuple[float, bool]:
+    current = None
+    for time, expiry in log:
+        if time < cutoff and expiry >= 0:
+            current = expiry
+    if current is None or not cutoff + gap <= current < cutoff + gap + horizon:
+        return np.nan, False
+    renewed = any(cutoff <= time < current + grace and expiry > current for time, expiry in log)
+    return (np.nan if current + grace > end else float(not renewed)), True
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    logs=st.lists(
+        st.lists(st.tuples(st.integers(0, 30), st.integers(-10, 45)), min_size=1, max_size=6).map(lambda log: sorted(log)),
+        min_size=1,
+        max_size=4,
+    ),
+    cutoff=st.integers(1, 30),
+    gap=st.integers(0, 3),
+    horizon=st.integers(1, 20),
+    grace=st.integers(0, 10),
+)
+def test_contractual_equals_plain_python(tmp_path_factory, logs, cutoff, gap, horizon, grace) -> None:
+    expiry = [MISSING_TIME if day < 0 else day * DAY for log in logs for _, day in log]
+    store = make_store(tmp_path_factory.mktemp("s") / "s", [[time for time, _ in log] for log in logs], end=40, expiry=expiry)
+    who = np.array([c for c, log in enumerate(logs) if log[0][0] < cutoff], dtype=np.int64)
+    labeller = build_labeller(
+        store, {"name": "contractual", "grace_days": grace}, horizon=horizon * DAY, gap=gap * DAY
+    )  # all customers at once: ranges of several customers meet in one reduction
+    when = np.full(len(who), cutoff * DAY)
+    found, population = labeller(who, when, store.offsets[who] + count_before(store.offsets, store.time, who, when))
+    for row, customer in enumerate(who):
+        expected, eligible = contract_reference(logs[customer], cutoff, gap, horizon, grace, 40)
+        assert population[row] == eligible
+        if eligible:
+            np.testing.assert_equal(found[row], expected)
+
+
+def test_churn_event_flags_the_window_and_drops_those_already_gone(tmp_path: Path) -> None:
+    logs = [[0, 5, 12], [0, 5], [0, 5, 8], [0]]
+    flags = [0, 0, 1, 0, 1, 0, 1, 0, np.nan]
+    store = make_store(tmp_path / "s", logs, end=40, churn_event=flags)
+    found = [label(store, customer, 10, horizon=10, name="churn_event") for customer in range(4)]
+    assert found[0] == (1.0, True)  # leaves on day 12
+    assert found[1][1] is False  # left on day 5, nothing since
+    assert found[2] == (0.0, True)  # left on day 5, came back on day 8
+    assert found[3] == (0.0, True)
+    assert label(store, 0, 10, horizon=2, name="churn_event")[0] == 0.0  # day 12 is the end of the window
+    assert np.isnan(label(store, 0, 10, horizon=31, name="churn_event")[0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"event_types": ["buy"]}, "no data.roles.event_type"),
+        ({"name": "contractual"}, "no data.roles.expiry"),
+        ({"name": "churn_event"}, "no data.roles.churn_event"),
+        ({"name": "guess"}, "labels.name must be one of"),
+    ],
+)
+def test_labels_that_the_log_cannot_give(tmp_path: Path, labels: dict, message: str) -> None:
+    store = make_store(tmp_path / "s", [[0, 5]], end=10)
+    with pytest.raises(ValueError, match=message):
+        label(store, 0, 3, horizon=2, **labels)
+
+
+def test_unknown_event_type_is_named(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", [[0, 5]], end=10, event_type=[0, 1], dictionaries={"event_type": np.array(["view", "buy"])})
+    with pytest.raises(ValueError, match="no event of type 'sell' in the log, it has buy, view"):
+        label(store, 0, 3, horizon=2, event_types=["sell"])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_given_labels_count_what_they_cannot_use(tmp_path: Path, suffix: str) -> None:
+    store = make_store(tmp_path / "s", [[0], [3]], end=10)
+    frame = pd.DataFrame(
+        {
+            "customer": [0, 1, 7, 1, 1],
+            "time": ["1970-01-05", "1970-01-06 12:00", "1970-01-05", "someday", "1970-01-06 12:00"],
+            "label": [1, 0, 1, 0, None],
+        }
+    )
+    path = tmp_path / f"labels.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    used, counts = read_given(store, path)
+    assert used.to_dict("list") == {"customer": [0, 1], "cutoff": [4 * DAY, round(5.5 * DAY)], "label": [1.0, 0.0]}
+    assert counts == {"given_rows": 5, "unknown_customer": 1, "unparseable_time": 1, "repeated": 1}
+
+
+def test_given_labels_say_what_is_wrong(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", [[0], [3]], end=10)
+    with pytest.raises(ValueError, match="no file"):
+        read_given(store, tmp_path / "none.csv")
+    path = tmp_path / "labels.csv"
+    path.write_text("customer,time,label\n0,1970-01-05,maybe\n")
+    with pytest.raises(ValueError, match="got 'maybe'"):
+        read_given(store, path)
+    path.write_text("customer,when,label\n0,1970-01-05,1\n")
+    with pytest.raises(ValueError, match="no column 'time'"):
+        read_given(store, path)

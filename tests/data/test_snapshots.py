@@ -1,0 +1,250 @@
+"""Snapshots: population, splits with embargo, held-out customers, folds, given labels, bad input."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from clm_dl.data.cutoffs import DAY, iso, parse_cutoff
+from clm_dl.data.snapshots import SPLITS, Snapshots, build_snapshots, check_classes, scoring_snapshots
+from clm_dl.data.store import EventStore, write_store
+
+
+def make_store(path: Path, logs: list[list[float]], end: float) -> EventStore:
+    return write_store(
+        path,
+        customer_ids=np.array([f"c{i}" for i in range(len(logs))], dtype=object),
+        offsets=np.concatenate([[0], np.cumsum([len(log) for log in logs])]),
+        time=np.array([round(day * DAY) for log in logs for day in log], dtype=np.int64),
+        columns={},
+        fields=[],
+        dictionaries={},
+        end=round(end * DAY),
+        fingerprint="test",
+    )
+
+
+def random_logs(seed: int, num_customers: int = 60, days: int = 200) -> list[list[float]]:
+    rng = np.random.default_rng(seed)
+    return [sorted((rng.random(rng.integers(1, 12)) * days).tolist()) for _ in range(num_customers)]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
+    return make_store(tmp_path_factory.mktemp("snapshots") / "store", random_logs(0), 200)
+
+
+def dates(*days: float) -> list[str]:
+    return [iso(round(day * DAY)) for day in days]
+
+
+EXPLICIT = {"train": dates(60, 80), "val": dates(100, 110), "test": dates(150)}
+
+
+def rows(snapshots: Snapshots) -> set[tuple]:
+    return set(zip(snapshots.customer.tolist(), snapshots.cutoff.tolist(), snapshots.split.tolist(), snapshots.label.tolist(), strict=True))
+
+
+def test_equal_plain_python(store: EventStore) -> None:
+    snapshots = build_snapshots(store, horizon_days=20, active_days=40, recent_days=15, **EXPLICIT)
+    expected, recent = set(), 0
+    for customer in range(store.num_customers):
+        events = store.time[store.offsets[customer] : store.offsets[customer + 1]] / DAY
+        for split, days in {"train": [60, 80], "val": [100, 110], "test": [150]}.items():
+            for day in days:
+                if any((events >= day - 40) & (events < day)):
+                    churned = not any((events >= day) & (events < day + 20))
+                    expected.add((customer, day * DAY, split, float(churned)))
+                    recent += any((events >= day - 15) & (events < day))
+    assert rows(snapshots) == expected
+    assert len(snapshots) == len(expected)
+    assert snapshots.recent.sum() == recent
+    assert (store.time[snapshots.stop - 1] < snapshots.cutoff).all()
+    assert (snapshots.start == store.offsets[snapshots.customer]).all()
+
+
+def test_sorted_by_split_cutoff_customer(store: EventStore) -> None:
+    snapshots = build_snapshots(store, horizon_days=20, **EXPLICIT)
+    rank = np.array([SPLITS.index(split) for split in snapshots.split])
+    keys = list(zip(rank.tolist(), snapshots.cutoff.tolist(), snapshots.customer.tolist(), strict=True))
+    assert keys == sorted(keys)
+    assert snapshots.cutoff_dates() == EXPLICIT
+
+
+def test_validation_parts(store: EventStore) -> None:
+    snapshots = build_snapshots(store, horizon_days=20, **EXPLICIT)
+    assert set(snapshots.cutoff[snapshots.early_stopping] / DAY) == {100}
+    assert set(snapshots.cutoff[snapshots.calibration] / DAY) == {110}
+    single = build_snapshots(store, horizon_days=20, **{**EXPLICIT, "val": dates(100)})
+    assert single.early_stopping.sum() == single.calibration.sum() > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    horizon=st.integers(3, 25),
+    gap=st.integers(0, 8),
+    every=st.integers(1, 30),
+    fold=st.integers(0, 2),
+    held=st.sampled_from([0.0, 0.3]),
+)
+def test_auto_windows_never_reach_a_later_split(tmp_path_factory, seed, horizon, gap, every, fold, held) -> None:
+    store = make_store(tmp_path_factory.mktemp("auto") / "store", random_logs(seed, 12, 150), 150)
+    try:
+        snapshots = build_snapshots(store, horizon_days=horizon, gap_days=gap, every_days=every, folds=3, fold=fold, val_customers=held)
+    except ValueError:
+        assume(False)
+    span = (horizon + gap) * DAY
+    first = {split: snapshots.cutoff[snapshots.split == split].min() for split in SPLITS}
+    last = {split: snapshots.cutoff[snapshots.split == split].max() for split in SPLITS}
+    assert last["test"] <= store.end - (fold + 1) * span
+    assert first["test"] > last["test"] - span
+    assert last["train"] + span <= first["test"]
+    assert last["val"] + span <= first["test"]
+    if held:
+        assert not set(snapshots.customer[snapshots.split == "val"]) & set(snapshots.customer[snapshots.split == "train"])
+    else:
+        assert last["train"] + span <= first["val"]
+        assert first["val"] > last["val"] - span
+    assert not np.isnan(snapshots.label).any()
+
+
+def test_auto_grid_by_hand(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", [[day + 0.5 for day in range(100)], [0.5]], 100)
+    snapshots = build_snapshots(store, horizon_days=20, every_days=10)
+    # L = 80; test in (60, 80]; val matures by 70: newest 50, in (30, 50]; train matures by 40
+    assert snapshots.cutoff_dates() == {"train": dates(10, 20), "val": dates(40, 50), "test": dates(70, 80)}
+    back = build_snapshots(
+        make_store(tmp_path / "t", [[day + 0.5 for day in range(120)], [0.5]], 120), horizon_days=20, every_days=10, folds=2, fold=1
+    )
+    assert back.cutoff_dates() == snapshots.cutoff_dates()
+
+
+def test_folds_move_listed_cutoffs_back(store: EventStore) -> None:
+    lists = {"train": dates(20, 60, 80), "val": dates(100), "test": dates(150)}
+    snapshots = build_snapshots(store, horizon_days=20, gap_days=0, folds=2, fold=1, **lists)
+    assert snapshots.cutoff_dates() == {"train": dates(40, 60), "val": dates(80), "test": dates(130)}  # day 0 left the data
+
+
+def test_val_customers_are_out_of_training_at_every_cutoff(store: EventStore) -> None:
+    lists = {name: EXPLICIT[name] for name in ("train", "test")}
+    snapshots = build_snapshots(store, horizon_days=20, val_customers=0.25, seed=3, **lists)
+    held = set(snapshots.customer[snapshots.split == "val"])
+    assert 0 < len(held) <= 15
+    assert not held & set(snapshots.customer[snapshots.split == "train"])
+    assert held & set(snapshots.customer[snapshots.split == "test"])
+    assert snapshots.cutoff_dates()["val"] == EXPLICIT["train"]
+    again = build_snapshots(store, horizon_days=20, val_customers=0.25, seed=3, **lists)
+    other = build_snapshots(store, horizon_days=20, val_customers=0.25, seed=4, **lists)
+    assert rows(again) == rows(snapshots) != rows(other)
+    assert again.fingerprint(store) == snapshots.fingerprint(store) != other.fingerprint(store)
+
+
+def test_censored_is_kept_and_never_zero(store: EventStore) -> None:
+    snapshots = build_snapshots(store, horizon_days=20, **{**EXPLICIT, "test": dates(150, 190)})
+    late = snapshots.cutoff == 190 * DAY
+    assert late.any()
+    assert np.isnan(snapshots.label[late]).all()
+    assert not np.isnan(snapshots.label[~late]).any()
+
+
+def test_events_after_the_cutoff_change_no_input(store: EventStore, tmp_path: Path) -> None:
+    logs = random_logs(0)
+    rng = np.random.default_rng(1)
+    changed = [[t for t in log if t < 150] + sorted((150 + rng.random(2) * 50).tolist()) for log in logs]
+    other = make_store(tmp_path / "s", changed, 200)
+    parts = []
+    for source in (store, other):
+        snapshots = build_snapshots(source, horizon_days=20, active_days=60, **EXPLICIT)
+        test = snapshots.select(snapshots.split == "test")
+        parts.append([test.customer, test.stop - test.start, test.recent])
+    for left, right in zip(*parts, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_scoring_takes_everyone_seen_before(store: EventStore) -> None:
+    snapshots, in_population = scoring_snapshots(store, 50 * DAY, horizon_days=20, active_days=10)
+    firsts = store.time[store.offsets[:-1]]
+    assert snapshots.customer.tolist() == np.flatnonzero(firsts < 50 * DAY).tolist()
+    last = store.time[snapshots.stop - 1]
+    np.testing.assert_array_equal(in_population, last >= 40 * DAY)
+    assert np.isnan(snapshots.label).all()
+    assert set(snapshots.split) == {"predict"}
+    with pytest.raises(ValueError, match="no customer has an event before"):
+        scoring_snapshots(store, -DAY, horizon_days=20)
+
+
+def test_given_labels_become_snapshots_and_the_rest_is_counted(store: EventStore, tmp_path: Path) -> None:
+    seen = [f"c{i}" for i in range(20)]
+    frame = pd.DataFrame(
+        [(name, day, (number + day) % 2) for day in dates_of_given() for number, name in enumerate(seen)],
+        columns=["customer", "time", "label"],
+    )
+    frame["time"] = dates(*frame["time"])
+    strangers = pd.DataFrame({"customer": ["nobody", "c1"], "time": [dates(60)[0], "1970-01-01T00:00:01"], "label": [1, 1]})
+    path = tmp_path / "labels.parquet"
+    pd.concat([frame, strangers]).to_parquet(path)
+    given_labels = {"name": "given", "path": str(path)}
+    snapshots = build_snapshots(store, horizon_days=20, labels=given_labels)
+    assert snapshots.counts["given_rows"] == 142
+    assert snapshots.counts["unknown_customer"] == 1
+    unusable = sum(
+        snapshots.counts[name] for name in ("unknown_customer", "unparseable_time", "repeated", "without_history", "outside_splits")
+    )
+    assert len(snapshots) + unusable == 142
+    lookup = {(name, when): label for name, when, label in frame.itertuples(index=False)}
+    for customer, cutoff, label in zip(snapshots.customer, snapshots.cutoff, snapshots.label, strict=True):
+        assert lookup[store.customer_ids[customer], iso(cutoff)] == label
+    assert snapshots.cutoff_dates()["test"] == dates(170, 180)  # the newest within one window
+    listed = build_snapshots(store, horizon_days=20, labels=given_labels, train=dates(60), val=dates(100), test=dates(140))
+    assert listed.cutoff_dates() == {"train": dates(60), "val": dates(100), "test": dates(140)}
+
+
+def dates_of_given() -> list[int]:
+    return [60, 80, 100, 120, 140, 170, 180]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"horizon_days": 0}, "horizon_days must be > 0 days, got 0"),
+        ({"horizon_days": float("nan")}, "horizon_days must be > 0"),
+        ({"gap_days": -1}, "gap_days must be ≥ 0"),
+        ({"active_days": 0}, "active_days must be > 0"),
+        ({"val_customers": 1.0}, "val_customers is a share"),
+        ({"folds": 2, "fold": 2}, "fold must be from 0"),
+        ({"test": ["2030-01-01"]}, "2030-01-01 is outside the data"),
+        ({"train": ["1969-01-01"]}, "1969-01-01 is outside the data"),
+        ({"test": ["soon"]}, "ISO date such as 2017-12-01, got 'soon'"),
+        ({"test": [150]}, "ISO date such as 2017-12-01, got 150"),
+        ({"test": []}, "test has no dates"),
+        ({"test": "newest"}, "must be auto or a list"),
+        ({"test": dates(125)}, "splits overlap: the label window of the last val cutoff"),
+        ({"train": dates(81)}, "splits overlap: the label window of the last train cutoff"),
+        ({"val_customers": 0.3, "train": dates(131)}, "splits overlap"),
+        ({"test": dates(190)}, "no test snapshot matured"),
+        ({"active_days": 0.001}, "no customer is in the population"),
+        ({"horizon_days": 300, "test": "auto"}, "no snapshot matured"),
+        ({"horizon_days": 80, "test": "auto", "val": "auto", "train": "auto"}, "no val cutoff fits|no train cutoff fits"),
+    ],
+)
+def test_bad_input_is_one_sentence(store: EventStore, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        build_snapshots(store, **{"horizon_days": 20, **EXPLICIT, **changes})
+    assert "\n" not in str(raised.value)
+
+
+def test_one_class_only(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", [[day + 0.5 for day in range(200)]] * 3, 200)
+    with pytest.raises(ValueError, match="one class only in train: all 6 labelled snapshots stayed"):
+        check_classes(build_snapshots(store, horizon_days=20, **EXPLICIT))
+
+
+def test_dates_are_utc_midnights_unless_they_say_otherwise() -> None:
+    assert parse_cutoff("1970-01-02") == DAY
+    assert parse_cutoff("1970-01-02T06:00") == DAY + DAY // 4
+    assert parse_cutoff("1970-01-02T06:00+06:00") == DAY
+    assert parse_cutoff(pd.Timestamp("1970-01-02", tz="UTC")) == DAY
