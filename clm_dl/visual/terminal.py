@@ -137,14 +137,14 @@ def print_runs(runs: Sequence[Run], console: Console | None = None) -> None:
     for title in (*COLUMNS.values(), "AUC − first's"):
         table.add_column(title, justify="right", no_wrap=True)
     for group in groups:
-        cells = [mean_sd(group.mean(metric)) for metric in COLUMNS]
+        cells = [mean_sd(group.mean(metric), 2 if metric == "lift@10" else 3) for metric in COLUMNS]
         found = paired_difference(group, groups[0], resamples=400) if group is not groups[0] else None
         last = signed(found["auroc"], 3) if found else "–" if group is groups[0] else "other snapshots"
         table.add_row(group.name, group.model, str(len(group.runs)), *cells, last)
     (console or Console(width=max(Console().width, 130))).print(table)
 
 
-def mean_sd(found: tuple[float, float]) -> str:
+def mean_sd(found: tuple[float, float], digits: int = 3) -> str:
     """.857 ± .002, or .857 for one seed."""
     mean, deviation = (None if math.isnan(part) else part for part in found)
-    return number(mean) + (f" ± {number(deviation)}" if deviation is not None else "")
+    return number(mean, digits) + (f" ± {number(deviation, digits)}" if deviation is not None else "")
