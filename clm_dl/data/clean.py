@@ -107,23 +107,25 @@ class _Preparation:
 
     def __init__(self, spec: DataSpec, engine: Any, folder: Path, before: int | None, log: Callable[[str], None]):
         self.spec, self.engine, self.folder, self.before, self.log = spec, engine, folder, before, log
-        self.duplicates = 0
-        self.text = False
+        self.text = False  # ids came as text
+        self.reasons: list[str] = []
+        self.tables: dict[int, Source] = {}
 
     def run(self) -> dict[str, Any]:
         spec, engine = self.spec, self.engine
         raws = [self._read(log) for log in spec.logs]
         typed = [self._typed(log, source) for log, source in zip(spec.logs, raws, strict=True)]
         groups = self._summary([t.select("customer", "time", "local", "reason") for t in typed])
-        reasons = groups[groups["reason"].notna()].groupby("reason")["rows"].sum()
-        for source in raws:
-            if source.rejected is not None:
-                reasons[WRONG_SHAPE] = reasons.get(WRONG_SHAPE, 0) + len(source.rejected)
-        quarantined = int(reasons.sum())
-        reason_counts = {str(reason): int(rows) for reason, rows in sorted(reasons.items())}
+        bad = groups[groups["reason"].notna()].groupby("reason")["rows"].sum()
+        reasons = {self.reasons[reason]: int(rows) for reason, rows in bad.items()}
+        rejected = sum(source.rejected.num_rows for source in raws if source.rejected is not None)
+        if rejected:
+            reasons[WRONG_SHAPE] = rejected
+        reasons = dict(sorted(reasons.items()))
+        quarantined = sum(reasons.values())
         groups = groups[groups["reason"].isna()]
         rows_in = int(groups["rows"].sum()) + quarantined
-        self._check_some_left(rows_in, quarantined, reason_counts)
+        self._check_some_left(rows_in, quarantined, reasons)
         self._write_quarantine(typed, raws, quarantined)
         good = [t.filter(t.reason.isnull()) if quarantined else t for t in typed]
         if spec.dedupe:
@@ -135,14 +137,15 @@ class _Preparation:
             "kept": kept,
             "quarantined": quarantined,
             "duplicates": rows_in - quarantined - kept,
-            "quarantine_reasons": reason_counts,
+            "quarantine_reasons": reasons,
         }
         self.log(describe_counts(counts))
         events = self._merge([self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, good, strict=True)])
         end = self._end(groups)
+        codes = self._write_dictionaries(events)
         events, offsets = self._encode_customers(events, groups)
         self._write_static(events, raws)
-        events = self._encode_categories(events)
+        events = self._encode_categories(events, codes)
         fields = [Field(name, kind, name if name in RESERVED else None) for name, kind in spec.kinds.items()]
         self._write_columns(events, offsets, fields)
         assert counts["rows_in"] == counts["kept"] + counts["quarantined"] + counts["duplicates"]
@@ -181,14 +184,13 @@ class _Preparation:
         return list(join.columns)
 
     def _joined(self, join: Join) -> Source:
-        self._tables: dict[int, Source] = getattr(self, "_tables", {})
-        if id(join) not in self._tables:
-            self._tables[id(join)] = self.engine.read(join, self.spec.data_dir)
-        return self._tables[id(join)]
+        if id(join) not in self.tables:
+            self.tables[id(join)] = self.engine.read(join, self.spec.data_dir)
+        return self.tables[id(join)]
 
     def _typed(self, log: Log, source: Source) -> ir.Table:
         """Canonical columns beside the raw ones (renamed `raw:…`), rows before `before` only."""
-        columns = parse.parse_log(source, log)
+        columns = parse.parse_log(source, log, self.reasons)
         raw = {f"raw:{name}": source.table[name] for name in source.table.columns}
         table = source.table.select(**columns, **raw)
         return table if self.before is None else table.filter(table.time.isnull() | (table.time < self.before))
@@ -231,7 +233,8 @@ class _Preparation:
                 texts = [(table[f"raw:{n}"].cast("string") if n in have else ibis.null("string")).name(n) for n in [*names, *extra]]
                 bad = table.filter(table.reason.notnull()).select(*texts, ibis.literal(log.name).name("source"), table.reason)
                 for batch in self.engine.stream(bad):
-                    writer.write_batch(batch.cast(schema))
+                    columns = [*batch.columns[:-1], pa.array(self.reasons).take(batch.columns[-1])]
+                    writer.write_batch(pa.RecordBatch.from_arrays([column.cast(pa.string()) for column in columns], schema=schema))
                 if source.rejected is not None:
                     rows = source.rejected.num_rows
                     values = {"row": source.rejected["row"], "source": pa.repeat(log.name, rows), "reason": pa.repeat(WRONG_SHAPE, rows)}
@@ -330,19 +333,24 @@ class _Preparation:
         codes = self.engine.view(pa.table({"customer_key": keys.take(order), "customer_id": np.arange(len(keys), dtype=np.int64)}))
         return events.inner_join(codes, [("customer", "customer_key")]).drop("customer_key"), offsets
 
-    def _encode_categories(self, events: ir.Table) -> ir.Table:
-        """Replace categorical values by codes in the order of the values; write the dictionaries."""
+    def _write_dictionaries(self, events: ir.Table) -> dict[str, ir.Table]:
+        """Write each categorical field's values, sorted as text; return value → code as tables."""
+        codes = {}
         for name in [name for name, kind in self.spec.kinds.items() if kind == "categorical"]:
             found = self.engine.fetch(events.select(events[name].name("value")).distinct())["value"].drop_null().combine_chunks()
             texts = found.cast(pa.string())
             order = pc.sort_indices(texts)
             pq.write_table(pa.table({"value": texts.take(order)}), self.folder / f"dict_{name}.parquet")
-            codes = pa.table({"category_key": found.take(order), "category_code": np.arange(len(found), dtype=np.int32)})
-            events = events.left_join(self.engine.view(codes), [(name, "category_key")])
-            events = events.mutate(events.category_code.fill_null(MISSING_CODE).cast("int32").name(name)).drop(
-                "category_key", "category_code"
-            )
-        return events
+            numbers = np.arange(len(found), dtype=np.int32)
+            codes[name] = self.engine.view(pa.table({f"key:{name}": found.take(order), f"code:{name}": numbers}))
+        return codes
+
+    @staticmethod
+    def _encode_categories(events: ir.Table, codes: dict[str, ir.Table]) -> ir.Table:
+        """Replace categorical values by their codes."""
+        for name, table in codes.items():
+            events = events.left_join(table, [(name, f"key:{name}")])
+        return events.mutate(**{name: events[f"code:{name}"].fill_null(MISSING_CODE).cast("int32") for name in codes})
 
     def _write_static(self, events: ir.Table, raws: list[Source]) -> None:
         """Customer attributes, one row a customer in the order of codes."""

@@ -57,18 +57,18 @@ def next_midnight(moment: int, timezone: str) -> int:
     return int((local + datetime.timedelta(days=1)).timestamp()) * 1_000_000
 
 
-def customer(column: ir.Column) -> tuple[ir.Column, ir.BooleanValue | None]:
-    """Customer id as int64 or text (null where missing), and where it is of a wrong type."""
+def customer(column: ir.Column) -> tuple[ir.Column, ir.BooleanValue, ir.BooleanValue]:
+    """Customer id as int64 or text, where it is missing (null or blank), and where it is of a wrong type."""
     kind = column.type()
+    wrong = ibis.literal(False)
     if kind.is_integer():
-        return column.cast("int64"), None
+        return column.cast("int64"), column.isnull(), wrong
     if kind.is_floating() or kind.is_decimal():
         value = column.cast("float64")
-        known = value.notnull() & ~value.isnan() & ~value.isinf()
-        whole = ibis.ifelse(known, value, ibis.null("float64"))
-        return whole.try_cast("int64"), (whole.notnull() & (whole != whole.floor())).fill_null(False)
-    text = column.cast("string")
-    return ibis.ifelse(text.strip() == "", ibis.null("string"), text), None
+        missing = value.isnull() | value.isnan()
+        return value.try_cast("int64"), missing, ~missing & (value.isinf() | (value != value.floor()))
+    text = column.cast("string")  # what is blank sorts before "!": stripping every id would take longer than all the rest
+    return text, text.isnull() | ibis.ifelse(text < "!", text.strip() == "", False), wrong
 
 
 def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.Column, ir.Column]:
@@ -136,15 +136,16 @@ def number(column: ir.Column, name: str) -> tuple[ir.Column, ir.Column, ir.Colum
     return value, wrong, bad.fill_null(False)
 
 
-def parse_log(source: Source, log: Log) -> dict[str, ir.Column]:
-    """Canonical columns of a log: customer, time, midnight_off, reason, order and the fields that the log itself holds."""
+def parse_log(source: Source, log: Log, names: list[str]) -> dict[str, ir.Column]:
+    """Canonical columns of a log: customer, time, local (time on its clock), reason, order and the fields that the log itself holds.
+
+    `reason` is null where a row can be kept, else a position in `names`, which grows as reasons are met.
+    """
     raw = source.table
     columns = set(raw.columns)
-    ids, wrong_id = customer(raw[log.roles["customer"]])
+    ids, missing, wrong_id = customer(raw[log.roles["customer"]])
     moment, local = time(raw[log.roles["time"]], log.timezone, log.time_format)
-    reasons: list[tuple[Any, str]] = [(ids.isnull(), "missing customer")]
-    if wrong_id is not None:
-        reasons.insert(0, (wrong_id, "customer of the wrong type"))
+    reasons: list[tuple[Any, str]] = [(missing, "missing customer"), (wrong_id, "customer of the wrong type")]
     reasons += [(moment.isnull(), "unparseable time"), ((moment < EARLIEST) | (moment >= LATEST), "absurd time")]
     fields: dict[str, ir.Column] = {}
     if "order" in log.roles:
@@ -163,7 +164,11 @@ def parse_log(source: Source, log: Log) -> dict[str, ir.Column]:
             fields[name] = time(raw[column], log.timezone, log.time_format)[0]
         else:
             fields[name] = category(raw[column])
-    reason = ibis.cases(*reasons, else_=ibis.null("string"))
+    for _, name in reasons:
+        if name not in names:
+            names.append(name)
+    codes = [(where, ibis.literal(names.index(name), "int16")) for where, name in reasons]
+    reason = ibis.cases(*codes, else_=ibis.null("int16"))
     return {"customer": ids, "time": moment, "local": local, "reason": reason, **fields}
 
 
