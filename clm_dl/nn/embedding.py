@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clm_dl.nn.bag import bag_mean
+
 if TYPE_CHECKING:
     from clm_dl.data.batch import EventBatch
 
@@ -66,7 +68,7 @@ class EventEmbedding(nn.Module):
         max_size: the largest width the rule gives.
         numeric_size: width of the numeric part.
         calendar: calendar fields to use, of hour, weekday and month.
-        dropout: share of the channels of x_BTD zeroed in training.
+        dropout: share of the channels of x_BTD zeroed in training, the same for all events of a snapshot.
         unknown_rate: share of the categorical values replaced by UNK in training, so that UNK means something when it comes.
     """
 
@@ -99,7 +101,7 @@ class EventEmbedding(nn.Module):
             self.register_buffer(f"table_{name}", calendar_table(name), persistent=False)
         width = 2 * len(schema["numeric"]) + 2 + 2 * sum(HARMONICS[name] for name in self.calendar)
         self.numeric = nn.Linear(width, numeric_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout1d(dropout)
         self.output_size = numeric_size + sum(table_VD.shape[1] for table_VD in self.tables)
 
     def forward(self, batch: EventBatch) -> Tensor:
@@ -110,17 +112,11 @@ class EventEmbedding(nn.Module):
         parts = [self.numeric(torch.cat(dense, dim=-1))]
         for name, table_VD in zip(self.fields, self.tables, strict=True):
             if self.bags:
-                parts.append(self.bag_mean(batch, name, table_VD))
+                ids_L, offset_N = batch.bags[name]
+                parts.append(bag_mean(table_VD, self.drop_words(ids_L), offset_N).unflatten(0, batch.mask_BT.shape))
             else:
                 parts.append(F.embedding(self.drop_words(batch.categorical[name]), table_VD, padding_idx=PAD))
-        return self.dropout(torch.cat(parts, dim=-1))
-
-    def bag_mean(self, batch: EventBatch, name: str, table_VD: Tensor) -> Tensor:
-        """Mean over the lines of each order, zeros for an empty bag: [L], [N+1] -> [B,T,D]"""
-        value_L, offset_N = batch.bags[name]
-        ids_L = self.drop_words(value_L)
-        mean_ND = F.embedding_bag(ids_L, table_VD, offset_N, mode="mean", include_last_offset=True, padding_idx=PAD)
-        return mean_ND.unflatten(0, batch.mask_BT.shape)
+        return self.dropout(torch.cat(parts, dim=-1).transpose(1, 2)).transpose(1, 2)
 
     def drop_words(self, ids: Tensor) -> Tensor:
         """Replaces a share of the known ids by UNK in training; padding stays padding."""

