@@ -14,7 +14,7 @@ export CLM_DATA_DIR := $(abspath $(DATA_DIR))
 BIN    := .venv/bin
 SETUP  := .venv/.setup
 EXTRAS := .venv/.setup-all
-WHEELS := $(DATA_DIR)/lifetimes-0.11.3-py3-none-any.whl $(DATA_DIR)/recbole-1.2.1-py3-none-any.whl
+WHEELS := $(DATA_DIR)/Lifetimes-0.11.3-py3-none-any.whl $(DATA_DIR)/recbole-1.2.1-py3-none-any.whl
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup setup-all train test test-all lint format tensorboard speed clean
