@@ -196,7 +196,7 @@ def _rfm_visits(rng: np.random.Generator, num_customers: int, num_days: int) -> 
     last, visits = first.copy(), np.zeros(num_customers, dtype=np.int64)
     parts = []
     for day in range(num_days):
-        chance = np.where(visits > 0, visit_chance(visits, day - first, day - last), first == day)
+        chance = np.where(visits > 0, visit_chance(visits, np.maximum(day - first, 0), np.maximum(day - last, 0)), first == day)
         customer = np.flatnonzero(rng.random(num_customers) < chance)
         last[customer] = day
         visits[customer] += 1
