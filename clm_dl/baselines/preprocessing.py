@@ -19,8 +19,9 @@ IMPUTE = (*STRATEGIES, "iterative")
 IMBALANCE = ("none", "class_weight", "undersample", "smote", "adasyn")
 
 
-def signed_log(values: np.ndarray) -> np.ndarray:
+def signed_log(X: pd.DataFrame) -> np.ndarray:
     """sign(x) · log(1 + |x|): counts, days and amounts are skewed."""
+    values = X.to_numpy(dtype=np.float64)
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
 
 
