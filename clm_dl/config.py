@@ -26,9 +26,13 @@ OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).name.split(
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration that a command line with `overrides` gives: for notebooks, tests and the Python API."""
+    return _compose(config_name, check_overrides(config_name, overrides))
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return hydra.compose(config_name, overrides=check_overrides(config_name, overrides))
+        return hydra.compose(config_name, overrides=list(overrides))
 
 
 def plain(config: Any) -> Any:
@@ -92,9 +96,7 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
             if option not in _options(group):
                 raise ValueError(f"no {group}={option}{nearest(option, _options(group))}; {group} can be {', '.join(_options(group))}")
         choices.append(f"{group}={options[0]}")
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        known = _keys(hydra.compose(config_name, overrides=choices))
+    known = _keys(_compose(config_name, choices))
     for override in parsed:
         key = override.key_or_group
         is_group = key in groups or "/" in key or "@" in key

@@ -1,9 +1,16 @@
-"""Shared fixtures: one thread for torch, and a small log with known events."""
+"""Shared fixtures: one thread for torch, two small logs, and one finished run."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+
+from clm_dl.config import compose
+from clm_dl.experiment import run_experiment
+from clm_dl.run import Run
 
 torch.set_num_threads(1)
 
@@ -26,3 +33,64 @@ def small_log() -> pd.DataFrame:
         }
     )
     return frame
+
+
+@pytest.fixture(scope="session")
+def shop_log() -> pd.DataFrame:
+    """About 6,000 events of 200 customers over 300 days of 2021; each buys every few days until a day on which it stops."""
+    rng = np.random.default_rng(1)
+    parts = []
+    for number in range(200):
+        rate, stop = rng.uniform(2, 14), rng.uniform(60, 500)
+        day = np.cumsum(rng.exponential(rate, 200)) + rng.uniform(0, 30)
+        day = day[day < min(stop, 300)]
+        parts.append(pd.DataFrame({"cust": f"c{number:03d}", "day": day, "dept": rng.choice(["food", "toys", "garden"], len(day))}))
+    log = pd.concat(parts, ignore_index=True)
+    log["ts"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(log.pop("day"), unit="D").dt.round("s")
+    log["spend"] = np.round(rng.gamma(2.0, 8.0, len(log)), 2)
+    return log
+
+
+QUICK = [
+    "experiment=churn_events",
+    "data.roles.customer=cust",
+    "data.roles.time=ts",
+    "data.roles.amount=spend",
+    "data.categorical=[dept]",
+    "snapshots.horizon_days=28",
+    "snapshots.active_days=56",
+    "encoder.hidden_size=8",
+    "task.embedding.numeric_size=8",
+    "task.head_size=8",
+    "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "baselines=[recency,logistic]",
+    "bootstrap=50",
+]
+
+
+@pytest.fixture(scope="session")
+def shop_csv(shop_log: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "shop.csv"
+    shop_log.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def train(shop_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Train a tiny network on the shop log: `train("encoder=gru", …)`; the store is shared, the run directory new."""
+    data_dir = tmp_path_factory.mktemp("data")
+
+    def run(*overrides: str) -> Run:
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        config = compose("train", [*QUICK, f"data.path={shop_csv}", f"paths.data_dir={data_dir}", f"paths.output_dir={folder}", *overrides])
+        return run_experiment(config, log=lambda text: None)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run(train: Callable[..., Run]) -> Run:
+    """One finished run on the shop log, for every test that only reads."""
+    return train()

@@ -1,0 +1,58 @@
+"""Overrides: a typo names the nearest valid key; files for labels; classes are built only from trusted packages."""
+
+import pytest
+
+from clm_dl.config import build, check_overrides, compose, plain
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("encodr=lstm", "'encoder'"),
+        ("encoder=lstn", "'lstm'"),
+        ("data=evnts", "'events'"),
+        ("task.optimiser.lr=0.1", "'task.optimizer.lr'"),
+        ("snapshots.horizon=7", "'snapshots.horizon_days'"),
+        ("trainer.max_epoch=3", "'trainer.max_epochs'"),
+        ("sed=1", "'seed'"),
+        ("data.roles.custmer=c", "'data.roles.customer'"),
+        ("baseline.lightgbm.num_leafs=3", "'baseline.lightgbm.num_leaves'"),
+    ],
+)
+def test_typo_names_the_nearest(override: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean {nearest}"):
+        check_overrides("train", [override])
+
+
+@pytest.mark.parametrize("override", ["encoder=lstm,gru", "seed=0,1,2", "task.optimizer.lr=0.1", "baselines=[logistic]", "+data.joins=[]"])
+def test_good_overrides_pass_unchanged(override: str) -> None:
+    assert check_overrides("train", [override]) == [override]
+
+
+def test_override_without_equals_sign_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match="write key=value"):
+        check_overrides("train", ["a b"])
+
+
+def test_labels_may_be_a_file() -> None:
+    config = compose("train", ["labels=mine.csv"])
+    assert plain(config.labels) == {"name": "given", "path": "mine.csv"}
+
+
+def test_a_data_set_brings_its_snapshots_and_an_experiment_its_data() -> None:
+    assert compose("train", ["data=cdnow"]).snapshots.horizon_days == 91
+    assert compose("train", ["experiment=churn_cdnow"]).snapshots.horizon_days == 91
+    assert compose("train").snapshots.horizon_days == 28
+
+
+def test_build_refuses_packages_that_are_not_trusted() -> None:
+    config = {"_target_": "fractions.Fraction", "numerator": 1, "denominator": 2}
+    with pytest.raises(ValueError, match=r"trusted=\[fractions\]"):
+        build(config)
+    assert float(build(config, trusted=["fractions"])) == 0.5
+
+
+def test_build_looks_inside_nested_configurations() -> None:
+    config = {"_target_": "sklearn.ensemble.BaggingClassifier", "estimator": {"_target_": "os.system", "command": "true"}}
+    with pytest.raises(ValueError, match=r"os\.system"):
+        build(config)
