@@ -33,7 +33,7 @@ CURVES = 5  # models drawn in the figures; the table has them all
 def render_report(folders: Sequence[Path]) -> str:
     """The report of the finished runs in `folders`, as one HTML text; several runs are compared first.
 
-    Paired differences are given between runs with the same fingerprint only; where it differs, the report says so.
+    Figures are drawn for a single run; among many, each run's own report has them. Paired differences are given between runs with the same fingerprint only; where it differs, the report says so.
     """
     runs = [load_run(folder) for folder in folders]
     finished = [run for run in runs if (run.path / "metrics.json").is_file()]
@@ -47,7 +47,7 @@ def render_report(folders: Sequence[Path]) -> str:
     return page.get_template("report.html.jinja").render(
         title=finished[0].metrics["task"] if len(finished) == 1 else f"{len(finished)} runs",
         comparison=_comparison(groups) if len(finished) > 1 else None,
-        runs=[_run(run) for run in finished],
+        runs=[_run(run, draw=len(finished) == 1) for run in finished],
         left_out=[f"{run.path.name} ({run.status['state']})" for run in runs if run not in finished],
         columns=COLUMNS,
         all_columns=ALL_COLUMNS,
@@ -81,7 +81,7 @@ def _judged(difference: Mapping[str, Mapping[str, float]] | None) -> dict[str, s
     return {"text": signed(difference["auroc"]), "verdict": verdict(difference["auroc"], "auroc")}
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run, *, draw: bool) -> dict[str, Any]:
     metrics = run.metrics
     test = metrics["split"]["test"]
     names = ordered(test["overall"])
@@ -104,7 +104,7 @@ def _run(run: Run) -> dict[str, Any]:
         "per_cutoff": {date: _rows(models, COLUMNS) for date, models in test["per_cutoff"].items()},
         "floor": [number(metrics["reference"]["test"]["floor"].get(m), _digits(m)) for m in COLUMNS],
         "differences": _differences(metrics),
-        "figures": _figures(run, names),
+        "figures": _figures(run, names) if draw else [],
         "facts": [
             ("Data", data_lines(metrics, run.config)),
             ("Population and label", population_lines(run.config)),
