@@ -33,7 +33,8 @@ CURVES = 5  # models drawn in the figures; the table has them all
 def render_report(folders: Sequence[Path]) -> str:
     """The report of the finished runs in `folders`, as one HTML text; several runs are compared first.
 
-    Figures are drawn for a single run; among many, each run's own report has them. Paired differences are given between runs with the same fingerprint only; where it differs, the report says so.
+    Figures are drawn for a single run; among many, each run's own report has them. Paired differences are given between
+    runs with the same fingerprint only; where it differs, the report says so.
     """
     runs = [load_run(folder) for folder in folders]
     finished = [run for run in runs if (run.path / "metrics.json").is_file()]

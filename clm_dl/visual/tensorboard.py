@@ -5,7 +5,9 @@ Scalars are named `split/metric`. Callbacks do nothing for a logger that is not 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import operator
 import time
 import warnings
@@ -67,6 +69,15 @@ class Throughput(Callback):
         pl_module.log("train/padding_ratio", self.padded / max(int(self.real), 1))
 
 
+class ModelGraph(Callback):
+    """Writes the graph of the network once, traced on the first training batch; silently nothing where it cannot be traced."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 0 and batch_idx == 0:
+            for writer in writers(trainer):
+                write_graph(writer, pl_module, batch)
+
+
 def writers(trainer: Trainer) -> list[SummaryWriter]:
     """The TensorBoard writers among the trainer's loggers."""
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
@@ -77,7 +88,7 @@ def write_graph(writer: SummaryWriter, network: nn.Module, batch: Any) -> bool:
     tensors, rebuild = _tensors(batch)
     was_training = network.training
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):  # add_graph prints its errors
             warnings.simplefilter("ignore")  # the tracer warns about every shape it reads
             writer.add_graph(_OnTensors(network.eval(), rebuild), tensors, use_strict_trace=False)
     except (RuntimeError, TypeError, ValueError, AttributeError):
