@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import has_fit_parameter
 
 from clm_dl.baselines.preprocessing import IMBALANCE, build_preprocessor, resample
@@ -63,7 +65,9 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
             chosen = np.sort(np.random.default_rng(self.seed).permutation(len(X))[: self.max_rows])
             X, y = X.iloc[chosen], y[chosen]
         self.preprocessor_ = build_preprocessor(X, impute=self.impute, seed=self.seed)
-        rows = self.preprocessor_.fit_transform(X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # iterative imputation stops after a fixed number of rounds
+            rows = self.preprocessor_.fit_transform(X)
         self.train_rate_ = self.sampled_rate_ = float(y.mean())
         self.calibrator_ = PlattCalibrator()
         self.estimator_ = clone(self.estimator)

@@ -36,7 +36,7 @@ def build_preprocessor(X: pd.DataFrame, *, impute: str, seed: int) -> ColumnTran
     numeric = list(X.select_dtypes("number").columns)
     categorical = [name for name in X.columns if name not in numeric]
     imputer: Any = (
-        IterativeImputer(max_iter=10, tol=1e-2, random_state=seed, add_indicator=True, keep_empty_features=True)
+        IterativeImputer(max_iter=10, tol=1e-2, n_nearest_features=8, random_state=seed, add_indicator=True, keep_empty_features=True)
         if impute == "iterative"
         else SimpleImputer(strategy=STRATEGIES[impute], add_indicator=True, keep_empty_features=True)
     )
