@@ -32,8 +32,7 @@ WRONG_SHAPE = "row of the wrong shape"
 def source_fingerprint(data: Mapping[str, Any]) -> str:
     """Hash of all that decides the store's bytes: state of every source, roles, options and the store's version."""
     spec = parse_data(data)
-    tables = [source for log in spec.logs for source in (log, *log.joins)]
-    states = [source_state(source, spec.data_dir) for source in tables]
+    states = [[source_state(log, spec.data_dir), *(source_state(join, spec.data_dir) for join in log.joins)] for log in spec.logs]
     plain = replace(
         spec, logs=tuple(replace(log, frame=None, joins=tuple(replace(join, frame=None) for join in log.joins)) for log in spec.logs)
     )
@@ -132,7 +131,7 @@ class _Preparation:
             good = [engine.hold(self._distinct(table, source)) for table, source in zip(good, raws, strict=True)]
             groups = self._summary([t.select("customer", "time", "local", "reason") for t in good])
         kept = int(groups["rows"].sum())
-        counts = {
+        counts: dict[str, Any] = {
             "rows_in": rows_in,
             "kept": kept,
             "quarantined": quarantined,
@@ -157,8 +156,6 @@ class _Preparation:
     def _read(self, log: Log) -> Source:
         keep_order = self.spec.tie == "file"
         source: Source = self.engine.read(log, self.spec.data_dir, keep_order=keep_order)
-        if not source.table.columns:
-            raise ValueError(f"{source.what} is empty: give a log with a header and at least one event")
         self.text |= source.text
         items = {column for join in log.joins if join.to == "item" for column in self._join_columns(join, source)}
         needed = [log.roles["customer"], log.roles["time"], *([log.roles["order"]] if "order" in log.roles else [])]

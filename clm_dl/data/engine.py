@@ -20,22 +20,22 @@ BATCH_ROWS = 1 << 17
 
 
 @ibis.udf.scalar.builtin
-def epoch_us(moment: dt.Timestamp(timezone=None)) -> dt.int64:  # type: ignore[empty-body, valid-type]
+def epoch_us(moment: dt.Timestamp(timezone=None)) -> dt.int64:  # type: ignore[valid-type]
     """Microseconds since 1970-01-01 UTC."""
 
 
 @ibis.udf.scalar.builtin(name="epoch_us")
-def epoch_us_zoned(moment: dt.Timestamp(timezone="UTC")) -> dt.int64:  # type: ignore[empty-body, valid-type]
+def epoch_us_zoned(moment: dt.Timestamp(timezone="UTC")) -> dt.int64:  # type: ignore[valid-type]
     """Microseconds since 1970-01-01 UTC."""
 
 
 @ibis.udf.scalar.builtin(name="timezone")
-def from_zone(zone: str, moment: dt.Timestamp(timezone=None)) -> dt.Timestamp(timezone="UTC"):  # type: ignore[empty-body, valid-type]
+def from_zone(zone: str, moment: dt.Timestamp(timezone=None)) -> dt.Timestamp(timezone="UTC"):  # type: ignore[valid-type]
     """The moment when clocks of `zone` show this time."""
 
 
 @ibis.udf.scalar.builtin
-def try_strptime(text: str, time_format: str) -> dt.Timestamp(timezone=None):  # type: ignore[empty-body, valid-type]
+def try_strptime(text: str, time_format: str) -> dt.Timestamp(timezone=None):  # type: ignore[valid-type]
     """Text as a time, null where it does not fit the format."""
 
 
@@ -104,14 +104,13 @@ class DuckDB:
 
     def _read_csv(self, files: list[str], what: str) -> Source:
         if all(not Path(file).stat().st_size for file in files):
-            return Source(self.view(pa.table({})), True, what)
+            raise ValueError(f"{what} is empty: give a log with a header and at least one event")
         rejects = self.name()
         lines = self.backend.read_csv(
             files,
             table_name=self.name(),
             header=True,
             all_varchar=True,
-            union_by_name=True,
             store_rejects=True,
             rejects_table=rejects,
             rejects_scan=f"{rejects}_scan",
@@ -122,12 +121,15 @@ class DuckDB:
 
     def _read_database(self, source: Log | Join, what: str) -> Source:
         table = sources.database_table(source)
-        text = str(source.path).startswith("sqlite://")  # SQLite's types bind no value: read text, then parse it
-        expr = table.select([table[name].cast("string").name(name) for name in table.columns]) if text else table
-        reader = expr.to_pyarrow_batches(chunk_size=BATCH_ROWS)
-        name, batches = self.name(), self.name()
-        self.backend.con.register(batches, reader)
-        self.backend.con.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {batches}")
+        text = str(source.path).startswith("sqlite://")
+        reader = sources.read_sqlite(table, BATCH_ROWS) if text else table.to_pyarrow_batches(chunk_size=BATCH_ROWS)
+        name, block = self.name(), self.name()
+        self.backend.create_table(name, schema=ibis.Schema.from_pyarrow(reader.schema), temp=True)
+        for batch in reader:  # here, not in DuckDB's threads: a database's connection belongs to one thread
+            self.backend.con.register(block, pa.Table.from_batches([batch]))
+            self.backend.con.execute(f"INSERT INTO {name} SELECT * FROM {block}")
+            self.backend.con.unregister(block)
+        table.get_backend().disconnect()
         return Source(self.backend.table(name), text, what)
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 
 from clm_dl.data.engine import Source, epoch_us, epoch_us_zoned, from_zone, try_strptime
 from clm_dl.data.roles import Log, nearest
@@ -39,14 +40,12 @@ def zone(name: str) -> ZoneInfo:
 
 def parse_moment(value: Any, timezone: str, what: str) -> int:
     """One time of a config (text, date, datetime, microseconds) in microseconds UTC."""
-    import pandas as pd
-
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     try:
         moment = pd.Timestamp(value)
         moment = moment.tz_localize(zone(timezone)) if moment.tzinfo is None else moment
-        return int(moment.tz_convert("UTC").as_unit("us").value)
+        return int(moment.tz_convert("UTC").tz_localize(None).to_datetime64().astype("datetime64[us]").astype("int64"))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{what} must be a date such as 2017-12-31, got {value!r}") from error
 
@@ -88,12 +87,11 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
         raise ValueError(f"column {column.get_name()!r} of type {kind} cannot be a time: give text, dates, timestamps or integers")
     text = column.strip()
     digits = text.re_search(r"^-?[0-9]+$")
-    parsed = ibis.ifelse(digits, ibis.null("string"), text).try_cast("timestamp(6)")
-    local_utc, local = _localised(parsed, timezone)
-    stamped = epoch_us(parsed)  # an engine moves a time with a zone to UTC
+    utc, local = _localised(ibis.ifelse(digits, ibis.null("string"), text).try_cast("timestamp(6)"), timezone)
     zoned = text.re_search(OFFSET) & text.contains(":")
+    stamped = epoch_us_zoned(ibis.ifelse(zoned, text, ibis.null("string")).try_cast("timestamp('UTC')"))
     epoch = _from_epoch(ibis.ifelse(digits, text, ibis.null("string")).try_cast("int64"))
-    return ibis.cases((digits, epoch), (zoned, stamped), else_=local_utc), ibis.cases((digits, epoch), (zoned, stamped), else_=local)
+    return ibis.cases((digits, epoch), (zoned, stamped), else_=utc), ibis.cases((digits, epoch), (zoned, stamped), else_=local)
 
 
 def _localised(moment: ir.Column, timezone: str) -> tuple[ir.Column, ir.Column]:

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +168,23 @@ def read_blank_separated(content: io.BytesIO | Path) -> pa.Table:
     """A text file whose columns are divided by runs of blanks, every value as text; read into memory."""
     try:
         frame = pd.read_csv(content, sep=r"\s+", dtype=str, keep_default_na=False, na_values=[""])
-    except pd.errors.EmptyDataError:
-        return pa.table({})
+    except pd.errors.EmptyDataError as error:
+        raise ValueError("the log is empty: give one with a header and at least one event") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read the text table: {str(error).splitlines()[0]}") from error
     return to_arrow(frame)
+
+
+def read_sqlite(table: ir.Table, rows: int) -> pa.RecordBatchReader:
+    """An SQLite table in batches, every value as text: the types that SQLite declares bind no value."""
+    schema = pa.schema([(name, pa.string()) for name in table.columns])
+    backend = table.get_backend()
+    query = backend.compile(table.select([table[name].cast("string").name(name) for name in table.columns]))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        cursor = backend.raw_sql(query)
+        while block := cursor.fetchmany(rows):
+            yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in zip(*block, strict=True)], schema=schema)
+        cursor.close()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())

