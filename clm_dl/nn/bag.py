@@ -41,6 +41,6 @@ def bag_mean(table_VD: Tensor, ids_L: Tensor, offset_N: Tensor) -> Tensor:
 
     `padding_idx` is not passed on purpose: on a CPU it makes the forward pass ten times slower.
     """
-    if table_VD.device.type == "cpu":
+    if table_VD.device.type == "cpu" and not torch.compiler.is_compiling():  # the compiler stumbles over a Function of one's own
         return BagMean.apply(table_VD, ids_L, offset_N)
     return F.embedding_bag(ids_L, table_VD, offset_N, mode="mean", include_last_offset=True)

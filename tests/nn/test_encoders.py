@@ -164,7 +164,7 @@ def test_bfloat16_autocast_is_finite_and_near(name, pooling, schema, make_batch)
 @pytest.mark.parametrize("name", ENCODERS)
 def test_compiles(name, schema, make_batch):
     torch.manual_seed(0)
-    network, batch = Network(schema, name, "attention").eval(), make_batch()
+    network, batch = Network(schema | {"bags": True}, name, "attention").eval(), make_batch(bags=True)
     compiled = torch.compile(network, backend="aot_eager")  # captures forward and backward, leaves out the C++ compiler
     assert_close(compiled(batch), network(batch), atol=1e-5, rtol=1e-5)
     binary_cross_entropy(compiled(batch), batch.label_B).backward()
