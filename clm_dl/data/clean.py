@@ -140,7 +140,7 @@ class _Preparation:
         }
         self.log(describe_counts(counts))
         events = self._merge([self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, good, strict=True)])
-        end = self._end(groups)
+        events, end = self.engine.named(events), self._end(groups)
         codes = self._write_dictionaries(events)
         events, offsets = self._encode_customers(events, groups)
         self._write_static(events, raws)
@@ -190,6 +190,7 @@ class _Preparation:
         columns = parse.parse_log(source, log, self.reasons)
         raw = {f"raw:{name}": source.table[name] for name in source.table.columns}
         table = source.table.select(**columns, **raw)
+        table = self.engine.named(table)
         return table if self.before is None else table.filter(table.time.isnull() | (table.time < self.before))
 
     def _summary(self, tables: list[ir.Table]) -> pd.DataFrame:

@@ -67,6 +67,10 @@ class DuckDB:
         """A table computed now and kept (in memory, or spilled), so that later passes do not compute it again."""
         return self.backend.create_table(self.name(), expr, temp=True)
 
+    def named(self, expr: ir.Table) -> ir.Table:
+        """The same expression under a name: what builds on it is short, so that Ibis compiles it in no time."""
+        return self.backend.create_view(self.name(), expr)
+
     def view(self, table: pa.Table) -> ir.Table:
         """An Arrow table under a name, not copied."""
         name = self.name()
