@@ -49,7 +49,9 @@ def build(config: Mapping[str, Any], *args: Any, trusted: Iterable[str] = (), **
     for target in re.findall(r"_target_'?: '?([\w.]+)", str(plain(config))):
         package = target.split(".")[0]
         if package not in (*TRUSTED, *trusted):
-            raise ValueError(f"the configuration names {target}, which is outside {', '.join(TRUSTED)}: add trusted=[{package}] if you trust it")
+            raise ValueError(
+                f"the configuration names {target}, which is outside {', '.join(TRUSTED)}: add trusted=[{package}] if you trust it"
+            )
     return hydra.utils.instantiate(config, *args, _convert_="all", **kwargs)
 
 
@@ -70,7 +72,7 @@ def _options(group: str) -> list[str]:
 def _keys(config: Any, prefix: str = "") -> list[str]:
     keys: list[str] = []
     for key in config if isinstance(config, DictConfig) and not config._is_none() and not config._is_missing() else ():
-        keys += [f"{prefix}{key}", *_keys(config._get_node(key), f"{prefix}{key}.")]
+        keys += [f"{prefix}{key!s}", *_keys(config._get_node(key), f"{prefix}{key!s}.")]
     return keys
 
 
@@ -84,7 +86,9 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise ValueError(f"cannot read the override {str(error).splitlines()[0]!r}: write key=value, and quote values with special characters") from error
+        raise ValueError(
+            f"cannot read the override {str(error).splitlines()[0]!r}: write key=value, and quote values with special characters"
+        ) from error
     choices = []
     groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
     for override in parsed:
@@ -100,7 +104,8 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
     for override in parsed:
         key = override.key_or_group
         is_group = key in groups or "/" in key or "@" in key
-        if not (is_group or override.is_add() or override.is_force_add() or override.is_delete() or key.startswith("hydra.") or key in known):
+        is_change = not (override.is_add() or override.is_force_add() or override.is_delete())
+        if is_change and not (is_group or key.startswith("hydra.") or key in known):
             raise ValueError(f"no key {key!r} in the configuration{nearest(key, [*known, *groups])}")
     return overrides
 

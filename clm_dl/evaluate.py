@@ -39,7 +39,9 @@ def main(config: DictConfig) -> None:
     for name in config.slices:
         if store is None or name not in store.static.columns:
             known = [] if store is None else list(store.static.columns)
-            raise ValueError(f"no customer attribute {name!r} to slice by{nearest(name, known)}; the store has {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"no customer attribute {name!r} to slice by{nearest(name, known)}; the store has {', '.join(known) or 'none'}"
+            )
         value = pd.Series(store.static[name].astype("string").fillna("missing").to_numpy(), index=store.customer_ids)
         for level, part in scores.groupby(scores["customer_id"].map(value), sort=True):
             print(f"\n{name} = {level}")
@@ -56,7 +58,7 @@ def rescore(run: Run, store: EventStore) -> pd.DataFrame:
         ValueError: the log, the labels or the population changed since the run, so that its snapshots are others.
     """
     settings = run.config
-    snapshots = build_snapshots(store, **settings["snapshots"], labels=settings["labels"], seed=settings["seed"])
+    snapshots = build_snapshots(store, **settings["snapshots"], labels=settings["labels"])
     if snapshots.fingerprint(store) != run.metrics["fingerprint"].split("-")[0]:
         raise ValueError(f"the snapshots of {run.path} cannot be made again: its log or labels changed since it was trained; train anew")
     index = np.flatnonzero(np.isin(snapshots.split, ("val", "test")))

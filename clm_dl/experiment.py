@@ -7,14 +7,11 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -90,9 +87,7 @@ class Fold:
 
     def __init__(self, settings: Mapping[str, Any], store: EventStore, fold: int):
         self.settings, self.store = settings, store
-        self.snapshots = build_snapshots(
-            store, **{**settings["snapshots"], "fold": fold}, labels=settings["labels"], seed=settings["seed"]
-        )  # fmt: skip
+        self.snapshots = build_snapshots(store, **settings["snapshots"], fold=fold, labels=settings["labels"])
         check_classes(self.snapshots)
         self.fitted: Fitted | None = None
 

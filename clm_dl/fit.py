@@ -23,7 +23,7 @@ from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.run import MODEL, load_checkpoint, save_model, write_json
 from clm_dl.scoring import churn_probabilities, customer_vectors
 from clm_dl.tasks import TASKS, SequenceTask
-from clm_dl.visual.tensorboard import GradientNorm, Throughput, WeightHistograms, write_final
+from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms, write_final
 
 MONITOR = "val/log_loss"
 MAX_PROJECTED = 5000  # customers in TensorBoard's projector
@@ -84,9 +84,10 @@ def fit_network(settings: Mapping[str, Any], store: EventStore, snapshots: Snaps
         use_distributed_sampler=False,  # the datamodule's sampler knows about ranks
         enable_model_summary=False,
     )
+    num_parameters = sum(parameter.numel() for parameter in task.parameters())
     log(
-        f"network: {settings['encoder']['name']}, {sum(p.numel() for p in task.parameters()):,} parameters, {int(snapshots.training.sum()):,} "
-        f"training snapshots, padded/real {datamodule.padding_ratio('train'):.2f}"
+        f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {int(snapshots.training.sum()):,} training snapshots, "
+        f"padded/real {datamodule.padding_ratio('train'):.2f}"
     )
     if options["compile"]:
         task.encoder.compile()
@@ -118,9 +119,18 @@ def build_callbacks(settings: Mapping[str, Any], folder: Path) -> list[Callback]
     """Best and last checkpoint, early stopping on the validation loss, and what TensorBoard draws."""
     options = settings["callbacks"]
     checkpoints = folder / "checkpoints"
-    best = ModelCheckpoint(checkpoints, filename="best", monitor=MONITOR, mode="min", enable_version_counter=False, auto_insert_metric_name=False)
+    best = ModelCheckpoint(
+        checkpoints, filename="best", monitor=MONITOR, mode="min", enable_version_counter=False, auto_insert_metric_name=False
+    )
     last = ModelCheckpoint(checkpoints, filename="last", monitor=None, enable_version_counter=False)
-    callbacks: list[Callback] = [best, last, EarlyStopping(MONITOR, patience=options["patience"]), LearningRateMonitor("step"), Throughput()]
+    callbacks: list[Callback] = [
+        best,
+        last,
+        EarlyStopping(MONITOR, patience=options["patience"]),
+        LearningRateMonitor("step"),
+        Throughput(),
+        ModelGraph(),
+    ]
     if options["gradient_norm"]:
         callbacks.append(GradientNorm())
     if options["weight_histograms"]:
@@ -141,10 +151,14 @@ def adopt_checkpoint(path: Path, folder: Path, task: SequenceTask) -> Path:
     if "state_dict" not in checkpoint or "callbacks" not in checkpoint:
         raise ValueError(f"{path} cannot be resumed: give the last.ckpt that Lightning wrote, not the scoring checkpoint")
     if checkpoint["hyper_parameters"]["schema"] != task.hparams["schema"]:
-        raise ValueError(f"checkpoint {path} was trained on another schema (columns, vocabulary or training period): resume with its own data")
+        raise ValueError(
+            f"checkpoint {path} was trained on another schema (columns, vocabulary or training period): resume with its own data"
+        )
     for name, tensor in task.state_dict().items():
         if name not in checkpoint["state_dict"] or checkpoint["state_dict"][name].shape != tensor.shape:
-            raise ValueError(f"checkpoint {path} belongs to another network ({name} differs): resume with its own encoder and task settings")
+            raise ValueError(
+                f"checkpoint {path} belongs to another network ({name} differs): resume with its own encoder and task settings"
+            )
     target = folder / "checkpoints"
     if path.parent.resolve() == target.resolve():
         return path

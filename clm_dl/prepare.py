@@ -5,6 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from clm_dl.config import command, plain
+from clm_dl.data.clean import describe_counts
 from clm_dl.stores import open_store
 
 
@@ -15,12 +16,7 @@ def main(config: DictConfig) -> None:
     if settings["data"]["name"] == "table":
         raise ValueError("data=table has no events to prepare: train on it directly with clm-train experiment=churn_table")
     store = open_store(settings["data"], settings["paths"], print)
-    counts = store.counts
-    reasons = "".join(f", {rows:,} {reason}" for reason, rows in counts["quarantine_reasons"].items())
-    print(
-        f"rows in {counts['rows_in']:,} = kept {counts['kept']:,} + quarantined {counts['quarantined']:,}{f' ({reasons[2:]})' if reasons else ''} "
-        f"+ duplicates {counts['duplicates']:,}\n{store.num_customers:,} customers, {store.num_events:,} events\nstore: {store.path}"
-    )
+    print(f"{describe_counts(store.counts)}\n{store.num_customers:,} customers, {store.num_events:,} events\nstore: {store.path}")
 
 
 if __name__ == "__main__":

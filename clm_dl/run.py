@@ -39,7 +39,9 @@ class Run:
             raise FileNotFoundError(f"{self.path} is no run directory (it has no config.yaml): give the folder that clm-train printed")
         self.status: dict[str, Any] = json.loads((self.path / "status.json").read_text())
         if self.status["version"] != RUN_VERSION:
-            raise ValueError(f"run {self.path} has version {self.status['version']}, this clm_dl reads version {RUN_VERSION}: train it again")
+            raise ValueError(
+                f"run {self.path} has version {self.status['version']}, this clm_dl reads version {RUN_VERSION}: train it again"
+            )
         self.config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))  # type: ignore[assignment]
 
     def __repr__(self) -> str:

@@ -96,5 +96,7 @@ def embed(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
     """Customer vectors as of the cutoff: columns customer_id, cutoff, z0 … z(D−1); arguments as in `predict`."""
     with _snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
         z_ND = customer_vectors(run.task, datamodule, np.arange(len(snapshots)))
-        keys = scores_table(store, snapshots, model="network", task=run.task.name, score=np.nan, score_raw=np.nan)[["customer_id", "cutoff"]]
+        keys = scores_table(store, snapshots, model="network", task=run.task.name, score=np.nan, score_raw=np.nan)[
+            ["customer_id", "cutoff"]
+        ]
         return pd.concat([keys, pd.DataFrame(z_ND, columns=[f"z{d}" for d in range(z_ND.shape[1])])], axis=1)

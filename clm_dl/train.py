@@ -22,7 +22,9 @@ def main(config: DictConfig) -> float:
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         if any(text.startswith("paths.output_dir=") for text in hydra.overrides.task):
-            raise ValueError("paths.output_dir together with -m would overwrite every trial with the next: leave it out, or set hydra.sweep.dir")
+            raise ValueError(
+                "paths.output_dir together with -m would overwrite every trial with the next: leave it out, or set hydra.sweep.dir"
+            )
         if config.trainer.devices not in (1, "1"):
             raise ValueError(f"a sweep runs one device a job, got trainer.devices={config.trainer.devices}: set trainer.devices=1")
         config.paths.output_dir = hydra.runtime.output_dir

@@ -45,7 +45,9 @@ def test_option_composes_and_its_targets_bind(group: str, option: str) -> None:
         except ModuleNotFoundError:
             assert option in ("wandb", "mlflow")  # extras that fail with a sentence of their own
             continue
-        inspect.signature(found).bind_partial(**{key: value for key, value in target.items() if key not in ("_target_", "name", "columns", "max_rows")})
+        inspect.signature(found).bind_partial(
+            **{key: value for key, value in target.items() if key not in ("_target_", "name", "columns", "max_rows")}
+        )
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

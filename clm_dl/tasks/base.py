@@ -11,11 +11,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from clm_dl.data.batch import EventBatch
 from clm_dl.nn import EventEmbedding, HeadFeatures, build_encoder, build_pooling
+
+CHECK_EVERY = 20  # batches between two looks for a loss that is not finite; each look makes the host wait for the device
+
+
+def _width(part: nn.Module) -> int:
+    assert isinstance(part.output_size, int)
+    return part.output_size
 
 
 def learning_rate_factor(step: int, *, num_steps: int, name: str, warmup: float) -> float:
@@ -46,6 +54,7 @@ class SequenceTask(pl.LightningModule):
     """
 
     name: str
+    first_bad_batch: Tensor
 
     def __init__(self, *, schema: Mapping[str, Any], encoder: Mapping[str, Any], task: Mapping[str, Any], seed: int = 0):
         super().__init__()
@@ -54,9 +63,9 @@ class SequenceTask(pl.LightningModule):
         self.seed = seed
         self.embedding = EventEmbedding(schema, dropout=task["dropout"], **task["embedding"])
         self.encoder = build_encoder(encoder, self.embedding.output_size)
-        self.pooling = build_pooling(task["pooling"], self.encoder.output_size)
+        self.pooling = build_pooling(task["pooling"], size=_width(self.encoder))
         self.head_features = HeadFeatures(schema)
-        self.head = self.build_head(self.pooling.output_size, self.head_features.output_size)
+        self.head = self.build_head(_width(self.pooling), _width(self.head_features))
         self.register_buffer("first_bad_batch", torch.tensor(-1), persistent=False)
 
     # --- what a subclass says
@@ -89,7 +98,7 @@ class SequenceTask(pl.LightningModule):
         loss = self.loss(self(batch), batch)
         is_first = (self.first_bad_batch < 0) & ~torch.isfinite(loss.detach())
         self.first_bad_batch = torch.where(is_first, batch_idx, self.first_bad_batch)  # on the device: no sync here
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:
+        if (batch_idx + 1) % CHECK_EVERY == 0:
             self._stop_if_not_finite()
         self.log("train/loss", loss, on_step=True, on_epoch=False, batch_size=len(batch))
         return loss
@@ -105,7 +114,7 @@ class SequenceTask(pl.LightningModule):
                 "lower task.optimizer.lr or look for extreme values in the numeric columns"
             )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW without weight decay on biases, norms and embedding tables; the schedule moves every step."""
         embeddings = {id(p) for p in self.embedding.tables}
         decayed = [p for p in self.parameters() if p.ndim >= 2 and id(p) not in embeddings]
