@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +66,7 @@ class Fitted:
 
 def fit_network(settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, folder: Path, log: Callable[[str], None]) -> Fitted:
     """Train on the training snapshots, keep the epoch with the best validation loss, calibrate, and save everything under `folder`."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no tips, no list of absent accelerators
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     options = settings["trainer"]
     datamodule = build_datamodule(settings, store, snapshots)
@@ -91,7 +94,10 @@ def fit_network(settings: Mapping[str, Any], store: EventStore, snapshots: Snaps
     )
     if options["compile"]:
         task.encoder.compile()
-    trainer.fit(task, datamodule=datamodule, ckpt_path=resumed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # Lightning 2.6 on torch 2.13
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # a small log is no mistake
+        trainer.fit(task, datamodule=datamodule, ckpt_path=resumed)
     best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint)).best_model_path
     task.load_state_dict(load_checkpoint(Path(best))["state_dict"])
     task.to(trainer.strategy.root_device)

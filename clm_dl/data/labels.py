@@ -75,8 +75,7 @@ class NoEvent:
             self.offsets, self.time = rows_where(store.offsets, store.time, np.isin(store.column("event_type"), chosen))
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        later = count_before(self.offsets, self.time, customer, cutoff + self.gap) if not self.starts_at_cutoff else None
-        row = stop if later is None else self.offsets[customer] + later
+        row = stop if self.starts_at_cutoff else self.offsets[customer] + count_before(self.offsets, self.time, customer, cutoff + self.gap)
         inside = row < self.offsets[customer + 1]
         inside[inside] = self.time[row[inside]] < cutoff[inside] + self.span
         return _censor(~inside, cutoff + self.span <= self.end), np.ones(len(customer), bool)
