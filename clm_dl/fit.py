@@ -28,6 +28,7 @@ from clm_dl.tasks import TASKS, SequenceTask
 from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms, write_final
 
 MONITOR = "val/log_loss"
+HPARAMS = ("seed", "encoder", "task", "sequence", "vocabulary", "callbacks")  # the groups that TensorBoard's hparams show
 MAX_PROJECTED = 5000  # customers in TensorBoard's projector
 
 
@@ -59,7 +60,7 @@ class Fitted:
         table = scores[(scores["model"] == "network") & (scores["split"] == "test")].reset_index(drop=True)
         metadata = table.iloc[np.searchsorted(np.flatnonzero(snapshots.split == "test"), shown)]
         write_final(
-            logger.experiment, scores, metrics, flat(settings),
+            logger.experiment, scores, metrics, {key: settings[key] for key in HPARAMS},
             embeddings=customer_vectors(self.task, self.datamodule, shown), metadata=metadata[["customer_id", "cutoff", "label", "score"]],
         )  # fmt: skip
 
@@ -178,14 +179,3 @@ def adopt_checkpoint(path: Path, folder: Path, task: SequenceTask) -> Path:
                 shutil.copy2(path.parent / best.name, target / best.name)
     torch.save(checkpoint, target / path.name)
     return target / path.name
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys to scalar values, as TensorBoard's hparams want them."""
-    values: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            values |= flat(value, f"{prefix}{key}.")
-        else:
-            values[f"{prefix}{key}"] = value if isinstance(value, (int, float, str, bool)) else str(value)
-    return values
