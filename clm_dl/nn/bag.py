@@ -15,8 +15,8 @@ from torch.nn import functional as F
 class BagMean(torch.autograd.Function):
     """embedding_bag whose gradient is an embedding_bag again: the gradient of an id is the sum over the bags that hold it.
 
-    PyTorch's own backward adds line by line; sorting the lines by id first takes a third of its time (10,240 bags of 9.5 lines, 32 wide:
-    2.8 against 6.7 ms forward and backward on one core).
+    PyTorch's own backward adds line by line; sorting the lines by id first takes under half the time (10,240 bags of 9.5 lines, 32 wide:
+    2.8 against 6.8 ms forward and backward on one core).
     """
 
     @staticmethod
