@@ -1,0 +1,185 @@
+"""A finished run directory: every file, the shape of metrics.json, one seed one result, and a checkpoint that is plain data."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from clm_dl.run import Run, load_run
+
+FILES = ("metrics.json", "scores.parquet", "config.yaml", "timing.json", "versions.json", "vocabulary.json", "schema.json", "status.json")
+METRICS = ("auroc", "auprc", "auprc_stay", "log_loss", "brier", "ece", "lift@10", "accuracy", "f1")
+MODELS = {"network", "recency", "logistic"}
+
+
+def test_has_every_file(run: Run) -> None:
+    for name in (*FILES, "report.html", "model_card.md", "checkpoints/model.ckpt", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        assert (run.path / name).stat().st_size > 0, name
+    assert list(run.path.glob("events.out.tfevents.*"))
+    assert not [path.name for path in run.path.rglob("*.tmp*")]
+    assert run.status == {"version": 1, "state": "finished", "reason": None}
+
+
+def test_config_is_resolved_and_says_all_that_was_asked_for(run: Run) -> None:
+    text = (run.path / "config.yaml").read_text()
+    assert "${" not in text
+    config = yaml.safe_load(text)
+    assert config["encoder"]["hidden_size"] == 8
+    assert config["baselines"] == ["recency", "logistic"]
+    assert config["seed"] == 0
+    assert Path(config["paths"]["output_dir"]) == run.path
+
+
+def test_metrics_have_their_shape(run: Run) -> None:
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    assert metrics["task"] == "churn"
+    assert len(metrics["fingerprint"]) == 32
+    for split in ("test", "val"):
+        parts = metrics["split"][split]
+        assert len(parts["per_cutoff"]) == 2
+        for models in (parts["overall"], parts["recent"], *parts["per_cutoff"].values()):
+            assert set(models) == MODELS
+            for figures in models.values():
+                assert set(METRICS) <= set(figures)
+                assert {"value", "low", "high"} == set(figures["auroc"])
+                assert figures["auroc"]["low"] <= figures["auroc"]["value"] <= figures["auroc"]["high"]
+    assert set(metrics["difference"]["test"]) == {"network - recency", "network - logistic"}
+    auroc = {name: figures["auroc"]["value"] for name, figures in metrics["split"]["test"]["overall"].items()}
+    difference = metrics["difference"]["test"]["network - recency"]["auroc"]
+    assert difference["value"] == pytest.approx(auroc["network"] - auroc["recency"])
+    assert difference["low"] < difference["value"] < difference["high"]
+
+
+def test_data_counts(run: Run, shop_log: pd.DataFrame) -> None:
+    data = run.metrics["data"]
+    assert data["rows_in"] == len(shop_log) == data["kept"] + data["quarantined"] + data["duplicates"]
+    assert data["events"] == data["kept"]
+    assert data["customers"] == shop_log["cust"].nunique()
+    network = run.scores[run.scores["model"] == "network"]
+    assert {split: data["snapshots"][split] for split in ("val", "test")} == network["split"].value_counts().to_dict()
+    assert data["snapshots"]["train"] > 1000
+
+
+def test_scores_have_their_columns_and_every_model_the_same_snapshots(run: Run) -> None:
+    table = pq.read_table(run.path / "scores.parquet")
+    assert str(table.schema.field("cutoff").type) == "timestamp[us, tz=UTC]"
+    scores = run.scores
+    columns = ["customer_id", "cutoff", "split", "model", "task", "horizon", "score", "score_raw", "label", "recent"]
+    assert set(columns) <= set(scores.columns)
+    assert set(scores["model"]) == MODELS
+    assert set(scores["split"]) == {"val", "test"}
+    assert set(scores["task"]) == {"churn"}
+    assert set(scores["horizon"]) == {28.0}
+    assert scores["score"].between(0, 1).all()
+    assert set(scores["label"].dropna()) == {0.0, 1.0}
+    keys = [part[["customer_id", "cutoff", "label"]].reset_index(drop=True) for _, part in scores.groupby("model")]
+    for other in keys[1:]:
+        pd.testing.assert_frame_equal(keys[0], other)
+    assert not keys[0].duplicated(["customer_id", "cutoff"]).any()
+
+
+def test_same_seed_same_metrics_bit_for_bit_and_another_seed_others(train: Callable[..., Run], run: Run) -> None:
+    again = train()
+    assert again.path != run.path
+    assert (again.path / "metrics.json").read_bytes() == (run.path / "metrics.json").read_bytes()
+    assert again.scores.equals(run.scores)
+    other = train("seed=1")
+    assert other.metrics["fingerprint"] == run.metrics["fingerprint"]
+    overall = other.metrics["split"]["test"]["overall"]
+    assert overall["network"]["auroc"]["value"] != run.metrics["split"]["test"]["overall"]["network"]["auroc"]["value"]
+    assert overall["logistic"]["auroc"]["value"] == run.metrics["split"]["test"]["overall"]["logistic"]["auroc"]["value"]
+
+
+def test_model_checkpoint_is_plain_data(run: Run) -> None:
+    checkpoint = torch.load(run.path / "checkpoints" / "model.ckpt", weights_only=True)
+    assert set(checkpoint) == {"version", "task", "hyper_parameters", "state_dict", "vocabulary", "schema", "calibration"}
+    json.dumps({key: value for key, value in checkpoint.items() if key != "state_dict"})
+    assert json.loads((run.path / "vocabulary.json").read_text()) == checkpoint["vocabulary"]
+    assert json.loads((run.path / "schema.json").read_text()) == checkpoint["schema"]
+
+
+def test_lightning_checkpoints_are_plain_data_too(run: Run) -> None:
+    for name in ("best", "last"):
+        assert torch.load(run.path / "checkpoints" / f"{name}.ckpt", weights_only=True)["hyper_parameters"]
+
+
+def test_history_holds_the_training_curve(run: Run) -> None:
+    history = run.history
+    assert list(history.columns) == ["step", "name", "value"]
+    assert {"train/loss", "val/log_loss", "val/auroc"} <= set(history["name"])
+    assert (history["name"] == "val/log_loss").sum() == 2  # one an epoch
+
+
+def test_timing_covers_every_part(run: Run) -> None:
+    timing = json.loads((run.path / "timing.json").read_text())
+    assert {"prepare", "snapshots", "network", "features", "baselines", "metrics"} <= set(timing)
+    assert all(seconds >= 0 for seconds in timing.values())
+
+
+def test_network_alone_and_baselines_alone(train: Callable[..., Run]) -> None:
+    alone = train("encoder=none", "baselines=[base_rate,recency]")
+    assert set(alone.scores["model"]) == {"base_rate", "recency"}
+    assert alone.metrics["difference"] == {}
+    assert not (alone.path / "checkpoints" / "model.ckpt").exists()
+    with pytest.raises(FileNotFoundError, match=r"model\.ckpt"):
+        alone.predict(cutoff="2021-09-01")
+    network = train("baselines=none", "trainer.max_epochs=1")
+    assert set(network.scores["model"]) == {"network"}
+    assert network.metrics["difference"]["test"] == {}
+
+
+def test_folds_keep_their_test_periods_apart(train: Callable[..., Run]) -> None:
+    folded = train("snapshots.folds=2", "trainer.max_epochs=1")
+    test = folded.scores[(folded.scores["split"] == "test") & (folded.scores["model"] == "network")]
+    assert test["cutoff"].nunique() == 4
+    assert not test.duplicated(["customer_id", "cutoff"]).any()
+    assert len(folded.metrics["fingerprint"].split("-")) == 2
+    assert (folded.path / "fold_1" / "checkpoints" / "model.ckpt").is_file()
+
+
+FRESH = """
+import sys
+from clm_dl import load_run
+run = load_run(sys.argv[1])
+for number, cutoff in enumerate(sys.argv[2:]):
+    run.predict(cutoff=cutoff).to_parquet(f"{number}.parquet")
+"""
+
+
+def test_scores_come_out_again_in_a_fresh_process_elsewhere(run: Run, tmp_path: Path) -> None:
+    moved = run.save(tmp_path / "moved")
+    held_out = run.scores[run.scores["model"] == "network"]
+    cutoffs = [held_out["cutoff"].min(), held_out["cutoff"].max()]  # of validation, of test
+    subprocess.run(
+        [sys.executable, "-c", FRESH, str(moved.path), *(cutoff.isoformat() for cutoff in cutoffs)],
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True,
+    )  # fmt: skip
+    for number, cutoff in enumerate(cutoffs):
+        predicted = pd.read_parquet(tmp_path / f"{number}.parquet").set_index("customer_id")
+        expected = held_out[held_out["cutoff"] == cutoff].set_index("customer_id")
+        assert set(predicted.index[predicted["in_population"]]) == set(expected.index)
+        np.testing.assert_allclose(predicted["score"].loc[expected.index], expected["score"], atol=1e-6, rtol=0)
+
+
+def test_save_refuses_a_folder_with_something_in_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(ValueError, match="not empty"):
+        run.save(tmp_path)
+
+
+def test_a_run_of_another_version_is_refused_by_name(run: Run, tmp_path: Path) -> None:
+    old = run.save(tmp_path / "old")
+    (old.path / "status.json").write_text(json.dumps(run.status | {"version": 0}))
+    with pytest.raises(ValueError, match="version 0, this clm_dl reads version 1"):
+        load_run(old.path)
+    with pytest.raises(FileNotFoundError, match="no run directory"):
+        load_run(tmp_path)
