@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clm_dl.data import clean
+from clm_dl.data import encode
 from clm_dl.data.clean import ensure_store, prepare_store, source_fingerprint
 
 ROLES = {"customer": "id", "time": "when"}
@@ -357,7 +357,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_old_store(fault: Exception, t
     def full(self, block):
         raise fault
 
-    monkeypatch.setattr(clean.ColumnFile, "append", full)
+    monkeypatch.setattr(encode.ColumnFile, "append", full)
     with pytest.raises(OSError, match=r"the disk is full while writing the store .*: free some space"):
         prepare_store({**data, "dedupe": True}, tmp_path / "store")
     monkeypatch.undo()

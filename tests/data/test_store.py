@@ -91,13 +91,13 @@ def test_a_killed_writer_leaves_the_old_store_or_none(old: bool, tmp_path: Path)
     script = f"""
 import os, signal
 from pathlib import Path
-import clm_dl.data.clean as clean
-append = clean.ColumnFile.append
+import clm_dl.data.clean as clean, clm_dl.data.encode as encode
+append = encode.ColumnFile.append
 def killed(self, block):
     append(self, block)
     self.file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
-clean.ColumnFile.append = killed
+encode.ColumnFile.append = killed
 import pyarrow as pa
 frame = pa.table({{"id": [1, 1, 2], "when": [1, 2, 3]}})
 clean.prepare_store({{"frame": frame, "roles": {{"customer": "id", "time": "when"}}}}, Path({str(tmp_path / "store")!r}))
