@@ -1,0 +1,81 @@
+"""ChurnTask: every encoder learns a batch, weights are corrected for, a loss that is not finite stops the run and names the batch."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from clm_dl.config import compose, plain
+from clm_dl.data.datamodule import SequenceDataModule
+from clm_dl.data.snapshots import build_snapshots
+from clm_dl.fit import build_datamodule
+from clm_dl.nn import ENCODERS
+from clm_dl.run import Run
+from clm_dl.stores import open_store
+from clm_dl.tasks import ChurnTask
+
+
+@pytest.fixture(scope="module")
+def datamodule(run: Run) -> SequenceDataModule:
+    store = open_store(run.config["data"], run.config["paths"])
+    return build_datamodule(run.config, store, build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"]))
+
+
+def build(datamodule: SequenceDataModule, encoder: str, *overrides: str) -> ChurnTask:
+    settings = plain(compose("train", [f"encoder={encoder}", *overrides]))
+    torch.manual_seed(0)
+    return ChurnTask(schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"])
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_encoder_as_configured_learns_a_batch(datamodule: SequenceDataModule, encoder: str) -> None:
+    batch = next(iter(datamodule.train_dataloader()))
+    task = build(datamodule, encoder, "task.dropout=0.0", "encoder.dropout=0.0")
+    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss = task.loss(task(batch), batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(math.log(2), abs=0.25)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_every_pooling_learns_too(datamodule: SequenceDataModule) -> None:
+    batch = next(iter(datamodule.train_dataloader()))
+    for pooling in ("last", "mean", "max", "attention"):
+        task = build(datamodule, "gru", f"task.pooling={pooling}")
+        task.loss(task(batch), batch).backward()
+        assert all(parameter.grad is not None for parameter in task.parameters()), pooling
+
+
+def test_positive_weight_is_a_shift_of_the_logit_that_scores_do_not_have(datamodule: SequenceDataModule) -> None:
+    batch = next(iter(datamodule.train_dataloader()))
+    task = build(datamodule, "gru", "task.positive_weight=4.0").eval()
+    torch.testing.assert_close(task.logits(batch), task(batch) - math.log(4.0))
+    with pytest.raises(ValueError, match="positive_weight must be > 0, got 0"):
+        build(datamodule, "gru", "task.positive_weight=0")
+
+
+def test_weighted_and_unweighted_training_give_nearly_the_same_probabilities(train: Callable[..., Run]) -> None:
+    mean = []
+    for weight in (1.0, 6.0):
+        found = train(f"task.positive_weight={weight}", "baselines=none", "trainer.max_epochs=4", "task.optimizer.lr=0.01")
+        mean.append(found.scores["score_raw"].mean())
+    odds = [value / (1 - value) for value in mean]
+    assert 0.05 < mean[0] < 0.6
+    assert max(odds) / min(odds) < 1.5  # uncorrected, the odds would be six times too high
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_batch(train: Callable[..., Run], shop_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not finite since batch \d+ of epoch \d+: lower task\.optimizer\.lr"):
+        train("task.optimizer.lr=1e30", "baselines=none", "task.schedule.name=constant", f"paths.output_dir={tmp_path / 'nan'}")
+    status = json.loads((tmp_path / "nan" / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "not finite since batch" in status["reason"]
+    assert not (tmp_path / "nan" / "metrics.json").exists()
