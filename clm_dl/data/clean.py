@@ -111,7 +111,7 @@ class _Preparation:
         spec, engine = self.spec, self.engine
         raws = [self._read(log) for log in spec.logs]
         typed = [self._typed(log, source) for log, source in zip(spec.logs, raws, strict=True)]
-        groups = self._summary([t.select("customer", "time", "local", "reason") for t in typed])
+        groups = self._rows([t.select("customer", "reason") for t in typed])
         bad = groups[groups["reason"].notna()].groupby("reason")["rows"].sum()
         reasons = {self.reasons[reason]: int(rows) for reason, rows in bad.items()}
         rejected = sum(source.rejected.num_rows for source in raws if source.rejected is not None)
@@ -126,7 +126,7 @@ class _Preparation:
         good = [t.filter(t.reason.isnull()) if quarantined else t for t in typed]
         if spec.dedupe:
             good = [engine.hold(self._distinct(table, source)) for table, source in zip(good, raws, strict=True)]
-            groups = self._summary([t.select("customer", "time", "local", "reason") for t in good])
+            groups = self._rows([t.select("customer", "reason") for t in good])
         kept = int(groups["rows"].sum())
         counts: dict[str, Any] = {
             "rows_in": rows_in,
@@ -137,17 +137,17 @@ class _Preparation:
         }
         self.log(describe_counts(counts))
         events = self._merge([self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, good, strict=True)])
-        events, end = self.engine.named(events), self._end(groups)
+        events = engine.named(events)
         encoder = Encoder(spec, engine, self.folder)
         codes = encoder.write_dictionaries(events)
         events, offsets = encoder.encode_customers(events, groups, text=self.text)
         encoder.write_static(events, raws, self.joins)
-        events = encoder.encode_categories(events, codes)
+        events = encoder.encode_fields(events, codes)
         fields = [Field(name, kind, name if name in RESERVED else None) for name, kind in spec.kinds.items()]
-        encoder.write_columns(events, offsets, fields)
+        last = encoder.write_columns(events, offsets, fields)
         assert counts["rows_in"] == counts["kept"] + counts["quarantined"] + counts["duplicates"]
         assert kept == offsets[-1]
-        return {"fields": fields, "end": end, "counts": counts, "num_events": kept}
+        return {"fields": fields, "end": self._end(good, last), "counts": counts, "num_events": kept}
 
     # -- reading and validating
 
@@ -175,14 +175,12 @@ class _Preparation:
         table = self.engine.named(table)
         return table if self.before is None else table.filter(table.time.isnull() | (table.time < self.before))
 
-    def _summary(self, tables: list[ir.Table]) -> pd.DataFrame:
-        """One row a customer and reason: rows, last time, whether every time is a midnight."""
+    def _rows(self, tables: list[ir.Table]) -> pd.DataFrame:
+        """Number of rows of each customer and reason."""
         table = ibis.union(*tables) if len(tables) > 1 and self._same_ids(tables) else tables[0] if len(tables) == 1 else None
         if table is None:
             table = ibis.union(*(t.mutate(customer=t.customer.cast("string")) for t in tables))
-        groups = table.group_by("customer", "reason").aggregate(
-            rows=table.count(), last=table.time.max(), last_local=table.local.max(), intraday=(table.local % parse.DAY != 0).any()
-        )
+        groups = table.group_by("customer", "reason").aggregate(rows=table.count())
         return self.engine.fetch(groups).to_pandas(types_mapper=pd.ArrowDtype)
 
     @staticmethod
@@ -243,11 +241,14 @@ class _Preparation:
                 columns[name] = (table[name] if name in table.columns else ibis.null(common)).cast(common)
         return ibis.union(*(table.select(**columns) for table, columns in zip(tables, aligned, strict=True)))
 
-    def _end(self, groups: pd.DataFrame) -> int:
+    def _end(self, good: list[ir.Table], last: int) -> int:
+        """`data.end`, or the last time; the midnight after it where every time is a midnight."""
         if self.spec.end is not None:
             return parse.parse_moment(self.spec.end, self.spec.timezone, "data.end")
-        last = int(groups["last"].max())
-        return last if groups["intraday"].any() else parse.next_midnight(last, self.spec.logs[0].timezone)
+        for table in good:
+            if self.engine.fetch(table.filter(table.local % parse.DAY != 0).select("local").limit(1)).num_rows:
+                return last
+        return parse.next_midnight(last, self.spec.logs[0].timezone)
 
 
 def describe_counts(counts: Mapping[str, Any]) -> str:

@@ -55,15 +55,16 @@ class Encoder:
         pq.write_table(pa.table({"customer_id": self.customers}), self.folder / "customers.parquet")
         if pa.types.is_integer(keys.type):
             return events.mutate(customer_id=events.customer), offsets
-        codes = self.engine.view(pa.table({"customer_key": keys.take(order), "customer_id": np.arange(len(keys), dtype=np.int64)}))
+        codes = self.engine.view(pa.table({"customer_key": keys.take(order), "customer_id": np.arange(len(keys), dtype=np.int32)}))
         return events.inner_join(codes, [("customer", "customer_key")]).drop("customer_key"), offsets
 
-    @staticmethod
-    def encode_categories(events: ir.Table, codes: dict[str, ir.Table]) -> ir.Table:
-        """Replace categorical values by their codes."""
+    def encode_fields(self, events: ir.Table, codes: dict[str, ir.Table]) -> ir.Table:
+        """Replace categorical values by their codes, and numbers by those that are stored: narrow rows sort faster."""
         for name, table in codes.items():
             events = events.left_join(table, [(name, f"key:{name}")])
-        return events.mutate(**{name: events[f"code:{name}"].fill_null(MISSING_CODE).cast("int32") for name in codes})
+        columns = {name: events[f"code:{name}"].fill_null(MISSING_CODE).cast("int32") for name in codes}
+        numeric = [name for name, kind in self.spec.kinds.items() if kind == "numeric"]
+        return events.mutate(**columns, **{name: events[name].cast("float32") for name in numeric})
 
     def write_static(self, events: ir.Table, raws: Sequence[Source], joins: Joins) -> None:
         """Customer attributes, one row a customer in the order of codes."""
@@ -101,7 +102,8 @@ class Encoder:
         keys = self.customers.to_pandas() if pa.types.is_integer(events.customer.type().to_pyarrow()) else range(len(self.customers))
         return rows.set_index("customer_id")["value"].reindex(pd.Index(keys)).to_numpy()
 
-    def write_columns(self, events: ir.Table, offsets: np.ndarray, fields: list[Field]) -> None:
+    def write_columns(self, events: ir.Table, offsets: np.ndarray, fields: list[Field]) -> int:
+        """Sort the events and write them; returns the last time."""
         has_order = "order" in events.columns
         if self.spec.tie == "file":
             ties = ["log_row", "file_row"]
@@ -115,7 +117,7 @@ class Encoder:
         writers = {field.name: ColumnFile(self.folder / f"field_{field.name}.npy", DTYPES[field.kind], total) for field in fields}
         times = ColumnFile(self.folder / "time.npy", np.dtype(np.int64), total)
         starts = ColumnFile(self.folder / "order_start.npy", np.dtype(bool), total)
-        row, previous = 0, None
+        row, previous, latest = 0, None, int(np.iinfo(np.int64).min)
         try:
             for batch in self.engine.stream(ordered):
                 start = np.zeros(batch.num_rows, dtype=bool)
@@ -124,7 +126,9 @@ class Encoder:
                 for name in ("time", *boundary):
                     start |= changes(batch[name], None if previous is None else previous[name])
                 starts.append(start)
-                times.append(batch["time"].to_numpy(zero_copy_only=False))
+                moments = batch["time"].to_numpy()
+                latest = max(latest, int(moments.max(initial=latest)))
+                times.append(moments)
                 for field in fields:
                     writers[field.name].append(values(batch[field.name], field.kind))
                 row, previous = row + batch.num_rows, batch.slice(batch.num_rows - 1, 1)
@@ -132,24 +136,29 @@ class Encoder:
             for writer in (*writers.values(), times, starts):
                 writer.close()
         assert row == total, f"wrote {row} of {total} events"
+        return latest
 
 
 def values(column: pa.Array, kind: str) -> np.ndarray:
     """A batch's column as it is stored."""
     if kind == "numeric":  # + 0.0: no negative zero, it sorts like zero
-        return column.to_numpy(zero_copy_only=False).astype(np.float32) + np.float32(0.0)
+        return column.to_numpy(zero_copy_only=False) + np.float32(0.0)
     if kind == "time":
         column = pc.fill_null(column, pa.scalar(MISSING_TIME, pa.int64()))
     return column.to_numpy(zero_copy_only=False)
 
 
 def changes(column: pa.Array, previous: pa.Array | None) -> np.ndarray:
-    """Bool `[rows]`: where a value differs from the one before it; null equals null."""
-    codes = pa.concat_arrays([previous if previous is not None else column.slice(0, 1), column])
-    if codes.null_count or not pa.types.is_primitive(codes.type):
-        codes = pc.dictionary_encode(codes, null_encoding="encode").indices
-    numbers = codes.to_numpy(zero_copy_only=False)
-    result: np.ndarray = numbers[1:] != numbers[:-1]
+    """Bool `[rows]`: where a value differs from the one before it; null equals null. `previous`: the value before the first."""
+    if previous is None:
+        previous = column.slice(0, 1)
+    if column.null_count or previous.null_count or not pa.types.is_primitive(column.type):
+        codes = pc.dictionary_encode(pa.concat_arrays([previous, column]), null_encoding="encode").indices
+        previous, column = codes.slice(0, 1), codes.slice(1)
+    numbers = column.to_numpy()
+    result = np.empty(len(numbers), dtype=bool)
+    result[:1] = numbers[:1] != previous.to_numpy()
+    np.not_equal(numbers[1:], numbers[:-1], out=result[1:])
     return result
 
 

@@ -54,6 +54,7 @@ class DuckDB:
 
     def __init__(self, folder: Path, memory_limit: str):
         self.backend = ibis.duckdb.connect(memory_limit=memory_limit, temp_directory=str(folder), preserve_insertion_order=False)
+        self.backend.raw_sql("SET streaming_buffer_size = '64MB'")  # DuckDB works on while what it gave is written
         self.count = 0
 
     def close(self) -> None:

@@ -128,10 +128,9 @@ def number(column: ir.Column, name: str) -> tuple[ir.Column, ir.Column, ir.Colum
         raise ValueError(f"column {column.get_name()!r} of type {kind} cannot be numeric: list it in data.categorical, or leave it out")
     if kind.is_integer() or kind.is_boolean():
         return value, wrong, false
-    bad = value.isnan() | (value.abs() > FLOAT32_MAX)
     if name != "amount":  # a missing measurement is often written as NaN; a missing amount is a fault
-        value, bad = ibis.ifelse(value.isnan(), ibis.null("float64"), value), bad & ~value.isnan()
-    return value, wrong, bad.fill_null(False)
+        value = ibis.ifelse(value.isnan(), ibis.null("float64"), value)
+    return value, wrong, value.abs() > FLOAT32_MAX  # NaN is greater than every number
 
 
 def parse_log(source: Source, log: Log, names: list[str]) -> dict[str, ir.Column]:
@@ -144,7 +143,7 @@ def parse_log(source: Source, log: Log, names: list[str]) -> dict[str, ir.Column
     ids, missing, wrong_id = customer(raw[log.roles["customer"]])
     moment, local = time(raw[log.roles["time"]], log.timezone, log.time_format)
     reasons: list[tuple[Any, str]] = [(missing, "missing customer"), (wrong_id, "customer of the wrong type")]
-    reasons += [(moment.isnull(), "unparseable time"), ((moment < EARLIEST) | (moment >= LATEST), "absurd time")]
+    reasons += [(moment.isnull(), "unparseable time"), (~moment.between(EARLIEST, LATEST - 1), "absurd time")]
     fields: dict[str, ir.Column] = {}
     if "order" in log.roles:
         order = raw[log.roles["order"]]
