@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import json
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -144,18 +147,30 @@ def checksum(path: Path) -> int:
 
 @contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
-    """A temporary sibling folder that replaces `path` only if the block ends well: a killed run leaves no half store."""
+    """A temporary sibling folder that replaces `path` only if the block ends well: a killed run leaves no half store.
+
+    Of several writers of one path, the last to end leaves its store. What a killed run left is removed after a day.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    for left in path.parent.glob(f".{glob.escape(path.name)}-staged-*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-staged-", dir=path.parent))
+    new, old = staging / "new", staging / "old"
+    new.mkdir()
+    old.mkdir()
     try:
-        yield staging
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-            os.replace(path, old / "store")
-            os.replace(staging, path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(staging, path)
+        yield new
+        for attempt in range(100):
+            try:
+                os.replace(new, path)
+                break
+            except OSError as error:  # a store is there: out of the way with it
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            with suppress(FileNotFoundError):  # another process has just moved it
+                os.replace(path, old / str(attempt))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

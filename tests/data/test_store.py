@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,28 @@ def test_an_error_inside_the_block_keeps_the_old_folder(tmp_path: Path):
         (folder / "meta.json").write_text(str(1 // 0))
     assert EventStore(tmp_path / "store").num_events == 5
     assert [file.name for file in tmp_path.iterdir()] == ["store"]
+
+
+def test_several_writers_of_one_path(tmp_path: Path):
+    def write(number: int) -> None:
+        with staged_folder(tmp_path / "store") as folder:
+            (folder / "meta.json").write_text(str(number))
+            (folder / "same").write_text(str(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(200)))
+    assert [file.name for file in tmp_path.iterdir()] == ["store"]
+    assert (tmp_path / "store" / "meta.json").read_text() == (tmp_path / "store" / "same").read_text()
+
+
+def test_what_a_killed_run_left_is_removed_after_a_day(tmp_path: Path):
+    fresh, stale, other = (tmp_path / f".{name}" for name in ("store-staged-1", "store-staged-2", "store-mine"))
+    for folder in (fresh, stale, other):
+        (folder / "new").mkdir(parents=True)
+    for folder in (stale, other):
+        os.utime(folder, (0, 0))
+    small_store(tmp_path / "store")
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "store", fresh, other])
 
 
 @pytest.mark.parametrize("old", [True, False])
