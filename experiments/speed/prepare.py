@@ -82,6 +82,7 @@ def main() -> None:
             "seconds": round(seconds, 2),
             "cpu_seconds": round(cpu_seconds, 2),
             "events_per_second": round(store.num_events / seconds),
+            "events_per_cpu_second": round(store.num_events / cpu_seconds),
             "peak_anon_mib": round(memory.peak_mib),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         }
