@@ -15,16 +15,16 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.baselines.churn import fit_score
+from clm_dl.baselines.churn import build_baseline, fit_score
 from clm_dl.config import nearest, plain
 from clm_dl.data.features import rfm_features
 from clm_dl.data.scores import scores_table
 from clm_dl.data.snapshots import Snapshots, build_snapshots, check_classes
 from clm_dl.data.store import EventStore
 from clm_dl.data.table import table_scores
-from clm_dl.fit import Fitted, fit_network
-from clm_dl.metrics.summary import summarise
-from clm_dl.run import Run, run_status, write_json
+from clm_dl.fit import Fitted, Network, fit_network, prepare_network
+from clm_dl.metrics.summary import METRICS, summarise
+from clm_dl.run import Run, clear_results, helper_process, run_status, write_json
 from clm_dl.stores import open_store
 from clm_dl.tables import write_parquet
 from clm_dl.visual.card import model_card
@@ -46,24 +46,26 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         ValueError, FileNotFoundError: one sentence for the person who wrote the configuration or the log.
     """
     settings = check(plain(config))
-    clock = Clock()
+    folder, clock = Path(settings["paths"]["output_dir"]), Clock()
     if settings["data"]["name"] == "table":
         scores, counts = clock("baselines", table_scores, {**settings["data"], "frame": frame}, **baseline_settings(settings))
         folds: list[Fold] = []
     else:
         data = {**settings["data"], "frame": frame} if frame is not None else settings["data"]
         store = clock("prepare", open_store, data, settings["paths"], log)
-        folds = [clock("snapshots", Fold, settings, store, fold) for fold in range(settings["snapshots"]["folds"])]
+        folds = [Fold(settings, store, fold, folder, clock) for fold in range(settings["snapshots"]["folds"])]
         counts = {**store.counts, "customers": store.num_customers, "events": store.num_events}
-    folder = Path(settings["paths"]["output_dir"])
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    if helper_process():
+        for fold in folds:
+            fold.fit(clock, log)
+        raise SystemExit(0)
+    clear_results(folder, resumed=bool(settings["ckpt"]) and folder.resolve() in Path(settings["ckpt"]).resolve().parents)
     OmegaConf.save(OmegaConf.create(settings), folder / "config.yaml")
     write_json(folder / "versions.json", environment())
     with run_status(folder):
         fingerprint = counts.get("fingerprint", "")
         if folds:
-            parts = [fold.scores(folder if number == 0 else folder / f"fold_{number}", clock, log) for number, fold in enumerate(folds)]
-            scores = pd.concat(parts, ignore_index=True)
+            scores = pd.concat([fold.scores(clock, log) for fold in folds], ignore_index=True)
             fingerprint = "-".join(fold.snapshots.fingerprint(store) for fold in folds)
             counts["snapshots"] = {
                 split: int(sum((fold.snapshots.split == split).sum() for fold in folds)) for split in ("train", "val", "test")
@@ -85,22 +87,27 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
 class Fold:
     """One split by time: its snapshots, and in the end every model's scores on them."""
 
-    def __init__(self, settings: Mapping[str, Any], store: EventStore, fold: int):
+    def __init__(self, settings: Mapping[str, Any], store: EventStore, number: int, folder: Path, clock: Clock):
         self.settings, self.store = settings, store
-        self.snapshots = build_snapshots(store, **settings["snapshots"], fold=fold, labels=settings["labels"])
+        self.folder = folder / f"fold_{number}" if number else folder
+        self.snapshots = clock("snapshots", build_snapshots, store, **settings["snapshots"], fold=number, labels=settings["labels"])
         check_classes(self.snapshots)
+        self.network: Network | None = None
+        if settings["encoder"]["name"] != "none":
+            self.network = clock("network", prepare_network, settings, store, self.snapshots, self.folder)
         self.fitted: Fitted | None = None
 
-    def scores(self, folder: Path, clock: Clock, log: Log) -> pd.DataFrame:
-        settings, store, snapshots = self.settings, self.store, self.snapshots
-        parts = []
-        if settings["encoder"]["name"] != "none":
-            self.fitted = clock("network", fit_network, settings, store, snapshots, folder, log)
-            parts.append(network_scores(self.fitted, store, snapshots))
-        baselines = baseline_settings(settings)
+    def fit(self, clock: Clock, log: Log) -> None:
+        if self.network:
+            self.fitted = clock("network", fit_network, self.network, self.settings, self.snapshots, self.folder, log)
+
+    def scores(self, clock: Clock, log: Log) -> pd.DataFrame:
+        self.fit(clock, log)
+        parts = [network_scores(self.fitted, self.store, self.snapshots)] if self.fitted else []
+        baselines = baseline_settings(self.settings)
         if baselines["baselines"]:
-            X = clock("features", rfm_features, store, snapshots)
-            parts.append(clock("baselines", fit_score, X, snapshots, store=store, log=log, **baselines))
+            X = clock("features", rfm_features, self.store, self.snapshots)
+            parts.append(clock("baselines", fit_score, X, self.snapshots, store=self.store, log=log, **baselines))
         return pd.concat(parts, ignore_index=True)
 
 
@@ -117,7 +124,16 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     seed = settings["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
-    if settings["encoder"]["name"] == "none" and not baseline_settings(settings)["baselines"]:
+    if settings["objective"] not in METRICS:
+        raise ValueError(
+            f"objective must be one of {', '.join(METRICS)}, got {settings['objective']!r}{nearest(settings['objective'], METRICS)}"
+        )
+    chosen = baseline_settings(settings)
+    for config in chosen["baselines"]:
+        build_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "imbalance", "trusted")})
+    if settings["ckpt"] and settings["snapshots"].get("folds", 1) > 1:
+        raise ValueError(f"ckpt resumes one network, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
+    if settings["encoder"]["name"] == "none" and not chosen["baselines"]:
         raise ValueError("encoder=none and baselines=none leave nothing to train: choose an encoder or a baseline")
     if settings["encoder"]["name"] == "none" and settings["ckpt"]:
         raise ValueError("ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint")

@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from clm_dl.config import build
 from clm_dl.data.datamodule import SequenceDataModule
@@ -65,41 +66,75 @@ class Fitted:
         )  # fmt: skip
 
 
-def fit_network(settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, folder: Path, log: Callable[[str], None]) -> Fitted:
-    """Train on the training snapshots, keep the epoch with the best validation loss, calibrate, and save everything under `folder`."""
+@dataclass
+class Network:
+    """A network with its batches and its trainer, before training; `best` keeps the best epoch, `checkpoint` is to be resumed from."""
+
+    task: SequenceTask
+    datamodule: SequenceDataModule
+    trainer: pl.Trainer
+    best: ModelCheckpoint
+    checkpoint: dict[str, Any] | None
+
+
+def prepare_network(settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, folder: Path) -> Network:
+    """The network, batches and trainer that `settings` describe; the run directory `folder` is not touched yet.
+
+    Raises:
+        ValueError, FileNotFoundError: an option of the network, the trainer or the checkpoint to resume from is wrong.
+    """
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no tips, no list of absent accelerators
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
-    options = settings["trainer"]
     datamodule = build_datamodule(settings, store, snapshots)
     task = TASKS[settings["task"]["name"]](
         schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"], seed=settings["seed"]
     )
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    write_json(folder / "vocabulary.json", datamodule.vocabulary.to_json())
-    write_json(folder / "schema.json", datamodule.schema)
-    resumed = adopt_checkpoint(Path(settings["ckpt"]), folder, task) if settings["ckpt"] else None
+    checkpoint = read_resumable(Path(settings["ckpt"]), task) if settings["ckpt"] else None
     callbacks = build_callbacks(settings, folder)
-    trainer = pl.Trainer(
-        **{key: value for key, value in options.items() if key != "compile"},
-        default_root_dir=folder,
-        logger=[build(logger, trusted=settings["trusted"]) for logger in settings["logger"].values()],
-        callbacks=callbacks,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the datamodule's sampler knows about ranks
-        enable_model_summary=False,
-    )
-    num_parameters = sum(parameter.numel() for parameter in task.parameters())
-    log(
-        f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {int(snapshots.training.sum()):,} training snapshots, "
-        f"padded/real {datamodule.padding_ratio('train'):.2f}"
-    )
-    if options["compile"]:
+    try:
+        trainer = pl.Trainer(
+            **{key: value for key, value in settings["trainer"].items() if key != "compile"},
+            default_root_dir=folder,
+            logger=[build(logger, trusted=settings["trusted"]) for logger in settings["logger"].values()],
+            callbacks=callbacks,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the datamodule's sampler knows about ranks
+            enable_model_summary=False,
+            # of a resumed run: else Lightning keeps the loader that it made before it knew the epoch to go on with
+            reload_dataloaders_every_n_epochs=checkpoint["epoch"] + 1 if checkpoint else 0,
+        )
+    except MisconfigurationException as error:
+        raise ValueError(f"trainer: {error}") from error
+    best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
+    return Network(task, datamodule, trainer, best, checkpoint)
+
+
+def fit_network(network: Network, settings: Mapping[str, Any], snapshots: Snapshots, folder: Path, log: Callable[[str], None]) -> Fitted:
+    """Train on the training snapshots, keep the epoch with the best validation loss, calibrate, and save everything under `folder`.
+
+    In a distributed run every process trains and scores; the first one writes.
+    """
+    task, datamodule, trainer = network.task, network.datamodule, network.trainer
+    resumed = folder / "checkpoints" / Path(settings["ckpt"]).name if network.checkpoint else None
+    if trainer.is_global_zero:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        write_json(folder / "vocabulary.json", datamodule.vocabulary.to_json())
+        write_json(folder / "schema.json", datamodule.schema)
+        if network.checkpoint:
+            adopt_checkpoint(network.checkpoint, Path(settings["ckpt"]), folder)
+        num_parameters = sum(parameter.numel() for parameter in task.parameters())
+        log(
+            f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {int(snapshots.training.sum()):,} training snapshots, "
+            f"padded/real {datamodule.padding_ratio('train'):.2f}"
+        )
+    if settings["trainer"]["compile"]:
         task.encoder.compile()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # Lightning 2.6 on torch 2.13
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # a small log is no mistake
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # of a resumed run
         trainer.fit(task, datamodule=datamodule, ckpt_path=resumed)
-    best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint)).best_model_path
+    best = network.best.best_model_path
     task.load_state_dict(load_checkpoint(Path(best))["state_dict"])
     task.to(trainer.strategy.root_device)
     index = np.flatnonzero(np.isin(snapshots.split, ("val", "test")))
@@ -127,9 +162,15 @@ def build_callbacks(settings: Mapping[str, Any], folder: Path) -> list[Callback]
     options = settings["callbacks"]
     checkpoints = folder / "checkpoints"
     best = ModelCheckpoint(
-        checkpoints, filename="best", monitor=MONITOR, mode="min", enable_version_counter=False, auto_insert_metric_name=False
+        checkpoints,
+        filename="best",
+        monitor=MONITOR,
+        mode="min",
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+        save_on_train_epoch_end=True,
     )
-    last = ModelCheckpoint(checkpoints, filename="last", monitor=None, enable_version_counter=False)
+    last = ModelCheckpoint(checkpoints, filename="last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True)
     callbacks: list[Callback] = [
         best,
         last,
@@ -147,8 +188,8 @@ def build_callbacks(settings: Mapping[str, Any], folder: Path) -> list[Callback]
     return callbacks
 
 
-def adopt_checkpoint(path: Path, folder: Path, task: SequenceTask) -> Path:
-    """The checkpoint to resume from, moved into `folder` with the best one beside it, so that the resumed run continues its record.
+def read_resumable(path: Path, task: SequenceTask) -> dict[str, Any]:
+    """The Lightning checkpoint at `path`, found to belong to `task`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -166,9 +207,14 @@ def adopt_checkpoint(path: Path, folder: Path, task: SequenceTask) -> Path:
             raise ValueError(
                 f"checkpoint {path} belongs to another network ({name} differs): resume with its own encoder and task settings"
             )
+    return checkpoint
+
+
+def adopt_checkpoint(checkpoint: dict[str, Any], path: Path, folder: Path) -> None:
+    """Move the checkpoint at `path` into `folder` with the best one beside it, so that the resumed run continues its record."""
     target = folder / "checkpoints"
     if path.parent.resolve() == target.resolve():
-        return path
+        return
     for state in checkpoint["callbacks"].values():
         if "best_model_path" in state:
             best = Path(state["best_model_path"])
@@ -178,4 +224,3 @@ def adopt_checkpoint(path: Path, folder: Path, task: SequenceTask) -> Path:
             if best.name and (path.parent / best.name).is_file() and path.name != best.name:
                 shutil.copy2(path.parent / best.name, target / best.name)
     torch.save(checkpoint, target / path.name)
-    return target / path.name

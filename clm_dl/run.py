@@ -166,6 +166,21 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
+def helper_process() -> bool:
+    """Whether this is a further process of a distributed run: it trains along and writes nothing."""
+    return any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def clear_results(folder: Path, *, resumed: bool) -> None:
+    """Make `folder` and take out what an earlier run left there; its checkpoints and training curve stay when it is resumed."""
+    names = ["metrics.json", "scores.parquet", "evaluation.json", "timing.json", "report.html", "model_card.md", str(MODEL)]
+    if not resumed:
+        names += ["events.out.tfevents.*", "checkpoints/*.ckpt"]
+    for path in [path for name in names for path in folder.glob(name)]:
+        path.unlink()
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def run_status(path: Path) -> Iterator[None]:
     """Keep status.json: running, then finished, interrupted (Ctrl-C) or failed with the reason."""

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from clm_dl.config import command, plain
 from clm_dl.experiment import run_experiment
+from clm_dl.run import helper_process
 from clm_dl.visual.terminal import print_comparison
 
 MINIMISED = ("log_loss", "brier", "ece")
@@ -30,6 +31,8 @@ def main(config: DictConfig) -> float:
         config.paths.output_dir = hydra.runtime.output_dir
     elif config.ckpt and not any(text.startswith("paths.output_dir=") for text in hydra.overrides.task):
         config.paths.output_dir = str(Path(config.ckpt).parent.parent)  # resume where it was
+    if helper_process():
+        config.paths.output_dir = hydra.runtime.output_dir  # of the process that launched this one
     run = run_experiment(config)
     print_comparison(run.metrics)
     logdir = run.path.parent if hydra.mode == RunMode.MULTIRUN else run.path

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from clm_dl.data.batch import EventBatch, EventDataset
@@ -130,12 +131,18 @@ class SequenceDataModule(pl.LightningDataModule):
         return self._sampler(np.flatnonzero(chosen), shuffle=False).padding_ratio()
 
     def _sampler(self, index: np.ndarray, *, shuffle: bool) -> TokenBudgetSampler:
-        ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer is not None else {}
-        return TokenBudgetSampler(self.dataset.length_N.numpy()[index], index_N=index, shuffle=shuffle, **self._limits, **ranks)
+        ranks: dict[str, int] = {}
+        if shuffle and self.trainer is not None:  # processes share the training snapshots; each evaluates all of the others
+            ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        sampler = TokenBudgetSampler(self.dataset.length_N.numpy()[index], index_N=index, shuffle=shuffle, **self._limits, **ranks)
+        if shuffle and self.trainer is not None:
+            sampler.set_epoch(self.trainer.current_epoch)  # of a resumed run; Lightning makes its first iterator before it says which
+        return sampler
 
     def _loader(self, sampler: TokenBudgetSampler) -> DataLoader[EventBatch]:
+        # a generator of its own, so that making an iterator does not move the one that dropout draws from
         # batch_size=None: an item of the sampler is already a batch of indices, an item of the dataset a whole batch
-        return DataLoader(self.dataset, sampler=sampler, batch_size=None, collate_fn=_as_is, **self._options)
+        return DataLoader(self.dataset, sampler=sampler, batch_size=None, collate_fn=_as_is, generator=torch.Generator(), **self._options)
 
 
 def _as_is(batch: Any) -> Any:

@@ -1,0 +1,119 @@
+"""Resume: an interrupted run that goes on from last.ckpt equals the uninterrupted one, in place and in another folder."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from clm_dl.run import Run, load_run
+from clm_dl.tasks import ChurnTask
+
+LONG = ("trainer.max_epochs=4", "callbacks.patience=9")
+
+
+@pytest.fixture
+def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Ctrl-C in the middle of an epoch, as Python raises it."""
+    handler = signal.getsignal(signal.SIGINT)
+
+    def plan(epoch: int) -> None:
+        step = ChurnTask.training_step
+
+        def interrupted(task: ChurnTask, batch: object, batch_idx: int) -> torch.Tensor:
+            if task.current_epoch == epoch and batch_idx == 3:
+                raise KeyboardInterrupt
+            return step(task, batch, batch_idx)
+
+        monkeypatch.setattr(ChurnTask, "training_step", interrupted)
+
+    yield plan
+    signal.signal(signal.SIGINT, handler)  # Lightning ignores it from then on
+
+
+@pytest.fixture(scope="module")
+def straight(train: Callable[..., Run]) -> Run:
+    return train(*LONG)
+
+
+@pytest.fixture
+def stopped(train: Callable[..., Run], interrupt_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The directory of a run that was interrupted in its third epoch."""
+    interrupt_after(2)
+    with pytest.raises(SystemExit) as error:
+        train(*LONG, f"paths.output_dir={tmp_path / 'run'}")
+    assert error.value.code == 130
+    monkeypatch.undo()
+    return tmp_path / "run"
+
+
+def test_interrupted_run_says_so_and_keeps_its_best_checkpoint(stopped: Path) -> None:
+    run = load_run(stopped)
+    assert run.status["state"] == "interrupted"
+    assert "Ctrl-C" in run.status["reason"]
+    for name in ("best", "last"):
+        assert torch.load(stopped / "checkpoints" / f"{name}.ckpt", weights_only=True)["epoch"] <= 1
+    assert not (stopped / "metrics.json").exists()
+    with pytest.raises(FileNotFoundError, match=r"\(interrupted\) has no metrics\.json: only a finished run has one"):
+        _ = run.metrics
+
+
+def test_resumed_run_equals_the_uninterrupted_one(train: Callable[..., Run], straight: Run, stopped: Path, tmp_path: Path) -> None:
+    last = stopped / "checkpoints" / "last.ckpt"
+    elsewhere = train(*LONG, f"ckpt={last}", f"paths.output_dir={tmp_path / 'elsewhere'}")
+    assert load_run(stopped).status["state"] == "interrupted"
+    in_place = train(*LONG, f"ckpt={last}", f"paths.output_dir={stopped}")
+    expected = (straight.path / "metrics.json").read_bytes()
+    for resumed in (elsewhere, in_place):
+        assert resumed.status["state"] == "finished"
+        assert (resumed.path / "metrics.json").read_bytes() == expected
+        assert resumed.scores.equals(straight.scores)
+        for name, tensor in straight.checkpoint["state_dict"].items():
+            assert torch.equal(tensor, resumed.checkpoint["state_dict"][name])
+    curve = straight.history.query("name == 'val/log_loss'")["value"].tolist()
+    assert in_place.history.query("name == 'val/log_loss'").drop_duplicates("step")["value"].tolist() == curve
+
+
+def test_resumed_run_remembers_a_best_epoch_before_the_interruption(
+    train: Callable[..., Run], interrupt_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # a learning rate that makes everything after the first epoch worse
+    wild = (*LONG, "task.optimizer.lr=3.0", "task.schedule.warmup=0.4", "baselines=none", "task.schedule.name=one_cycle")
+    straight = train(*wild)
+    curve = straight.history.query("name == 'val/log_loss'")["value"].tolist()
+    best = min(range(4), key=curve.__getitem__)
+    interrupt_after(best + 1)
+    with pytest.raises(SystemExit):
+        train(*wild, f"paths.output_dir={tmp_path / 'run'}")
+    monkeypatch.undo()
+    resumed = train(*wild, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"paths.output_dir={tmp_path / 'other'}")
+    assert json.loads((resumed.path / "metrics.json").read_text()) == json.loads((straight.path / "metrics.json").read_text())
+    assert torch.load(resumed.path / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == best < 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("data.categorical=[]",), "another schema"),
+        (("snapshots.train=[2021-03-01]",), "another schema"),
+        (("encoder=gru",), "belongs to another network"),
+        (("encoder.hidden_size=16",), "belongs to another network"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(train: Callable[..., Run], run: Run, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(*overrides, f"ckpt={run.path / 'checkpoints' / 'last.ckpt'}")
+
+
+def test_a_checkpoint_that_cannot_be_resumed_is_refused(train: Callable[..., Run], run: Run, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        train(f"ckpt={tmp_path / 'nothing.ckpt'}")
+    with pytest.raises(ValueError, match=r"give the last\.ckpt"):
+        train(f"ckpt={run.path / 'checkpoints' / 'model.ckpt'}")
+    (tmp_path / "cut.ckpt").write_bytes((run.path / "checkpoints" / "last.ckpt").read_bytes()[:5000])
+    with pytest.raises(ValueError, match="is corrupt or holds more than data"):
+        train(f"ckpt={tmp_path / 'cut.ckpt'}")
+    with pytest.raises(ValueError, match="encoder=none trains no network"):
+        train("encoder=none", f"ckpt={run.path / 'checkpoints' / 'last.ckpt'}")
