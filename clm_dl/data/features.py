@@ -108,7 +108,7 @@ def _prefix(values: np.ndarray) -> np.ndarray:
 
 
 def _fixed(values: np.ndarray) -> np.ndarray:
-    return np.rint(np.nan_to_num(values.astype(np.float64)) * FIXED_POINT).astype(np.int64)
+    return np.rint(np.clip(np.nan_to_num(values.astype(np.float64)), -1e12, 1e12) * FIXED_POINT).astype(np.int64)
 
 
 def _first_seen(offsets: np.ndarray, codes: np.ndarray) -> np.ndarray:
