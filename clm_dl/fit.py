@@ -74,6 +74,7 @@ class Network:
     datamodule: SequenceDataModule
     trainer: pl.Trainer
     best: ModelCheckpoint
+    padding_ratio: float
     checkpoint: dict[str, Any] | None
 
 
@@ -106,7 +107,7 @@ def prepare_network(settings: Mapping[str, Any], store: EventStore, snapshots: S
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
     best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
-    return Network(task, datamodule, trainer, best, checkpoint)
+    return Network(task, datamodule, trainer, best, datamodule.padding_ratio("train"), checkpoint)
 
 
 def fit_network(network: Network, settings: Mapping[str, Any], snapshots: Snapshots, folder: Path, log: Callable[[str], None]) -> Fitted:
@@ -125,7 +126,7 @@ def fit_network(network: Network, settings: Mapping[str, Any], snapshots: Snapsh
         num_parameters = sum(parameter.numel() for parameter in task.parameters())
         log(
             f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {int(snapshots.training.sum()):,} training snapshots, "
-            f"padded/real {datamodule.padding_ratio('train'):.2f}"
+            f"padded/real {network.padding_ratio:.2f}"
         )
     if settings["trainer"]["compile"]:
         task.encoder.compile()

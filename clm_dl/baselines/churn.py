@@ -129,6 +129,9 @@ def build_baseline(
     config: Mapping[str, Any], *, seed: int, impute: str = "median", imbalance: str = "none", trusted: Iterable[str] = ()
 ) -> ChurnBaseline:
     """The unfitted baseline of a `baseline` group: `name`, `_target_`, optional `columns` and `max_rows`, and the class's own arguments."""
+    for name, value, known in (("impute", impute, IMPUTE), ("imbalance", imbalance, IMBALANCE)):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     options = {key: value for key, value in config.items() if key not in ("name", "columns", "max_rows")}
     estimator = build(options, trusted=trusted)
     if "random_state" in estimator.get_params() and "random_state" not in options:

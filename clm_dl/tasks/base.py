@@ -60,6 +60,7 @@ class SequenceTask(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.task = dict(task)
+        learning_rate_factor(0, num_steps=1, **task["schedule"])  # an unknown schedule is refused before anything else is done
         self.seed = seed
         self.embedding = EventEmbedding(schema, dropout=task["dropout"], **task["embedding"])
         self.encoder = build_encoder(encoder, self.embedding.output_size)
