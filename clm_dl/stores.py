@@ -19,7 +19,9 @@ def store_path(data: Mapping[str, Any], paths: Mapping[str, Any]) -> Path:
         return Path(paths["store"])
     if data.get("frame") is not None:
         return Path(paths["output_dir"]) / "store"
-    source = json.dumps([data.get(key) for key in ("path", "table", "sources", "engine", "world", "num_customers", "num_days", "seed")], default=str)
+    source = json.dumps(
+        [data.get(key) for key in ("path", "table", "sources", "engine", "world", "num_customers", "num_days", "seed")], default=str
+    )
     return Path(paths["data_dir"]) / "stores" / f"{data['name']}-{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}"
 
 

@@ -1,6 +1,7 @@
 """EventBatch: a padded batch of histories, and EventDataset, which gathers one from flat arrays without a loop over customers.
 
-Shapes: N snapshots, B snapshots of a batch, T tokens, L lines of a batch, F numeric fields, S static attributes, K known-future columns.
+Shapes: N snapshots, B snapshots of a batch, T tokens, L lines of a batch, F numeric fields, S static attributes,
+K facts known at the cutoff.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class EventBatch:
         time_BT: float32, days since the first token of the window.
         mask_BT: bool. length_B: int64.
         recency_B, tenure_B: float32, log1p of days from the last, and from the first, event to the cutoff.
-        static_BS: float32, NaN missing. known_BK: float32, scaled.
+        static_BS: float32, NaN missing. known_BK: float32, NaN missing: calendar sums of the label window, history features.
         label_B: float32, NaN censored. index_B: int64, rows of the Snapshots.
     """
 

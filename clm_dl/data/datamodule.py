@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from clm_dl.data.batch import EventBatch, EventDataset
 from clm_dl.data.calendar import known_future
+from clm_dl.data.features import history_features
 from clm_dl.data.sampler import TokenBudgetSampler
-from clm_dl.data.schema import check_schema, fit_schema, known_inputs, static_inputs
+from clm_dl.data.schema import check_schema, fit_schema, static_inputs
 from clm_dl.data.sequences import NUM_LINES, Sequences
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
@@ -27,6 +28,7 @@ class SequenceDataModule(pl.LightningDataModule):
     Args:
         token, max_tokens, max_lines: one token an order or a line; the last `max_tokens` of a history; lines of an order in its bags.
         categorical, numeric, exclude: fields of the store, see `Sequences.from_store`; `exclude` may also name customer attributes.
+        features: history features (recency, frequency, spend, …; `features.history_features`) enter the head beside the sequence.
         vocabulary, schema: of a trained run, applied as they are; both or neither. None = fitted on the training snapshots.
         vocabulary_min_count, vocabulary_max_size, vocabulary_fields: see `Vocabulary.fit`.
         batch_size, max_tokens_per_batch: largest number of snapshots and of padded tokens of a batch; either may be None.
@@ -51,6 +53,7 @@ class SequenceDataModule(pl.LightningDataModule):
         categorical: Sequence[str] | None = None,
         numeric: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
+        features: bool = False,
         vocabulary: Vocabulary | None = None,
         schema: Mapping[str, Any] | None = None,
         vocabulary_min_count: int = 1,
@@ -73,6 +76,9 @@ class SequenceDataModule(pl.LightningDataModule):
         exclude = [name for name in exclude if name not in store.static.columns or store.has(name)]
         sequences = Sequences.from_store(store, token=token, categorical=categorical, numeric=numeric, exclude=exclude, max_lines=max_lines)
         known = known_future(calendar, snapshots) if calendar else pd.DataFrame(index=range(len(snapshots)))
+        if features:
+            table = history_features(store, snapshots, distinct=sequences.categorical)
+            known = pd.concat([known, np.sign(table) * np.log1p(table.abs())], axis=1)
         training = snapshots.training
         if vocabulary is None or schema is None:
             if not training.any():
@@ -98,7 +104,7 @@ class SequenceDataModule(pl.LightningDataModule):
             snapshots,
             max_tokens=max_tokens,
             static_CS=static_inputs(schema, static),
-            known_NK=known_inputs(schema, known),
+            known_NK=np.array(known[list(schema["known"])], dtype=np.float32),
         )
         self._limits: dict[str, Any] = {"max_tokens": max_tokens_per_batch, "batch_size": batch_size, "seed": seed}
         self._options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, "persistent_workers": num_workers > 0}

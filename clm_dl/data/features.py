@@ -7,6 +7,7 @@ not even in its last bit. Values are raw (days, counts, amounts); logs, imputati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,19 @@ FIXED_POINT = 2.0**20  # an amount is summed in units of 1e-6; one customer's to
 WINDOWS_DAYS = (7.0, 14.0, 28.0, 56.0, 91.0)
 
 
-def rfm_features(
+def rfm_features(store: EventStore, snapshots: Snapshots, **options: Any) -> pd.DataFrame:
+    """The features of `history_features` and the store's static attributes: what the baselines see, one row a snapshot.
+
+    static_NAME: customer attributes; numbers as float32 with NaN, everything else as pandas `category` with missing values
+    (the baselines one-hot encode them with a level of their own for missing).
+    """
+    return pd.concat([history_features(store, snapshots, **options), _static(store, snapshots.customer)], axis=1)
+
+
+def history_features(
     store: EventStore, snapshots: Snapshots, *, windows_days: Sequence[float] = WINDOWS_DAYS, distinct: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Point-in-time features `[N, F]` of N snapshots: float32 columns, NaN where undefined, and the store's static attributes.
+    """Point-in-time features `[N, F]` of N snapshots: float32 columns, NaN where undefined.
 
     Columns (an order is a run of lines; days are fractions of 24 hours):
         recency, tenure: days from the last, from the first event to the cutoff.
@@ -36,8 +46,6 @@ def rfm_features(
         spend, spend_per_order, spend_7d …: with an amount; a missing amount counts as 0.
         total_NAME: sum of each further numeric field.
         distinct_NAME: values seen so far, of each categorical field or of those in `distinct`.
-        static_NAME: customer attributes; numbers as float32 with NaN, everything else as pandas `category` with missing values
-            (the baselines one-hot encode them with a level of their own for missing).
 
     Args:
         windows_days: lengths of the windows that end at the cutoff.
@@ -97,7 +105,7 @@ def rfm_features(
         seen = _prefix(_first_seen(store.offsets, store.column(name)))
         columns[f"distinct_{name}"] = seen[stop] - seen[start]
     frame = pd.DataFrame({name: np.asarray(values, dtype=np.float32) for name, values in columns.items()})
-    return pd.concat([frame, _static(store, snapshots.customer)], axis=1)
+    return frame
 
 
 def _prefix(values: np.ndarray) -> np.ndarray:

@@ -25,8 +25,9 @@ def fit_schema(
     """Plain dict, JSON-able, from the histories of the training snapshots alone.
 
     Keys: version, token, bags; categorical {field: number of ids}; numeric {field: scale} of sign(x)·log1p|x|; time {gap, age: scale};
-    head {recency, tenure and each column of static_BS: scale}; known: names of known_BK; calendar {column: scale} of the raw sums;
-    static {attribute: known values, or None for a number}. A scale is {"center": median, "scale": interquartile range}.
+    head {recency, tenure and each column of static_BS: scale}; known {column of known_BK: scale};
+    static {attribute: known values, or None for a number}. A scale is {"center": median, "scale": interquartile range, "low", "high": the
+    0.5 % and 99.5 % quantiles, at which what comes later is cut: a network extrapolates where it has never been, and tenure only grows}.
     """
     seen = np.flatnonzero(sequences.visible_tokens(training))
     seen = seen[:: max(1, len(seen) // _SAMPLE)]
@@ -45,7 +46,10 @@ def fit_schema(
             head[f"static.{name}"] = robust_scale(customers[name].to_numpy(np.float64, na_value=np.nan))
         else:
             attributes[str(name)] = sorted(set(_text(customers[name]).dropna()))
-            head |= {f"static.{name}={value}": {"center": 0.0, "scale": 1.0} for value in [*attributes[str(name)], "missing"]}  # type: ignore[misc]
+            head |= {
+                f"static.{name}={value}": {"center": 0.0, "scale": 1.0, "low": 0.0, "high": 1.0}
+                for value in [*attributes[str(name)], "missing"]
+            }  # type: ignore[misc]
     return {
         "version": SCHEMA_VERSION,
         "token": sequences.token,
@@ -54,8 +58,7 @@ def fit_schema(
         "numeric": {name: robust_scale(values[:, place]) for place, name in enumerate(sequences.numeric)},
         "time": {"gap": robust_scale(sequences.gap[seen]), "age": robust_scale(sequences.age[seen])},
         "head": head,
-        "known": list(known.columns),
-        "calendar": {name: robust_scale(known[name].to_numpy()) for name in known.columns},
+        "known": {str(name): robust_scale(known[name].to_numpy()) for name in known.columns},
         "static": attributes,
     }
 
@@ -70,9 +73,9 @@ def check_schema(schema: Mapping[str, Any], *, token: str, vocabulary: Vocabular
         raise ValueError(
             f"the vocabulary ({vocabulary.sizes}) is not the one of the schema ({dict(schema['categorical'])}): take both from the same run"
         )
-    if list(schema["known"]) != list(known):
+    if missing := [name for name in schema["known"] if name not in known]:
         raise ValueError(
-            f"the run was trained with the calendar columns {list(schema['known'])}, got {list(known)}: give the same in data.calendar"
+            f"the run was trained with {missing[0]!r}, known at the cutoff, got {list(known)}: give the same columns and the same data.calendar"
         )
     if missing := [name for name in schema["static"] if name not in static]:
         raise ValueError(f"the run was trained with the customer attribute {missing[0]!r}, which the store lacks: name it in data.static")
@@ -91,20 +94,14 @@ def static_inputs(schema: Mapping[str, Any], static: pd.DataFrame) -> np.ndarray
     return np.stack(columns, axis=1) if columns else np.zeros((len(static), 0), dtype=np.float32)
 
 
-def known_inputs(schema: Mapping[str, Any], known: pd.DataFrame) -> np.ndarray:
-    """float32 `[N, K]`: the calendar sums, centred and scaled."""
-    columns = [(known[name].to_numpy() - scale["center"]) / scale["scale"] for name, scale in schema["calendar"].items()]
-    return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((len(known), 0), dtype=np.float32)
-
-
 def robust_scale(values: np.ndarray) -> dict[str, float]:
-    """Median and interquartile range; the standard deviation, then 1, where that range is 0. NaN left out."""
+    """Median, interquartile range (the standard deviation, then 1, where that is 0) and the range that training saw. NaN left out."""
     values = np.asarray(values, dtype=np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
-        return {"center": 0.0, "scale": 1.0}
-    low, center, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return {"center": float(center), "scale": float(high - low) or float(values.std()) or 1.0}
+        return {"center": 0.0, "scale": 1.0, "low": 0.0, "high": 0.0}
+    low, first, center, third, high = (float(value) for value in np.quantile(values, [0.005, 0.25, 0.5, 0.75, 0.995]))
+    return {"center": center, "scale": third - first or float(values.std()) or 1.0, "low": low, "high": high}
 
 
 def _text(column: pd.Series) -> pd.Series:

@@ -1,6 +1,6 @@
 """Heads: what turns a pooled vector and the facts known at the cutoff into a prediction.
 
-Shapes: B snapshots, D width, E extra inputs, S static attributes, K known-future covariates.
+Shapes: B snapshots, D width, E extra inputs, S static attributes, K facts known at the cutoff.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class HeadFeatures(nn.Module):
-    """EventBatch -> extra_BE: recency, tenure, static attributes and known-future covariates, scaled, with missing flags.
+    """EventBatch -> extra_BE: recency, tenure, static attributes and facts known at the cutoff, scaled, with missing flags.
 
     Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale"} of recency, of tenure and of
-    each static attribute in the order of static_BS; `schema["known"]` names the columns of known_BK, which come scaled.
+    each static attribute in the order of static_BS; `schema["known"]` likewise of the columns of known_BK.
     Recency and tenure are always known; the others get a flag each. E = 2 + 2S + 2K = `output_size`.
     """
 
@@ -29,9 +29,9 @@ class HeadFeatures(nn.Module):
         super().__init__()
         head = schema["head"]
         static = [name for name in head if name not in ("recency", "tenure")]
-        known = {name: {"center": 0.0, "scale": 1.0} for name in schema.get("known", ())}
+        known = list(schema["known"].values())
         self.num_static, self.num_known = len(static), len(known)
-        self.scale = RobustScale([head["recency"], head["tenure"], *(head[name] for name in static), *known.values()])
+        self.scale = RobustScale([head["recency"], head["tenure"], *(head[name] for name in static), *known])
         self.output_size = 2 + 2 * (self.num_static + self.num_known)
 
     def forward(self, batch: EventBatch) -> Tensor:

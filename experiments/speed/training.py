@@ -111,7 +111,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     pl.seed_everything(0, verbose=False)
     table = dict(np.load(options.events)) if options.events else skewed_events(20_000)
-    config = plain(compose("train", [f"encoder={options.encoder}", f"encoder.hidden_size={options.hidden_size}", "paths.output_dir=unused"]))
+    config = plain(
+        compose("train", [f"encoder={options.encoder}", f"encoder.hidden_size={options.hidden_size}", "paths.output_dir=unused"])
+    )
     # inputs and sizes of the plainest classifier: one categorical of 16, amount and gap, no calendar, no dropout, a linear head
     config["task"] |= {"dropout": 0.0, "head_size": 0, "embedding": {"sizes": {"cat": 16}, "numeric_size": 8, "calendar": []}}
     config["encoder"]["dropout"] = 0.0

@@ -85,8 +85,8 @@ def test_schema_scales_are_those_of_the_training_histories(small_store):
     chosen = data.snapshots.select(data.snapshots.training)
     rows = np.unique(np.concatenate([np.arange(a, b) for a, b in zip(chosen.start, chosen.stop, strict=True)]))
     spend = np.log1p(small_store.column("spend")[rows].astype(np.float64))
-    low, center, high = np.quantile(spend, [0.25, 0.5, 0.75])
-    assert data.schema["numeric"]["spend"] == pytest.approx({"center": center, "scale": high - low})
+    low, first, center, third, high = np.quantile(spend, [0.005, 0.25, 0.5, 0.75, 0.995])
+    assert data.schema["numeric"]["spend"] == pytest.approx({"center": center, "scale": third - first, "low": low, "high": high})
     recency = np.log1p((chosen.cutoff - small_store.time[chosen.stop - 1]) / 86400e6)
     assert data.schema["head"]["recency"]["center"] == pytest.approx(np.median(recency))
     assert data.schema["categorical"] == data.vocabulary.sizes
@@ -129,12 +129,11 @@ def test_known_future_sums_the_label_window(small_store, tmp_path):
     pd.DataFrame({"day": days, "holiday": holiday, "note": "x"}).to_csv(path, index=False)
     calendar = {"path": str(path), "time": "day", "columns": ["holiday"]}
     data = module(small_store, calendar=calendar)
-    assert data.schema["known"] == ["holiday"]
-    scale = data.schema["calendar"]["holiday"]
+    assert list(data.schema["known"]) == ["holiday"]
     for batch in data.test_dataloader():
         cutoff = pd.to_datetime(data.snapshots.cutoff[batch.index_B], unit="us")
         expected = [holiday[(days >= c) & (days < c + pd.Timedelta(days=20))].sum() for c in cutoff]
-        np.testing.assert_allclose(batch.known_BK[:, 0] * scale["scale"] + scale["center"], expected, atol=1e-5)
+        np.testing.assert_allclose(batch.known_BK[:, 0], expected, atol=1e-5)
     for wrong, message in [
         ({"path": "nowhere.csv"}, "no calendar table"),
         ({"columns": ["holidays"]}, "no column 'holidays'"),
@@ -143,6 +142,15 @@ def test_known_future_sums_the_label_window(small_store, tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             module(small_store, calendar=calendar | wrong)
+
+
+def test_history_features_enter_as_of_the_cutoff_without_what_comes_later(small_log, store_of):
+    plain = module(store_of(small_log), features=True)
+    late = small_log["ts"] >= CUTOFF
+    changed = module(store_of(small_log.assign(spend=small_log["spend"].where(~late, 1e6))), features=True)
+    assert {"recency", "orders_28d", "total_spend"} <= set(plain.schema["known"])
+    for batch, other in zip(plain.train_dataloader(), changed.train_dataloader(), strict=True):
+        torch.testing.assert_close(batch.known_BK, other.known_BK, rtol=0, atol=0, equal_nan=True)
 
 
 # --- a trained run's vocabulary and schema are applied, never refitted

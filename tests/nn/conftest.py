@@ -19,7 +19,7 @@ SCHEMA = {
         "tenure": {"center": 4.0, "scale": 1.0},
         "income": {"center": 3.0, "scale": 2.0},
     },
-    "known": ["holidays"],
+    "known": {"holidays": {"center": 0.0, "scale": 1.0}},
 }
 
 

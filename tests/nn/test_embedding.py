@@ -106,5 +106,5 @@ def test_head_features_scale_and_flag(schema, make_batch):
 
 def test_head_features_without_static_or_known(schema, make_batch):
     head = {name: schema["head"][name] for name in ("recency", "tenure")}
-    features = HeadFeatures({**schema, "head": head, "known": []})
+    features = HeadFeatures({**schema, "head": head, "known": {}})
     assert features(make_batch()).shape == (16, features.output_size) == (16, 2)
