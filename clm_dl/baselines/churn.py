@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import has_fit_parameter
 
-from clm_dl.baselines.preprocessing import IMBALANCE, build_preprocessor, resample
+from clm_dl.baselines.preprocessing import IMBALANCE, IMPUTE, build_preprocessor, resample
 from clm_dl.config import build
 from clm_dl.data.scores import scores_table
 from clm_dl.data.snapshots import Snapshots
@@ -53,8 +53,6 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: pd.DataFrame, y: np.ndarray, X_val: pd.DataFrame | None = None, y_val: np.ndarray | None = None) -> ChurnBaseline:
         """Fit on `[N, F]` features and labels in {0, 1}; the validation rows stop an estimator that can stop early."""
-        if self.imbalance not in IMBALANCE:
-            raise ValueError(f"imbalance must be one of {', '.join(IMBALANCE)}, got {self.imbalance!r}")
         y = np.asarray(y, dtype=np.int64)
         if y.min() == y.max():
             raise ValueError(f"one class only in train: all {len(y)} labels are {y[0]}, so there is nothing to learn")
