@@ -140,6 +140,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 overrides = check_overrides(config_name, [text for text in sys.argv[1:] if not text.startswith("-")])
                 sys.argv[1:] = [*flags, *overrides]
                 return run()
+            except KeyboardInterrupt:
+                print("error: interrupted with Ctrl-C", file=sys.stderr)
+                raise SystemExit(130) from None
             except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
                 _fail(error)
 

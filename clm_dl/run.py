@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -193,6 +194,8 @@ def run_status(path: Path) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit
         write("interrupted", "Ctrl-C; the best checkpoint so far is kept")
+        last = path / "checkpoints" / "last.ckpt"
+        print(f"error: interrupted with Ctrl-C{f': go on with ckpt={last}' if last.exists() else ''}", file=sys.stderr)
         raise SystemExit(130) from error
     except BaseException as error:
         write("failed", " ".join(str(error).split())[:500] or type(error).__name__)
