@@ -77,7 +77,12 @@ class Run:
     @cached_property
     def checkpoint(self) -> dict[str, Any]:
         """The scoring checkpoint: version, task, hyper_parameters, state_dict, vocabulary, schema, calibration."""
-        return load_checkpoint(self._file(str(MODEL)))
+        checkpoint = load_checkpoint(self._file(str(MODEL)))
+        if checkpoint.get("version") != RUN_VERSION:
+            raise ValueError(
+                f"checkpoint {self.path / MODEL} has version {checkpoint.get('version')}, this clm_dl reads version {RUN_VERSION}: train again"
+            )
+        return checkpoint
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -96,7 +101,10 @@ class Run:
     def task(self) -> SequenceTask:
         """The trained network, in eval mode on the CPU."""
         task = TASKS[self.checkpoint["task"]](**self.checkpoint["hyper_parameters"])
-        task.load_state_dict(self.checkpoint["state_dict"])
+        try:
+            task.load_state_dict(self.checkpoint["state_dict"])
+        except RuntimeError as error:
+            raise ValueError(f"checkpoint {self.path / MODEL} is corrupt: its weights do not fit its own schema; train again") from error
         return task.eval()
 
     def predict(self, events: Any = None, *, cutoff: Any = None, log: Any = None) -> pd.DataFrame:
