@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +15,7 @@ from clm_dl.experiment import run_experiment
 from clm_dl.run import helper_process
 from clm_dl.visual.terminal import print_comparison
 
+RUN_FOLDER = "CLM_RUN_FOLDER"  # tells the further processes of a distributed run where it lives
 MINIMISED = ("log_loss", "brier", "ece")
 
 
@@ -31,8 +33,9 @@ def main(config: DictConfig) -> float:
         config.paths.output_dir = hydra.runtime.output_dir
     elif config.ckpt and not any(text.startswith("paths.output_dir=") for text in hydra.overrides.task):
         config.paths.output_dir = str(Path(config.ckpt).parent.parent)  # resume where it was
-    if helper_process():
-        config.paths.output_dir = hydra.runtime.output_dir  # of the process that launched this one
+    if helper_process():  # the launching process has fixed the folder, which is named after the time
+        config.paths.output_dir = os.environ.get(RUN_FOLDER, config.paths.output_dir)
+    os.environ[RUN_FOLDER] = config.paths.output_dir
     run = run_experiment(config)
     print_comparison(run.metrics)
     logdir = run.path.parent if hydra.mode == RunMode.MULTIRUN else run.path
