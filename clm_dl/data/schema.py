@@ -75,7 +75,8 @@ def check_schema(schema: Mapping[str, Any], *, token: str, vocabulary: Vocabular
         )
     if missing := [name for name in schema["known"] if name not in known]:
         raise ValueError(
-            f"the run was trained with {missing[0]!r}, known at the cutoff, got {list(known)}: give the same columns and the same data.calendar"
+            f"the run was trained with {missing[0]!r}, known at the cutoff, got {list(known)}: give the same columns "
+            "and the same data.calendar"
         )
     if missing := [name for name in schema["static"] if name not in static]:
         raise ValueError(f"the run was trained with the customer attribute {missing[0]!r}, which the store lacks: name it in data.static")
