@@ -80,7 +80,7 @@ class Run:
         checkpoint = load_checkpoint(self._file(str(MODEL)))
         if checkpoint.get("version") != RUN_VERSION:
             raise ValueError(
-                f"checkpoint {self.path / MODEL} has version {checkpoint.get('version')}, this clm_dl reads version {RUN_VERSION}: train again"
+                f"{self.path / MODEL} has version {checkpoint.get('version')}, this clm_dl reads version {RUN_VERSION}: train it again"
             )
         return checkpoint
 
