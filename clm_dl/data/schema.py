@@ -26,8 +26,7 @@ def fit_schema(
 
     Keys: version, token, bags; categorical {field: number of ids}; numeric {field: scale} of sign(x)·log1p|x|; time {gap, age: scale};
     head {recency, tenure and each column of static_BS: scale}; known {column of known_BK: scale};
-    static {attribute: known values, or None for a number}. A scale is {"center": median, "scale": interquartile range, "low", "high": the
-    0.5 % and 99.5 % quantiles, at which what comes later is cut: a network extrapolates where it has never been, and tenure only grows}.
+    static {attribute: known values, or None for a number}. A scale is {"center": median, "scale": interquartile range}.
     """
     seen = np.flatnonzero(sequences.visible_tokens(training))
     seen = seen[:: max(1, len(seen) // _SAMPLE)]
@@ -46,10 +45,7 @@ def fit_schema(
             head[f"static.{name}"] = robust_scale(customers[name].to_numpy(np.float64, na_value=np.nan))
         else:
             attributes[str(name)] = sorted(set(_text(customers[name]).dropna()))
-            head |= {
-                f"static.{name}={value}": {"center": 0.0, "scale": 1.0, "low": 0.0, "high": 1.0}
-                for value in [*attributes[str(name)], "missing"]
-            }  # type: ignore[misc]
+            head |= {f"static.{name}={value}": {"center": 0.0, "scale": 1.0} for value in [*attributes[str(name)], "missing"]}  # type: ignore[misc]
     return {
         "version": SCHEMA_VERSION,
         "token": sequences.token,
@@ -96,13 +92,13 @@ def static_inputs(schema: Mapping[str, Any], static: pd.DataFrame) -> np.ndarray
 
 
 def robust_scale(values: np.ndarray) -> dict[str, float]:
-    """Median, interquartile range (the standard deviation, then 1, where that is 0) and the range that training saw. NaN left out."""
+    """Median and interquartile range; the standard deviation, then 1, where that range is 0. NaN left out."""
     values = np.asarray(values, dtype=np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
-        return {"center": 0.0, "scale": 1.0, "low": 0.0, "high": 0.0}
-    low, first, center, third, high = (float(value) for value in np.quantile(values, [0.005, 0.25, 0.5, 0.75, 0.995]))
-    return {"center": center, "scale": third - first or float(values.std()) or 1.0, "low": low, "high": high}
+        return {"center": 0.0, "scale": 1.0}
+    low, center, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return {"center": float(center), "scale": float(high - low) or float(values.std()) or 1.0}
 
 
 def _text(column: pd.Series) -> pd.Series:

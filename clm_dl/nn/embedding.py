@@ -25,26 +25,18 @@ HARMONICS = {"hour": 2, "weekday": 3, "month": 2}  # three harmonics tell all se
 
 
 class RobustScale(nn.Module):
-    """(x − center) / scale of x cut at `low` and `high`, then at ±`clip`, with 0 (the center) for NaN. A scale of 0 counts as 1.
-
-    [..., F] -> [..., F]. Without `low` and `high` only ±`clip` bounds.
-    """
+    """(x − center) / scale, clipped to ±`clip`, with 0 (the center) for NaN. A scale of 0 counts as 1. [..., F] -> [..., F]"""
 
     def __init__(self, statistics: Sequence[Mapping[str, float]], *, clip: float = 5.0) -> None:
         super().__init__()
         self.clip = clip
         self.center_F: Tensor
         self.scale_F: Tensor
-        self.low_F: Tensor
-        self.high_F: Tensor
         self.register_buffer("center_F", torch.tensor([float(item["center"]) for item in statistics]))
         self.register_buffer("scale_F", torch.tensor([float(item["scale"]) or 1.0 for item in statistics]))
-        self.register_buffer("low_F", torch.tensor([float(item.get("low", -math.inf)) for item in statistics]))
-        self.register_buffer("high_F", torch.tensor([float(item.get("high", math.inf)) for item in statistics]))
 
     def forward(self, value: Tensor) -> Tensor:
-        inside = value.clamp(self.low_F, self.high_F)
-        return ((inside - self.center_F) / self.scale_F).nan_to_num(0.0, self.clip, -self.clip).clamp(-self.clip, self.clip)
+        return ((value - self.center_F) / self.scale_F).nan_to_num(0.0, self.clip, -self.clip).clamp(-self.clip, self.clip)
 
 
 def signed_log1p(value: Tensor) -> Tensor:
