@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -213,15 +214,16 @@ def read_resumable(path: Path, task: SequenceTask) -> dict[str, Any]:
 
 def adopt_checkpoint(checkpoint: dict[str, Any], path: Path, folder: Path) -> None:
     """Move the checkpoint at `path` into `folder` with the best one beside it, so that the resumed run continues its record."""
-    target = folder / "checkpoints"
-    if path.parent.resolve() == target.resolve():
+    target = (folder / "checkpoints").absolute()
+    records = [state for state in checkpoint["callbacks"].values() if "best_model_path" in state]
+    if all(state["dirpath"] == str(target) for state in records):
         return
-    for state in checkpoint["callbacks"].values():
-        if "best_model_path" in state:
-            best = Path(state["best_model_path"])
-            state |= {"dirpath": str(target.absolute()), "best_model_path": str(target.absolute() / best.name)}
-            state["best_k_models"] = {str(target.absolute() / Path(name).name): value for name, value in state["best_k_models"].items()}
-            state["kth_best_model_path"] = str(target.absolute() / Path(state["kth_best_model_path"]).name)
-            if best.name and (path.parent / best.name).is_file() and path.name != best.name:
-                shutil.copy2(path.parent / best.name, target / best.name)
-    torch.save(checkpoint, target / path.name)
+    for state in records:
+        best = Path(state["best_model_path"])
+        state |= {"dirpath": str(target), "best_model_path": str(target / best.name)}
+        state["best_k_models"] = {str(target / Path(name).name): value for name, value in state["best_k_models"].items()}
+        state["kth_best_model_path"] = str(target / Path(state["kth_best_model_path"]).name)
+        if path.parent.resolve() != target.resolve() and path.name != best.name and (path.parent / best.name).is_file():
+            shutil.copy2(path.parent / best.name, target / best.name)
+    torch.save(checkpoint, target / f"{path.name}.tmp")
+    os.replace(target / f"{path.name}.tmp", target / path.name)
