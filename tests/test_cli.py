@@ -1,0 +1,187 @@
+"""Every command as a process of its own, on a small log: prepare, train, sweep, resume, evaluate, predict, embed, report."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from clm_dl import train as train_command
+from clm_dl.run import Run, load_run
+
+BIN = Path(sys.executable).parent
+LOG = ["data.roles.customer=cust", "data.roles.time=ts", "data.roles.amount=spend", "data.categorical=[dept]"]
+QUICK = [
+    "snapshots.active_days=56",
+    "encoder.hidden_size=8",
+    "task.head_size=8",
+    "trainer.max_epochs=1",
+    "baselines=[recency]",
+    "bootstrap=20",
+]
+
+
+def call(*words: str | Path, cwd: Path) -> str:
+    """Run a command; its output, which a failure shows."""
+    done = subprocess.run(
+        [str(word) for word in words], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+    assert "Warning" not in done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(shop_log: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a log in it, prepared by clm-prepare and trained on by clm-train."""
+    folder = tmp_path_factory.mktemp("cli")
+    shop_log.to_csv(folder / "shop.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(folder: Path) -> str:
+    return call(BIN / "clm-prepare", "data=events", "data.path=shop.csv", *LOG, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, prepared: str) -> str:
+    return call(BIN / "clm-train", "experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "paths.output_dir=first", cwd=folder)
+
+
+def test_prepare_prints_every_row(prepared: str, folder: Path, shop_log: pd.DataFrame) -> None:
+    assert f"{len(shop_log):,} rows in = {len(shop_log):,} kept + 0 quarantined" in prepared
+    assert f"{shop_log['cust'].nunique():,} customers" in prepared
+    (store,) = (folder / "data" / "stores").iterdir()
+    assert (store / "meta.json").is_file()
+    assert store.name in prepared
+
+
+def test_train_prints_the_comparison_and_where_everything_is(trained: str, folder: Path) -> None:
+    assert "up to date" in trained  # what clm-prepare made is not made again
+    for text in ("network", "recency", "AUC", "tensorboard --logdir first", "report.html", "padded/real"):
+        assert text in trained, text
+    assert "Epoch 0" in trained  # a progress bar while it works
+    assert load_run(folder / "first").status["state"] == "finished"
+    assert sorted(path.name for path in folder.iterdir() if path.name in ("outputs", "multirun", ".hydra")) == []
+
+
+def test_module_sweeps_two_encoders(trained: str, folder: Path) -> None:
+    words = ["experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "baselines=none", "trainer.enable_progress_bar=false"]
+    printed = call(sys.executable, "-m", "clm_dl.train", "-m", *words, "encoder=lstm,gru", "hydra.sweep.dir=sweep", cwd=folder)
+    runs = [load_run(path) for path in sorted((folder / "sweep").iterdir()) if path.is_dir()]
+    assert [run.config["encoder"]["name"] for run in runs] == ["lstm", "gru"]
+    assert [run.path.name for run in runs] == ["0", "1"]
+    assert all(run.status["state"] == "finished" for run in runs)
+    assert printed.count("tensorboard --logdir") == 2
+
+
+def test_evaluate_gives_the_figures_of_the_run_again(trained: str, folder: Path) -> None:
+    printed = call(BIN / "clm-evaluate", "run=first", "bootstrap=20", cwd=folder)
+    evaluation = json.loads((folder / "first" / "evaluation.json").read_text())["all"]
+    metrics = load_run(folder / "first").metrics
+    for model, figures in metrics["split"]["test"]["overall"].items():
+        again = evaluation["split"]["test"]["overall"][model]
+        assert again["auroc"]["value"] == pytest.approx(figures["auroc"]["value"], abs=1e-6)
+        assert again["log_loss"]["value"] == pytest.approx(figures["log_loss"]["value"], abs=1e-6)
+    assert "evaluation:" in printed
+
+
+def test_predict_and_embed_write_tables(trained: str, folder: Path, shop_log: pd.DataFrame) -> None:
+    known = set(shop_log.loc[shop_log["ts"] < "2021-08-01", "cust"])
+    words = ["run=first", "input=shop.csv", "cutoff=2021-08-01"]
+    printed = call(BIN / "clm-predict", *words, "output=out/scores.parquet", cwd=folder)
+    scores = pd.read_parquet(folder / "out" / "scores.parquet")
+    assert set(scores["customer_id"]) == known
+    assert f"{len(known):,} customers scored" in printed
+    assert scores["score"].between(0, 1).all()
+    call(BIN / "clm-embed", *words, "output=out/vectors.parquet", cwd=folder)
+    vectors = pd.read_parquet(folder / "out" / "vectors.parquet")
+    assert vectors["customer_id"].tolist() == scores["customer_id"].tolist()
+    assert vectors.shape[1] == 2 + 8
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["scores.parquet", "vectors.parquet"]
+
+
+def test_report_compares_two_runs(trained: str, folder: Path, run: Run) -> None:
+    printed = call(BIN / "clm-report", f"runs=[first,{run.path}]", "output=report.html", cwd=folder)
+    html = (folder / "report.html").read_text()
+    assert "2 of 2 runs finished" in printed
+    assert "first" in html
+    assert str(run.path.name) in html
+    assert "<html" in html
+    assert "http://" not in html.replace("http://www.w3.org", "")  # self-contained
+
+
+# --- in this process: what the commands refuse
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-m", "encoder=lstm,gru", "paths.output_dir=runs/mine"], "paths.output_dir together with -m would overwrite every trial"),
+        (["-m", "seed=0,1", "trainer.devices=2"], "a sweep runs one device a job, got trainer.devices=2"),
+        (["-m", "encoder=lstm,gruu"], "did you mean 'gru'"),
+        (["encodr=lstm"], "did you mean 'encoder'"),
+        (["seed"], "write key=value"),
+    ],
+)
+def test_train_refuses_in_one_sentence(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["clm-train", *words])
+    with pytest.raises(SystemExit) as error:
+        train_command.main()
+    assert error.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_train_resumes_where_the_run_was(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    copy = run.save(tmp_path / "copy")
+    data = run.config["data"]
+    words = [
+        f"data.path={data['path']}",
+        f"paths.data_dir={run.config['paths']['data_dir']}",
+        *LOG,
+        *QUICK,
+        "task.embedding.numeric_size=8",
+    ]
+    words += ["experiment=churn_events", "trainer.max_epochs=3", "trainer.accelerator=cpu", f"ckpt={copy.path}/checkpoints/last.ckpt"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["clm-train", *words])
+    train_command.main()
+    assert f"run:         {copy.path}" in capsys.readouterr().out
+    assert (load_run(copy.path).history["name"] == "val/log_loss").sum() == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+# --- several processes
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(folder: Path, prepared: str) -> None:
+    words = ["experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "trainer.max_epochs=3", "trainer.accelerator=cpu"]
+    words += ["task.batch_size=32"]
+    single = call(BIN / "clm-train", *words, "paths.output_dir=single", cwd=folder)
+    double = call(
+        BIN / "clm-train", *words, "task.batch_size=16", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", cwd=folder
+    )
+    assert single.count("tensorboard --logdir") == double.count("tensorboard --logdir") == 1
+    (path,) = (folder / "runs" / "churn_events").iterdir()
+    one, two = load_run(folder / "single"), load_run(path)
+    assert two.status["state"] == "finished"
+    assert len(one.scores) == len(two.scores)
+    assert two.metrics["fingerprint"] == one.metrics["fingerprint"]
+    values = [run.metrics["split"]["test"]["overall"]["network"]["log_loss"]["value"] for run in (one, two)]
+    assert values[0] == pytest.approx(values[1], rel=0.1)
+    assert len(list(path.glob("events.out.tfevents.*"))) == len(list(one.path.glob("events.out.tfevents.*")))
