@@ -45,7 +45,7 @@ def main(config: DictConfig) -> float:
 
 def objective(metrics: dict, name: str) -> float:
     """The validation figure `name` of the network, or of the best baseline when there is no network."""
-    overall = metrics["split"]["val"]["overall"] if "val" in metrics["split"] else metrics["split"]["test"]["overall"]
+    overall = metrics["split"]["val"]["overall"] or metrics["split"]["test"]["overall"]  # a table has no validation split
     models = [overall["network"]] if "network" in overall else list(overall.values())
     if name not in models[0]:
         raise ValueError(f"objective must be one of {', '.join(models[0])}, got {name!r}")

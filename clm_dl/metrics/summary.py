@@ -108,7 +108,7 @@ def summarise(
         raw = bootstrap(table.customer, table.label, table.raw, resamples=0, threshold=threshold)
         splits[split] = {
             "overall": _intervals(boots[split]),
-            "recent": _intervals(boots[split + "_recent"]),
+            "recent": _intervals(boots[split + "_recent"]) if table.recent.any() else {},
             "per_cutoff": {date: _intervals(_bootstrap(table.select(rows), **options)) for date, rows in table.dates().items()},
             "raw": {name: {metric: {"value": raw.interval(name, metric)["value"]} for metric in METRICS} for name in raw.models},
         }
@@ -131,8 +131,9 @@ def summarise(
     best, chosen_on = best_baseline(metrics)
     metrics["best_baseline"] = {"name": best, "chosen_on": chosen_on}
     if NETWORK in tables["test"].score:
-        for name in ("test", "test_recent"):
-            metrics["difference"][name] = _differences(boots[name])
+        metrics["difference"]["test"] = _differences(boots["test"])
+        if tables["test"].recent.any():
+            metrics["difference"]["test_recent"] = _differences(boots["test_recent"])
     metrics["smallest_detectable_difference"] = _smallest(boots["test"], best)
     return to_json(metrics)
 

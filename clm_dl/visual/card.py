@@ -118,6 +118,8 @@ def _markdown_table(metrics: Mapping[str, Any]) -> list[str]:
     lines = []
     for part, title in (("overall", "All snapshots"), ("recent", "Recently active only")):
         models = metrics["split"]["test"][part]
+        if not models:  # a table of customers has no time, so nobody is recent
+            continue
         lines += ["", f"{title} (95 % intervals):", "", f"| model | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
         for name in ordered(models):
             lines.append(f"| {name} | {' | '.join(with_interval(models[name][m], 2 if m == 'lift@10' else 3) for m in COLUMNS)} |")
@@ -127,4 +129,6 @@ def _markdown_table(metrics: Mapping[str, Any]) -> list[str]:
 def _encoder(run: Run) -> str:
     if NETWORK not in run.metrics["split"]["test"]["overall"]:
         return "baselines only"
+    if run.config["data"]["name"] == "table":
+        return "multilayer perceptron"
     return str((run.config.get("encoder") or {}).get("name"))

@@ -41,7 +41,7 @@ def print_comparison(metrics: Mapping[str, Any], console: Console | None = None)
     """Print the test comparison, all and recently active, in at most 100 columns."""
     console = console or Console(width=max(Console().width, 100))
     console.print(comparison_table(metrics))
-    if metrics["split"]["test"]["recent"] != metrics["split"]["test"]["overall"]:
+    if metrics["split"]["test"]["recent"] not in ({}, metrics["split"]["test"]["overall"]):
         console.print(comparison_table(metrics, part="recent"))
     for line in difference_lines(metrics):
         console.print(Text(line, style="bold"))
