@@ -16,6 +16,7 @@ from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 1
+NUM_BINS = 8  # of the piecewise linear encoding of a number at the head
 _SAMPLE = 2_000_000  # values that a median looks at: more move it in no digit that matters
 
 
@@ -26,7 +27,8 @@ def fit_schema(
 
     Keys: version, token, bags; categorical {field: number of ids}; numeric {field: scale} of sign(x)·log1p|x|; time {gap, age: scale};
     head {recency, tenure and each column of static_BS: scale}; known {column of known_BK: scale};
-    static {attribute: known values, or None for a number}. A scale is {"center": median, "scale": interquartile range}.
+    static {attribute: known values, or None for a number}. A scale is {"center": median, "scale": interquartile range}, at the
+    head with "edges": quantiles between which `nn.heads.PiecewiseLinear` encodes the number.
     """
     seen = np.flatnonzero(sequences.visible_tokens(training))
     seen = seen[:: max(1, len(seen) // _SAMPLE)]
@@ -36,13 +38,13 @@ def fit_schema(
     customers = static.iloc[np.unique(training.customer)]
     attributes: dict[str, list[str] | None] = {}
     head = {
-        "recency": robust_scale(np.log1p((training.cutoff - sequences.time[last - 1]) / DAY)),
-        "tenure": robust_scale(np.log1p((training.cutoff - sequences.time[first]) / DAY)),
+        "recency": binned_scale(np.log1p((training.cutoff - sequences.time[last - 1]) / DAY)),
+        "tenure": binned_scale(np.log1p((training.cutoff - sequences.time[first]) / DAY)),
     }
     for name in static.columns:
         if pd.api.types.is_numeric_dtype(static[name]) and not pd.api.types.is_bool_dtype(static[name]):
             attributes[str(name)] = None
-            head[f"static.{name}"] = robust_scale(customers[name].to_numpy(np.float64, na_value=np.nan))
+            head[f"static.{name}"] = binned_scale(customers[name].to_numpy(np.float64, na_value=np.nan))
         else:
             attributes[str(name)] = sorted(set(_text(customers[name]).dropna()))
             head |= {f"static.{name}={value}": {"center": 0.0, "scale": 1.0} for value in [*attributes[str(name)], "missing"]}  # type: ignore[misc]
@@ -54,7 +56,7 @@ def fit_schema(
         "numeric": {name: robust_scale(values[:, place]) for place, name in enumerate(sequences.numeric)},
         "time": {"gap": robust_scale(sequences.gap[seen]), "age": robust_scale(sequences.age[seen])},
         "head": head,
-        "known": {str(name): robust_scale(known[name].to_numpy()) for name in known.columns},
+        "known": {str(name): binned_scale(known[name].to_numpy()) for name in known.columns},
         "static": attributes,
     }
 
@@ -99,6 +101,14 @@ def robust_scale(values: np.ndarray) -> dict[str, float]:
         return {"center": 0.0, "scale": 1.0}
     low, center, high = np.quantile(values, [0.25, 0.5, 0.75])
     return {"center": float(center), "scale": float(high - low) or float(values.std()) or 1.0}
+
+
+def binned_scale(values: np.ndarray) -> dict[str, Any]:
+    """`robust_scale` with the distinct edges of 8 bins of equal mass (none where the values are all the same)."""
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    edges = np.unique(np.quantile(finite, np.linspace(0, 1, NUM_BINS + 1)).astype(np.float32)) if len(finite) else np.zeros(0)
+    return {**robust_scale(values), "edges": edges.tolist() if len(edges) > 1 else []}
 
 
 def _text(column: pd.Series) -> pd.Series:

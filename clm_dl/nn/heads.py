@@ -1,11 +1,12 @@
 """Heads: what turns a pooled vector and the facts known at the cutoff into a prediction.
 
-Shapes: B snapshots, D width, E extra inputs, S static attributes, K facts known at the cutoff.
+Shapes: B snapshots, D width, E extra inputs, S static attributes, K facts known at the cutoff, P bins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,22 +18,45 @@ if TYPE_CHECKING:
     from clm_dl.data.batch import EventBatch
 
 
-class HeadFeatures(nn.Module):
-    """EventBatch -> extra_BE: recency, tenure, static attributes and facts known at the cutoff, scaled, with missing flags.
+class PiecewiseLinear(nn.Module):
+    """Each number as the share of every bin that it has passed, 0 or 1 outside: what a tree splits on, a linear map can weigh.
 
-    Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale"} of recency, of tenure and of
-    each static attribute in the order of static_BS; `schema["known"]` likewise of the columns of known_BK.
-    Recency and tenure are always known; the others get a flag each. E = 2 + 2S + 2K = `output_size`.
+    Piecewise linear encoding (Gorishniy et al. 2022, On Embeddings for Numerical Features). NaN gives zeros. [B, E] -> [B, P], a column for
+    each pair of neighbouring edges. Beyond the outer edges nothing changes any more, so what only grows does not extrapolate.
+    """
+
+    def __init__(self, edges: Sequence[Sequence[float]]) -> None:
+        super().__init__()
+        pairs = [(column, low, high) for column, known in enumerate(edges) for low, high in itertools.pairwise(known)]
+        self.column_P: Tensor
+        self.low_P: Tensor
+        self.width_P: Tensor
+        self.register_buffer("column_P", torch.tensor([column for column, _, _ in pairs], dtype=torch.long))
+        self.register_buffer("low_P", torch.tensor([low for _, low, _ in pairs]))
+        self.register_buffer("width_P", torch.tensor([high - low for _, low, high in pairs]))
+        self.output_size = len(pairs)
+
+    def forward(self, value_BE: Tensor) -> Tensor:
+        return ((value_BE[:, self.column_P] - self.low_P) / self.width_P).clamp(0.0, 1.0).nan_to_num(0.0)
+
+
+class HeadFeatures(nn.Module):
+    """EventBatch -> extra_BE: recency, tenure, static attributes and facts known at the cutoff: scaled, missing flags, piecewise linear.
+
+    Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale", "edges"} of recency, of
+    tenure and of each static attribute in the order of static_BS; `schema["known"]` likewise of the columns of known_BK. Without edges a
+    number is only scaled. Recency and tenure are always known; the others get a flag each. E = 2 + 2S + 2K + P = `output_size`.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         super().__init__()
-        head = schema["head"]
+        head, known = schema["head"], list(schema["known"].values())
         static = [name for name in head if name not in ("recency", "tenure")]
-        known = list(schema["known"].values())
         self.num_static, self.num_known = len(static), len(known)
-        self.scale = RobustScale([head["recency"], head["tenure"], *(head[name] for name in static), *known])
-        self.output_size = 2 + 2 * (self.num_static + self.num_known)
+        statistics = [head["recency"], head["tenure"], *(head[name] for name in static), *known]
+        self.scale = RobustScale(statistics)
+        self.bins = PiecewiseLinear([item.get("edges", []) for item in statistics])
+        self.output_size = 2 + 2 * (self.num_static + self.num_known) + self.bins.output_size
 
     def forward(self, batch: EventBatch) -> Tensor:
         parts = [torch.stack([batch.recency_B, batch.tenure_B], dim=-1)]
@@ -41,7 +65,7 @@ class HeadFeatures(nn.Module):
         if self.num_known:
             parts.append(batch.known_BK)
         value_BE = torch.cat(parts, dim=-1)
-        return torch.cat([self.scale(value_BE), value_BE[:, 2:].isnan().float()], dim=-1)
+        return torch.cat([self.scale(value_BE), value_BE[:, 2:].isnan().float(), self.bins(value_BE)], dim=-1)
 
 
 class BinaryHead(nn.Module):

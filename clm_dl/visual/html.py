@@ -96,7 +96,9 @@ def _run(run: Run, *, draw: bool) -> dict[str, Any]:
         "main": main,
         "tiles": _tiles(metrics, main) if main else [],
         "tables": [
-            (title, _rows(test[part], COLUMNS)) for part, title in (("overall", "All snapshots"), ("recent", "Recently active only")) if test[part]
+            (title, _rows(test[part], COLUMNS))
+            for part, title in (("overall", "All snapshots"), ("recent", "Recently active only"))
+            if test[part]
         ],
         "more": _rows(test["overall"], {key: title for key, title in ALL_COLUMNS.items() if key not in COLUMNS}),
         "more_columns": [title for key, title in ALL_COLUMNS.items() if key not in COLUMNS],

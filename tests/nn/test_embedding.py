@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from clm_dl.nn.bag import bag_mean
 from clm_dl.nn.embedding import EventEmbedding, RobustScale, calendar_table, embedding_size, signed_log1p
-from clm_dl.nn.heads import HeadFeatures
+from clm_dl.nn.heads import HeadFeatures, PiecewiseLinear
 
 
 def test_robust_scale_clips_and_centres_what_is_missing():
@@ -108,3 +108,11 @@ def test_head_features_without_static_or_known(schema, make_batch):
     head = {name: schema["head"][name] for name in ("recency", "tenure")}
     features = HeadFeatures({**schema, "head": head, "known": {}})
     assert features(make_batch()).shape == (16, features.output_size) == (16, 2)
+
+
+def test_piecewise_linear_fills_the_bins_a_number_has_passed() -> None:
+    encode = PiecewiseLinear([[0.0, 1.0, 3.0], [], [10.0, 20.0]])
+    value_BE = torch.tensor([[2.0, 7.0, 5.0], [-1.0, 7.0, 15.0], [9.0, 7.0, float("nan")]])
+    expected = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.0, 0.5], [1.0, 1.0, 0.0]])
+    torch.testing.assert_close(encode(value_BE), expected)
+    assert encode.output_size == 3
