@@ -146,28 +146,24 @@ def test_folds_keep_their_test_periods_apart(train: Callable[..., Run]) -> None:
     assert (folded.path / "fold_1" / "checkpoints" / "model.ckpt").is_file()
 
 
-FRESH = """
-import sys
-from clm_dl import load_run
-run = load_run(sys.argv[1])
-for number, cutoff in enumerate(sys.argv[2:]):
-    run.predict(cutoff=cutoff).to_parquet(f"{number}.parquet")
-"""
-
-
 def test_scores_come_out_again_in_a_fresh_process_elsewhere(run: Run, tmp_path: Path) -> None:
     moved = run.save(tmp_path / "moved")
-    held_out = run.scores[run.scores["model"] == "network"]
-    cutoffs = [held_out["cutoff"].min(), held_out["cutoff"].max()]  # of validation, of test
-    subprocess.run(
-        [sys.executable, "-c", FRESH, str(moved.path), *(cutoff.isoformat() for cutoff in cutoffs)],
-        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True,
-    )  # fmt: skip
-    for number, cutoff in enumerate(cutoffs):
-        predicted = pd.read_parquet(tmp_path / f"{number}.parquet").set_index("customer_id")
-        expected = held_out[held_out["cutoff"] == cutoff].set_index("customer_id")
-        assert set(predicted.index[predicted["in_population"]]) == set(expected.index)
-        np.testing.assert_allclose(predicted["score"].loc[expected.index], expected["score"], atol=1e-6, rtol=0)
+    held_out = run.scores[(run.scores["model"] == "network") & (run.scores["cutoff"] == run.scores["cutoff"].max())]
+    words = [f"run={moved.path}", f"cutoff={held_out['cutoff'].iloc[0].isoformat()}", "output=again.parquet"]
+    command = Path(sys.executable).parent / "clm-predict"
+    subprocess.run([command, *words], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    predicted = pd.read_parquet(tmp_path / "again.parquet").set_index("customer_id")
+    expected = held_out.set_index("customer_id")
+    assert len(expected) > 50
+    assert set(predicted.index[predicted["in_population"]]) == set(expected.index)
+    np.testing.assert_allclose(predicted["score"].loc[expected.index], expected["score"], atol=1e-6, rtol=0)
+
+
+def test_validation_scores_come_out_again_too(run: Run) -> None:
+    held_out = run.scores[(run.scores["model"] == "network") & (run.scores["cutoff"] == run.scores["cutoff"].min())]
+    predicted = run.predict(cutoff=held_out["cutoff"].iloc[0]).set_index("customer_id")
+    expected = held_out.set_index("customer_id")
+    np.testing.assert_allclose(predicted["score"].loc[expected.index], expected["score"], atol=1e-6, rtol=0)
 
 
 def test_save_refuses_a_folder_with_something_in_it(run: Run, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_metrics_have_the_same_shape_as_any_run(table_run: Run) -> None:
     metrics = table_run.metrics
     overall = metrics["split"]["test"]["overall"]
     assert set(overall) == MODELS
-    assert overall["network"]["auroc"]["value"] > 0.75
+    assert overall["network"]["auroc"]["value"] > 0.65
     assert overall["network"]["ece"]["value"] < 0.15
     assert overall["base_rate"]["auroc"]["value"] == pytest.approx(0.5, abs=0.05)
     assert metrics["difference"]["test"]["network - logistic"]["auroc"]["low"] < 0.1

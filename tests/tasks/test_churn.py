@@ -65,7 +65,7 @@ def test_positive_weight_is_a_shift_of_the_logit_that_scores_do_not_have(datamod
 def test_weighted_and_unweighted_training_give_nearly_the_same_probabilities(train: Callable[..., Run]) -> None:
     mean = []
     for weight in (1.0, 6.0):
-        found = train(f"task.positive_weight={weight}", "baselines=none", "trainer.max_epochs=4", "task.optimizer.lr=0.01")
+        found = train(f"task.positive_weight={weight}", "baselines=none", "trainer.max_epochs=3", "task.optimizer.lr=0.01")
         mean.append(found.scores["score_raw"].mean())
     odds = [value / (1 - value) for value in mean]
     assert 0.05 < mean[0] < 0.6
