@@ -134,6 +134,9 @@ def test_val_customers_are_out_of_training_at_every_cutoff(store: EventStore) ->
     snapshots = build_snapshots(store, horizon_days=20, val_customers=0.25, seed=3, **lists)
     held = set(snapshots.customer[snapshots.split == "val"])
     assert 0 < len(held) <= 15
+    validation = (snapshots.split == "val") & ~np.isnan(snapshots.label)  # no validation cutoff is newer than training: all serve both
+    np.testing.assert_array_equal(snapshots.calibration, validation)
+    np.testing.assert_array_equal(snapshots.early_stopping, validation)
     assert not held & set(snapshots.customer[snapshots.split == "train"])
     assert held & set(snapshots.customer[snapshots.split == "test"])
     assert snapshots.cutoff_dates()["val"] == EXPLICIT["train"]
