@@ -99,7 +99,8 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
         for option in options:
             if option not in _options(group):
                 raise ValueError(f"no {group}={option}{nearest(option, _options(group))}; {group} can be {', '.join(_options(group))}")
-        choices.append(f"{group}={options[0]}")
+        package = f"@{override.package}" if override.package else ""
+        choices.append(f"{'+' if override.is_add() else ''}{group}{package}={options[0]}")
     known = _keys(_compose(config_name, choices))
     for override in parsed:
         key = override.key_or_group
