@@ -13,11 +13,10 @@ export CLM_DATA_DIR := $(abspath $(DATA_DIR))
 
 BIN    := .venv/bin
 SETUP  := .venv/.setup
-EXTRAS := .venv/.setup-all
 WHEELS := $(DATA_DIR)/Lifetimes-0.11.3-py3-none-any.whl $(DATA_DIR)/recbole-1.2.1-py3-none-any.whl
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup setup-all train test test-all lint format tensorboard speed clean
+.PHONY: help setup train test test-all lint format tensorboard speed clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -30,19 +29,12 @@ $(SETUP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo 'make: $(PYTHON) with venv is missing: install Python 3.11 (Debian: apt-get install python3.11-venv) or name another one with PYTHON=…' >&2; exit 1; }
 	if [ -e .venv/.unfinished ]; then rm -rf .venv; fi
-	rm -f $(SETUP) $(EXTRAS)
+	rm -f $(SETUP)
 	$(PYTHON) -m venv .venv
 	touch .venv/.unfinished
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[data,dev]'
 	rm .venv/.unfinished
 	touch $(SETUP)
-
-setup-all: $(EXTRAS) $(WHEELS) ## as setup, with the extras that test-all needs (Optuna, Spark, Ray)
-
-$(EXTRAS): $(SETUP)
-	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[data,dev,optuna,spark,ray]'
-	$(BIN)/python -m pip check
-	touch $(EXTRAS)
 
 $(WHEELS): | $(SETUP)
 	mkdir -p $(DATA_DIR)
@@ -54,7 +46,7 @@ train: setup ## train the default experiment and print the comparison (ARGS="enc
 test: setup ## the fast tests
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: setup-all ## every test: Spark, Ray, notebooks and the wheel as well
+test-all: setup ## every test: notebooks, several processes and the wheel as well
 	$(PYTEST) $(ARGS)
 
 lint: setup ## ruff and mypy

@@ -48,7 +48,7 @@ def markdown(groups: Sequence[Group], table: pd.DataFrame, baselines: Sequence[s
     for group in groups:
         name = group.runs[0].config["encoder"]["name"]
         for baseline in baselines:
-            found = paired_difference(group, group, other_model=baseline)
+            found = paired_difference(group, groups[0], other_model=baseline)
             assert found is not None
             cells = [f"{found[m]['value']:+.4f} [{found[m]['low']:+.4f}, {found[m]['high']:+.4f}]" for m in ("auroc", "log_loss")]
             lines.append(f"| {name} − {baseline} | " + " | ".join(cells) + " |")
