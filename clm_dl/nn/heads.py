@@ -5,8 +5,8 @@ Shapes: B snapshots, D width, E extra inputs, S static attributes, K facts known
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,25 +19,32 @@ if TYPE_CHECKING:
 
 
 class PiecewiseLinear(nn.Module):
-    """Each number as the share of every bin that it has passed, 0 or 1 outside: what a tree splits on, a linear map can weigh.
+    """Each number as the share of every bin that it has passed: what a tree splits on, a linear map can weigh. [B, E] -> [B, P]
 
-    Piecewise linear encoding (Gorishniy et al. 2022, On Embeddings for Numerical Features). NaN gives zeros. [B, E] -> [B, P], a column for
-    each pair of neighbouring edges. Beyond the outer edges nothing changes any more, so what only grows does not extrapolate.
+    Piecewise linear encoding (Gorishniy et al. 2022, On Embeddings for Numerical Features), a column for each pair of neighbouring edges.
+    Inner bins go from 0 to 1; below the first and above the last edge the outer bins go on, up to `reach` widths. NaN gives zeros.
     """
 
-    def __init__(self, edges: Sequence[Sequence[float]]) -> None:
+    def __init__(self, edges: Sequence[Sequence[float]], *, reach: float = 5.0) -> None:
         super().__init__()
-        pairs = [(column, low, high) for column, known in enumerate(edges) for low, high in itertools.pairwise(known)]
+        bins = [
+            (column, low, high, low == known[0], high == known[-1]) for column, known in enumerate(edges) for low, high in pairwise(known)
+        ]
         self.column_P: Tensor
         self.low_P: Tensor
         self.width_P: Tensor
-        self.register_buffer("column_P", torch.tensor([column for column, _, _ in pairs], dtype=torch.long))
-        self.register_buffer("low_P", torch.tensor([low for _, low, _ in pairs]))
-        self.register_buffer("width_P", torch.tensor([high - low for _, low, high in pairs]))
-        self.output_size = len(pairs)
+        self.floor_P: Tensor
+        self.ceiling_P: Tensor
+        self.register_buffer("column_P", torch.tensor([column for column, *_ in bins], dtype=torch.long))
+        self.register_buffer("low_P", torch.tensor([low for _, low, *_ in bins]))
+        self.register_buffer("width_P", torch.tensor([high - low for _, low, high, *_ in bins]))
+        self.register_buffer("floor_P", torch.tensor([-reach if is_first else 0.0 for *_, is_first, _ in bins]))
+        self.register_buffer("ceiling_P", torch.tensor([1.0 + reach if is_last else 1.0 for *_, is_last in bins]))
+        self.output_size = len(bins)
 
     def forward(self, value_BE: Tensor) -> Tensor:
-        return ((value_BE[:, self.column_P] - self.low_P) / self.width_P).clamp(0.0, 1.0).nan_to_num(0.0)
+        share_BP = (value_BE[:, self.column_P] - self.low_P) / self.width_P
+        return share_BP.clamp(self.floor_P, self.ceiling_P).nan_to_num(0.0)
 
 
 class HeadFeatures(nn.Module):

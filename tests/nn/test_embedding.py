@@ -113,6 +113,7 @@ def test_head_features_without_static_or_known(schema, make_batch):
 def test_piecewise_linear_fills_the_bins_a_number_has_passed() -> None:
     encode = PiecewiseLinear([[0.0, 1.0, 3.0], [], [10.0, 20.0]])
     value_BE = torch.tensor([[2.0, 7.0, 5.0], [-1.0, 7.0, 15.0], [9.0, 7.0, float("nan")]])
-    expected = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.0, 0.5], [1.0, 1.0, 0.0]])
+    # the only bin of the last number is open on both sides, the first number's on the outer sides
+    expected = torch.tensor([[1.0, 0.5, -0.5], [-1.0, 0.0, 0.5], [1.0, 4.0, 0.0]])
     torch.testing.assert_close(encode(value_BE), expected)
     assert encode.output_size == 3
