@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Five seeds of the default experiment, and the network without history features at its head; results.csv and the table in README.md.
+# Five seeds of the default experiment beside every baseline; results.csv and the table in README.md.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:-runs/study_completejourney}
