@@ -27,8 +27,8 @@ QUICK = [
 def call(*words: str | Path, cwd: Path) -> str:
     """Run a command; its output, which a failure shows."""
     done = subprocess.run(
-        [str(word) for word in words], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1", "CLM_DATA_DIR": "data"}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [str(word) for word in words], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1", "CLM_DATA_DIR": "data"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "Traceback" not in done.stdout
