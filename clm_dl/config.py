@@ -21,8 +21,6 @@ _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
 TRUSTED = ("clm_dl", "torch", "sklearn", "lightgbm", "imblearn", "pytorch_lightning")
 
-OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).name.split(".")[0], replace=True)
-
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration that a command line with `overrides` gives: for notebooks, tests and the Python API."""

@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 from omegaconf import OmegaConf
 
-from clm_dl.data.cutoffs import parse_cutoff
 from clm_dl.data.vocabulary import Vocabulary
 from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.tasks import TASKS, SequenceTask
@@ -107,7 +106,7 @@ class Run:
             raise ValueError(f"checkpoint {self.path / MODEL} is corrupt: its weights do not fit its own schema; train again") from error
         return task.eval()
 
-    def predict(self, events: Any = None, *, cutoff: Any = None, log: Any = None) -> pd.DataFrame:
+    def predict(self, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
         """Calibrated scores of every customer with an event before `cutoff` (see `scoring.predict`)."""
         from clm_dl.scoring import predict  # scoring builds on Run
 
@@ -209,6 +208,3 @@ def run_status(path: Path) -> Iterator[None]:
         write("failed", " ".join(str(error).split())[:500] or type(error).__name__)
         raise
     write("finished")
-
-
-__all__ = ["Run", "load_run", "parse_cutoff"]
