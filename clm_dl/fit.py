@@ -29,7 +29,6 @@ from clm_dl.scoring import churn_probabilities, customer_vectors
 from clm_dl.tasks import TASKS, SequenceTask
 from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms, write_final
 
-MONITOR = "val/log_loss"
 HPARAMS = ("seed", "encoder", "task", "sequence", "vocabulary", "callbacks")  # the groups that TensorBoard's hparams show
 MAX_PROJECTED = 5000  # customers in TensorBoard's projector
 
@@ -92,7 +91,7 @@ def prepare_network(settings: Mapping[str, Any], store: EventStore, snapshots: S
         schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"], seed=settings["seed"]
     )
     checkpoint = read_resumable(Path(settings["ckpt"]), task) if settings["ckpt"] else None
-    callbacks = build_callbacks(settings, folder)
+    callbacks = build_callbacks(settings, folder, task)
     try:
         trainer = pl.Trainer(
             **{key: value for key, value in settings["trainer"].items() if key != "compile"},
@@ -159,15 +158,15 @@ def build_datamodule(settings: Mapping[str, Any], store: EventStore, snapshots: 
     )  # fmt: skip
 
 
-def build_callbacks(settings: Mapping[str, Any], folder: Path) -> list[Callback]:
-    """Best and last checkpoint, early stopping on the validation loss, and what TensorBoard draws."""
+def build_callbacks(settings: Mapping[str, Any], folder: Path, task: SequenceTask) -> list[Callback]:
+    """Best and last checkpoint, early stopping on the metric that `task` monitors, and what TensorBoard draws."""
     options = settings["callbacks"]
     checkpoints = folder / "checkpoints"
     best = ModelCheckpoint(
         checkpoints,
         filename="best",
-        monitor=MONITOR,
-        mode="min",
+        monitor=task.monitor,
+        mode=task.mode,
         enable_version_counter=False,
         auto_insert_metric_name=False,
         save_on_train_epoch_end=True,
@@ -176,7 +175,7 @@ def build_callbacks(settings: Mapping[str, Any], folder: Path) -> list[Callback]
     callbacks: list[Callback] = [
         best,
         last,
-        EarlyStopping(MONITOR, patience=options["patience"]),
+        EarlyStopping(task.monitor, mode=task.mode, patience=options["patience"]),
         LearningRateMonitor("step"),
         Throughput(),
         ModelGraph(),

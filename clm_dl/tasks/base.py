@@ -1,4 +1,4 @@
-"""SequenceTask: embedding → encoder → pooling → head, with its optimiser, its schedule and its guard against NaN.
+"""SequenceTask: what every task shares (optimiser, schedule, guard against NaN); SnapshotTask: embedding → encoder → pooling → head.
 
 Shapes: B snapshots, T events (tokens), D width, E head features.
 """
@@ -42,7 +42,7 @@ def learning_rate_factor(step: int, *, num_steps: int, name: str, warmup: float)
 
 
 class SequenceTask(pl.LightningModule):
-    """One question asked of a customer's sequence; subclasses give the head, the loss and the validation metrics.
+    """One question asked of a customer's sequence; subclasses build the network and give the loss and the validation metrics.
 
     Args:
         schema: what the batches hold and how to scale it (`SequenceDataModule.schema`), a plain dict.
@@ -51,9 +51,15 @@ class SequenceTask(pl.LightningModule):
         seed: of the dropout noise; it depends on seed and epoch alone, so that a resumed run equals the uninterrupted one.
 
     All arguments are plain data: the checkpoint loads with `weights_only=True`, without any configuration.
+
+    Attributes:
+        monitor, mode: the logged validation metric that picks the best epoch, and whether it is to be "min" or "max".
     """
 
     name: str
+    monitor: str
+    mode: str
+    encoder: nn.Module
     first_bad_batch: Tensor
 
     def __init__(self, *, schema: Mapping[str, Any], encoder: Mapping[str, Any], task: Mapping[str, Any], seed: int = 0):
@@ -62,33 +68,26 @@ class SequenceTask(pl.LightningModule):
         self.task = dict(task)
         learning_rate_factor(0, num_steps=1, **task["schedule"])  # an unknown schedule is refused before anything else is done
         self.seed = seed
-        self.embedding = EventEmbedding(schema, dropout=task["dropout"], **task["embedding"])
-        self.encoder = build_encoder(encoder, self.embedding.output_size)
-        self.pooling = build_pooling(task["pooling"], size=_width(self.encoder))
-        self.head_features = HeadFeatures(schema)
-        self.head = self.build_head(_width(self.pooling), _width(self.head_features))
+        self.build(schema, encoder)
         self.register_buffer("first_bad_batch", torch.tensor(-1), persistent=False)
 
     # --- what a subclass says
 
-    def build_head(self, size: int, extra_size: int) -> nn.Module:
-        raise TypeError(f"{type(self).__name__} must define build_head")
-
-    def loss(self, output: Tensor, batch: EventBatch) -> Tensor:
-        raise TypeError(f"{type(self).__name__} must define loss")
-
-    # --- forward
+    def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
+        """Make the network's parts."""
+        raise TypeError(f"{type(self).__name__} must define build")
 
     def embed(self, batch: EventBatch) -> Tensor:
         """Customer vectors `z_BD` as of each snapshot's cutoff."""
-        x_BTD = self.embedding(batch)
-        h_BTD = self.encoder(x_BTD, batch.mask_BT, batch.time_BT)
-        z_BD: Tensor = self.pooling(h_BTD, batch.mask_BT)
-        return z_BD
+        raise TypeError(f"{type(self).__name__} must define embed")
 
-    def forward(self, batch: EventBatch) -> Tensor:
-        output: Tensor = self.head(self.embed(batch), self.head_features(batch))
-        return output
+    def batch_loss(self, batch: EventBatch) -> Tensor:
+        """The training loss of a batch, a scalar."""
+        raise TypeError(f"{type(self).__name__} must define batch_loss")
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Matrices that weight decay leaves alone: tables of embeddings."""
+        raise TypeError(f"{type(self).__name__} must define undecayed")
 
     # --- training
 
@@ -96,7 +95,7 @@ class SequenceTask(pl.LightningModule):
         torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
 
     def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
-        loss = self.loss(self(batch), batch)
+        loss = self.batch_loss(batch)
         is_first = (self.first_bad_batch < 0) & ~torch.isfinite(loss.detach())
         self.first_bad_batch = torch.where(is_first, batch_idx, self.first_bad_batch)  # on the device: no sync here
         if (batch_idx + 1) % CHECK_EVERY == 0:
@@ -117,7 +116,7 @@ class SequenceTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW without weight decay on biases, norms and embedding tables; the schedule moves every step."""
-        embeddings = {id(p) for p in self.embedding.tables}
+        embeddings = {id(p) for p in self.undecayed()}
         decayed = [p for p in self.parameters() if p.ndim >= 2 and id(p) not in embeddings]
         rest = [p for p in self.parameters() if p.ndim < 2 or id(p) in embeddings]
         options = self.task["optimizer"]
@@ -127,3 +126,36 @@ class SequenceTask(pl.LightningModule):
         num_steps = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, num_steps=num_steps, **self.task["schedule"]))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class SnapshotTask(SequenceTask):
+    """A head on the pooled sequence and the facts known at the cutoff: one answer a snapshot; subclasses give head and loss."""
+
+    def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
+        self.embedding = EventEmbedding(schema, dropout=self.task["dropout"], **self.task["embedding"])
+        self.encoder = build_encoder(encoder, self.embedding.output_size)
+        self.pooling = build_pooling(self.task["pooling"], size=_width(self.encoder))
+        self.head_features = HeadFeatures(schema)
+        self.head = self.build_head(_width(self.pooling), _width(self.head_features))
+
+    def build_head(self, size: int, extra_size: int) -> nn.Module:
+        raise TypeError(f"{type(self).__name__} must define build_head")
+
+    def loss(self, output: Tensor, batch: EventBatch) -> Tensor:
+        raise TypeError(f"{type(self).__name__} must define loss")
+
+    def batch_loss(self, batch: EventBatch) -> Tensor:
+        return self.loss(self(batch), batch)
+
+    def undecayed(self) -> list[nn.Parameter]:
+        return list(self.embedding.tables)
+
+    def embed(self, batch: EventBatch) -> Tensor:
+        x_BTD = self.embedding(batch)
+        h_BTD = self.encoder(x_BTD, batch.mask_BT, batch.time_BT)
+        z_BD: Tensor = self.pooling(h_BTD, batch.mask_BT)
+        return z_BD
+
+    def forward(self, batch: EventBatch) -> Tensor:
+        output: Tensor = self.head(self.embed(batch), self.head_features(batch))
+        return output

@@ -10,10 +10,10 @@ from torchmetrics.functional.classification import binary_auroc
 
 from clm_dl.data.batch import EventBatch
 from clm_dl.nn import BinaryHead, binary_cross_entropy
-from clm_dl.tasks.base import SequenceTask
+from clm_dl.tasks.base import SnapshotTask
 
 
-class ChurnTask(SequenceTask):
+class ChurnTask(SnapshotTask):
     """Binary cross-entropy on churn (1) against stay (0); censored snapshots (NaN) have no loss.
 
     A `positive_weight` w shifts the logit by ln w; `logits` undoes it, so that scores and the validation loss are probabilities
@@ -21,6 +21,7 @@ class ChurnTask(SequenceTask):
     """
 
     name = "churn"
+    monitor, mode = "val/log_loss", "min"
 
     def build_head(self, size: int, extra_size: int) -> nn.Module:
         self.validation_outputs: list[tuple[Tensor, Tensor]] = []
