@@ -19,6 +19,7 @@ import pandas as pd
 from clm_dl.data import parse
 from clm_dl.data.encode import Encoder
 from clm_dl.data.engine import DuckDB, Source, open_engine
+from clm_dl.data.interchange import spell_out
 from clm_dl.data.joins import Joins
 from clm_dl.data.quarantine import WRONG_SHAPE, write_quarantine
 from clm_dl.data.roles import RESERVED, DataSpec, Log, parse_data
@@ -28,7 +29,7 @@ from clm_dl.data.store import STORE_VERSION, EventStore, Field, staged_folder, w
 
 def source_fingerprint(data: Mapping[str, Any]) -> str:
     """Hash of all that decides the store's bytes: state of every source, roles, options and the store's version."""
-    spec = parse_data(data)
+    spec = parse_data(spell_out(data))
     states = [[source_state(log, spec.data_dir), *(source_state(join, spec.data_dir) for join in log.joins)] for log in spec.logs]
     plain = replace(
         spec, logs=tuple(replace(log, frame=None, joins=tuple(replace(join, frame=None) for join in log.joins)) for log in spec.logs)
@@ -68,7 +69,7 @@ def prepare_store(
         FileNotFoundError, ValueError: a source, a column or an option is wrong, or nothing could be kept.
         OSError: the disk is full.
     """
-    spec = parse_data(data)
+    spec = parse_data(spell_out(data))
     fingerprint = source_fingerprint(data) if before is None else f"before {before}: {source_fingerprint(data)}"
     path = Path(path)
     try:

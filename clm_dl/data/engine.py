@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from clm_dl.data import sources
+from clm_dl.data import interchange, sources
 from clm_dl.data.roles import Join, Log
 
 BATCH_ROWS = 1 << 17
@@ -49,11 +49,22 @@ class Source:
     rejected: pa.Table | None = None  # rows of a CSV with too few or too many values, as text in a column `row`
 
 
+def named(source: Source, columns: Sequence[str] | None) -> Source:
+    """The source with its columns named so, in order; None leaves the names that it has."""
+    if columns is None:
+        return source
+    have = source.table.columns
+    if len(columns) != len(have):
+        raise ValueError(f"data.columns must name every column of {source.what}: it has {len(have)}, got {len(columns)} names")
+    return replace(source, table=source.table.rename(dict(zip(columns, have, strict=True))))
+
+
 class DuckDB:
     """DuckDB under Ibis: out of core within `memory_limit`, spilling into `folder`."""
 
     def __init__(self, folder: Path, memory_limit: str):
         self.backend = ibis.duckdb.connect(memory_limit=memory_limit, temp_directory=str(folder), preserve_insertion_order=False)
+        self.folder = folder
         self.backend.raw_sql("SET streaming_buffer_size = '64MB'")  # DuckDB works on while what it gave is written
         self.count = 0
 
@@ -95,30 +106,49 @@ class DuckDB:
         if sources.is_database(source.path):
             return self._read_database(source, what)
         files = sources.find_files(source.path, data_dir)
+        separator, columns = (source.separator, source.columns) if isinstance(source, Log) else (None, None)
         if source.path in sources.WHEELS:
             content = sources.member_text(source.path, files[0])
+            if source.format == "atomic":
+                member = self.folder / self.name()
+                member.write_bytes(content)
+                return self._read_atomic([str(member)], what)
             separated = io.BytesIO(content if b"\t" not in content[:200] else content.replace(b"\t", b" "))
             return Source(self.view(sources.read_blank_separated(separated)), True, what)
-        kind = sources.file_format(files[0], source.format)
+        kind = sources.file_format(files[0], source.format, separator)
+        if columns is not None and kind not in ("csv", "txt"):
+            raise ValueError(f"data.columns names the columns of a text file without a header, and {what} is {kind}: leave it out")
+        if kind == "sequences":
+            events, rejected = interchange.read_sequences(files)
+            return Source(self.view(events), True, what, rejected if rejected.num_rows else None)
+        if kind == "atomic":
+            return self._read_atomic([str(file) for file in files], what)
         if kind == "parquet":
             return Source(self.backend.read_parquet([str(file) for file in files], table_name=self.name(), union_by_name=True), False, what)
         if kind == "txt":
-            tables = [sources.read_blank_separated(file) for file in files]
-            return Source(self.view(pa.concat_tables(tables, promote_options="default")), True, what)
-        return self._read_csv([str(file) for file in files], what)
+            tables = [sources.read_blank_separated(file, header=columns is None) for file in files]
+            return named(Source(self.view(pa.concat_tables(tables, promote_options="default")), True, what), columns)
+        given = {} if separator is None else {"delim": separator}
+        return named(self._read_csv([str(file) for file in files], what, header=columns is None, **given), columns)
 
-    def _read_csv(self, files: list[str], what: str) -> Source:
+    def _read_atomic(self, files: list[str], what: str) -> Source:
+        """RecBole's tab-separated text, its columns named without their types."""
+        source = self._read_csv(files, what, delim="\t", quote="")
+        return named(source, tuple(interchange.atomic_names(source.table.columns, what)))
+
+    def _read_csv(self, files: list[str], what: str, *, header: bool = True, **options: str) -> Source:
         if all(not Path(file).stat().st_size for file in files):
             raise ValueError(f"{what} is empty: give a log with a header and at least one event")
         rejects = self.name()
         lines = self.backend.read_csv(
             files,
             table_name=self.name(),
-            header=True,
+            header=header,
             all_varchar=True,
             store_rejects=True,
             rejects_table=rejects,
             rejects_scan=f"{rejects}_scan",
+            **options,
         )
         held = self.hold(lines)
         rejected = self.backend.con.sql(f"SELECT DISTINCT file_id, line, csv_line AS row FROM {rejects}").to_arrow_table()

@@ -86,7 +86,7 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
     if not kind.is_string():
         raise ValueError(f"column {column.get_name()!r} of type {kind} cannot be a time: give text, dates, timestamps or integers")
     text = column.strip()
-    digits = text.re_search(r"^-?[0-9]+$")
+    digits = text.re_search(r"^-?[0-9]+(\.[0-9]+)?$")
     utc, local = _localised(ibis.ifelse(digits, ibis.null("string"), text).try_cast("timestamp(6)"), timezone)
     zoned = text.re_search(OFFSET) & text.contains(":")
     stamped = epoch_us_zoned(ibis.ifelse(zoned, text, ibis.null("string")).try_cast("timestamp('UTC')"))

