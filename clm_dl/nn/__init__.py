@@ -12,10 +12,12 @@ from torch import nn
 from clm_dl.nn.convolution import CausalConvolution
 from clm_dl.nn.embedding import EventEmbedding
 from clm_dl.nn.heads import BinaryHead, HeadFeatures
+from clm_dl.nn.items import ItemTower
 from clm_dl.nn.losses import binary_cross_entropy
 from clm_dl.nn.lstm import GRU, LSTM, RNN
 from clm_dl.nn.mean import RunningMean
 from clm_dl.nn.pooling import POOLINGS, build_pooling
+from clm_dl.nn.ranking_losses import RANKING_LOSSES, build_ranking_loss
 from clm_dl.nn.transformer import CausalTransformer
 
 ENCODERS: dict[str, type[nn.Module]] = {
@@ -30,12 +32,15 @@ ENCODERS: dict[str, type[nn.Module]] = {
 __all__ = [
     "ENCODERS",
     "POOLINGS",
+    "RANKING_LOSSES",
     "BinaryHead",
     "EventEmbedding",
     "HeadFeatures",
+    "ItemTower",
     "binary_cross_entropy",
     "build_encoder",
     "build_pooling",
+    "build_ranking_loss",
 ]
 
 
