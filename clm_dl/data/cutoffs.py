@@ -48,7 +48,7 @@ def cutoff_grid(first: int, end: int, *, span: int, every: int) -> np.ndarray:
 
 
 def split_cutoffs(
-    grid: np.ndarray, lists: Mapping[str, Dates], *, first: int, end: int, span: int, shift: int = 0, hold_out: bool = False
+    grid: np.ndarray, lists: Mapping[str, Dates], *, first: int, end: int, span: int, shift: int = 0, splits: Sequence[str] = SPLITS
 ) -> dict[str, np.ndarray]:
     """Cutoffs of each split (int64 microseconds, ascending), explicit or `auto`; no label window reaches a later split's cutoff.
 
@@ -58,11 +58,11 @@ def split_cutoffs(
         first, end: time of the first event and end of the data; a cutoff lies in (first, end].
         span: W, microseconds from a cutoff to the end of its label window.
         shift: how far explicit lists are moved back (rolling-origin folds); what then falls before the data is left out.
-        hold_out: validation is a share of the customers at the training cutoffs, so `val` stays empty.
+        splits: those that have cutoffs of their own; the others stay empty.
     """
-    found: dict[str, np.ndarray] = {"val": np.zeros(0, np.int64)} if hold_out else {}
+    found = {name: np.zeros(0, np.int64) for name in SPLITS if name not in splits}
     limit: int | None = None  # no label window of an earlier split may end after it
-    for name in ("test", "train") if hold_out else ("test", "val", "train"):
+    for name in reversed(splits):
         dates = lists[name]
         if isinstance(dates, str):
             if dates != "auto":

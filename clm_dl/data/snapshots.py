@@ -123,7 +123,7 @@ def build_snapshots(
     Raises:
         ValueError: bad numbers or dates, cutoffs outside the data, overlapping splits, an empty population, nothing matured.
     """
-    _check(horizon_days, gap_days, every_days, active_days, recent_days, val_customers, folds, fold)
+    check_rule(horizon_days, gap_days, every_days, active_days, recent_days, val_customers, folds, fold)
     if not store.num_events:
         raise ValueError(f"the store {store.path} has no events, so there is nothing to take a snapshot of")
     horizon, gap = to_us(horizon_days), to_us(gap_days)
@@ -139,7 +139,8 @@ def build_snapshots(
         newest = store.end - fold * span
         grid = cutoff_grid(first, newest, span=span, every=to_us(every_days)) if "auto" in (train, val, test) else np.zeros(0, np.int64)
     lists = {"train": train, "val": val, "test": test}
-    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, shift=fold * span, hold_out=val_customers > 0)
+    splits = ("train", "test") if val_customers else SPLITS
+    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, shift=fold * span, splits=splits)
     recency = to_us(horizon_days if recent_days is None else recent_days)
     window = None if active_days is None else to_us(active_days)
 
@@ -158,7 +159,7 @@ def build_snapshots(
         counts["outside_splits"] = len(frame) - int(np.isin(frame["cutoff"], np.concatenate(list(cutoffs.values()))).sum())
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     arrays["split"] = np.where((arrays["split"] == "train") & held_out[arrays["customer"]], "val", arrays["split"])
-    order = np.lexsort((arrays["customer"], arrays["cutoff"], _split_rank(arrays["split"])))
+    order = np.lexsort((arrays["customer"], arrays["cutoff"], split_rank(arrays["split"])))
     arrays = {name: value[order] for name, value in arrays.items()}
     snapshots = Snapshots(**arrays, horizon_days=float(horizon_days), gap_days=float(gap_days), counts=counts)
     _check_population(snapshots, cutoffs, span, store.end)
@@ -239,13 +240,15 @@ def _given_part(
     return part | {"split": np.full(len(part["label"]), split)}
 
 
-def _split_rank(split: np.ndarray) -> np.ndarray:
+def split_rank(split: np.ndarray) -> np.ndarray:
+    """0, 1, 2 for train, val, test; 3 for anything else: sorts snapshots."""
     return np.select([split == name for name in SPLITS], list(range(len(SPLITS))), default=len(SPLITS))
 
 
-def _check(
+def check_rule(
     horizon: float, gap: float, every: float, active: float | None, recent: float | None, val_customers: float, folds: int, fold: int
 ) -> None:
+    """Raise ValueError where a number of the `snapshots` settings is out of its range."""
     for name, value in {"horizon_days": horizon, "every_days": every, "active_days": active, "recent_days": recent}.items():
         if value is not None and not value > 0:
             raise ValueError(f"snapshots.{name} must be > 0 days, got {value}")
