@@ -72,10 +72,9 @@ class ItemTower(nn.Module):
             raise ValueError(f"item similarity must be one of {', '.join(SIMILARITIES)}, got {similarity!r}")
         if not temperature > 0:
             raise ValueError(f"item temperature must be > 0, got {temperature}")
-        self.num_items, self.output_size = int(items["num_items"]), size
-        self.similarity, self.temperature = similarity, temperature
+        self.num_items, self.size = int(items["num_items"]), size
+        self.cosine, self.temperature = similarity == "cosine", temperature
         self.content_dropout, self.id_dropout = content_dropout, id_dropout
-        self.input_scale = size**0.5  # Vaswani et al. 2017: vectors of N(0, .02) enter the encoder at a size it can hear
         self.fields, num_values = tuple(items["categorical"]), list(items["categorical"].values())
         self.scale = RobustScale(list(items["numeric"].values()))
         num_ids, dense_size = self.num_items + FIRST, len(items["numeric"]) + items["vector_size"]
@@ -114,26 +113,30 @@ class ItemTower(nn.Module):
         _derive(self)
 
     def input(self, ids: Tensor) -> Tensor:
-        """Vectors for the encoder, [...] -> [..., D]; zeros at padding."""
+        """Vectors for the encoder, [...] -> [..., D]; what stands at padding is arbitrary."""
         if self.has_content and ids.numel() > self.num_items:  # cheaper to work the catalogue out once
             all_ID = self._rows(self.table, torch.arange(self.num_items + FIRST, device=ids.device))
-            return F.embedding(ids, all_ID, padding_idx=PAD) * (ids != PAD).unsqueeze(-1) * self.input_scale
-        return self._rows(self.table, ids) * self.input_scale
+            return F.embedding(ids, all_ID, padding_idx=PAD)
+        return self._rows(self.table, ids)
 
     def vectors(self, ids: Tensor | None = None) -> Tensor:
         """Vectors that rank, [V, D] in the order of the codes, or [len(ids), D]; of unit length for the cosine."""
         rows = self._rows(self.output_table, ids)
-        return F.normalize(rows, dim=-1) if self.similarity == "cosine" else rows
+        return F.normalize(rows, dim=-1) if self.cosine else rows
 
     def query(self, h_PD: Tensor) -> Tensor:
         """States made ready for the product with `vectors`: of unit length for the cosine, divided by the temperature."""
-        if self.similarity == "cosine":
+        if self.cosine:
             h_PD = F.normalize(h_PD, dim=-1)
         return h_PD if self.temperature == 1.0 else h_PD / self.temperature
 
     def logits(self, h_PD: Tensor, ids_K: Tensor | None = None) -> Tensor:
         """[P, V], or [P, K] for the items asked for."""
-        return self.query(h_PD) @ self.vectors(ids_K).T
+        return self.similarity(h_PD, self.vectors(ids_K))
+
+    def similarity(self, h_PD: Tensor, vectors_KD: Tensor) -> Tensor:
+        """Logits [P, K] of states and vectors worked out before."""
+        return self.query(h_PD) @ vectors_KD.T
 
     def candidates(self, ids_P: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors [W, D] that a softmax runs over and each target's row among them: all items, or in training those bought in it."""
