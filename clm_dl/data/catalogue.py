@@ -18,6 +18,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 
 from clm_dl.data.roles import nearest
+from clm_dl.data.schema import robust_scale
 from clm_dl.data.store import MISSING_CODE, EventStore
 
 ITEM_ID, COUNT, VECTOR = "item_id", "count", "vector"  # columns of `Catalogue.to_frame` beside the content's own
@@ -101,6 +102,17 @@ class Catalogue:
         for codes in self.categorical.values():
             known |= codes >= 0
         return int((~known).sum())
+
+    def schema(self) -> dict[str, Any]:
+        """What an item tower is built from: a plain dict, with the scale of each number's signed log1p over the training's items."""
+        warm = self.numeric[self.count > 0].to_numpy(np.float64)
+        scales = [robust_scale(column) for column in (np.sign(warm) * np.log1p(np.abs(warm))).T]
+        return {
+            "num_items": len(self),
+            "categorical": {name: len(values) for name, values in self.values.items()},
+            "numeric": dict(zip(map(str, self.numeric), scales, strict=True)),
+            "vector_size": self.vectors.shape[1],
+        }
 
     def lookup(self, item_ids: Sequence[Any] | np.ndarray | pd.Series) -> np.ndarray:
         """int64 codes of item ids (compared as text), −1 where the catalogue has no such item."""

@@ -84,7 +84,7 @@ class SequenceDataModule(pl.LightningDataModule):
             if not training.any():
                 raise ValueError("there is no labelled training snapshot to fit the vocabulary on: check the cutoffs and the horizon")
             chosen = snapshots.select(training)
-            vocabulary = Vocabulary.fit(
+            vocabulary = self._fit_vocabulary(
                 store,
                 sequences.categorical,
                 rows=sequences.visible_rows(chosen),
@@ -111,19 +111,24 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[EventBatch]:
         """Labelled training snapshots, shuffled anew each epoch."""
-        return self._loader(self._sampler(np.flatnonzero(self.snapshots.training), shuffle=True))
+        return self._loader(self._sampler(self._rows("train"), shuffle=True))
 
     def val_dataloader(self) -> DataLoader[EventBatch]:
         """The snapshots that early stopping looks at."""
-        return self.loader(np.flatnonzero(self.snapshots.early_stopping))
+        return self.loader(self._rows("val"))
 
     def test_dataloader(self) -> DataLoader[EventBatch]:
         """Test snapshots, the censored ones included."""
-        return self.loader(np.flatnonzero(self.snapshots.split == "test"))
+        return self.loader(self._rows("test"))
 
     def predict_dataloader(self) -> DataLoader[EventBatch]:
         """Every snapshot."""
         return self.loader(np.arange(len(self.snapshots)))
+
+    @property
+    def num_training(self) -> int:
+        """Rows of the dataset that an epoch of training reads."""
+        return len(self._rows("train"))
 
     def loader(self, index: np.ndarray) -> DataLoader[EventBatch]:
         """Each of these snapshots once, from the longest to the shortest; `index_B` says which is which."""
@@ -131,10 +136,15 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def padding_ratio(self, split: str = "train") -> float:
         """Padded over real tokens of the batches of one split (train: as in its first epoch; val: the early-stopping snapshots)."""
-        if split == "train":
-            return self._sampler(np.flatnonzero(self.snapshots.training), shuffle=True).padding_ratio()
-        chosen = self.snapshots.early_stopping if split == "val" else self.snapshots.split == split
-        return self._sampler(np.flatnonzero(chosen), shuffle=False).padding_ratio()
+        return self._sampler(self._rows(split), shuffle=split == "train").padding_ratio()
+
+    def _rows(self, split: str) -> np.ndarray:
+        """The rows of the dataset that the loader of a split reads."""
+        chosen = {"train": self.snapshots.training, "val": self.snapshots.early_stopping}
+        return np.flatnonzero(chosen.get(split, self.snapshots.split == split))
+
+    def _fit_vocabulary(self, store: EventStore, fields: Sequence[str], **options: Any) -> Vocabulary:
+        return Vocabulary.fit(store, fields, **options)
 
     def _sampler(self, index: np.ndarray, *, shuffle: bool) -> TokenBudgetSampler:
         ranks: dict[str, int] = {}
