@@ -8,121 +8,35 @@ from typing import Any
 
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.run import Run, load_run
-from clm_dl.visual.terminal import COLUMNS, difference_lines, number, ordered, with_interval
+from clm_dl.visual.families import family
+from clm_dl.visual.terminal import difference_lines
+from clm_dl.visual.text import UNDEFINED, digits, with_interval
 
 
 def model_card(folder: Path) -> str:
     """The model card of the run in `folder`, as Markdown."""
     run = load_run(folder)
-    metrics, settings = run.metrics, run.config
+    metrics, shown = run.metrics, family(run.metrics)
     sections = {
-        "Data": data_lines(metrics, settings),
-        "Population and label": population_lines(settings),
-        "Split": split_lines(metrics),
-        "Test metrics": _markdown_table(metrics),
+        **shown.setup(metrics, run.config),
+        "Test metrics": _markdown_tables(metrics),
         "Against the best baseline": [line.strip() for line in difference_lines(metrics)] or ["No network in this run, so no difference."],
-        "The smallest difference this test set could show": smallest_lines(metrics),
-        "Limits": limit_lines(metrics),
+        **shown.limits(metrics),
     }
     title = f"# Model card: {metrics['task']}, {_encoder(run)}"
     return "\n\n".join([title, *("\n".join([f"## {name}", "", *lines]) for name, lines in sections.items())]) + "\n"
 
 
-def data_lines(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """What was read, kept and left out."""
-    data = metrics["data"]
-    counts = [f"{data[key]:,} {text}" for key, text in _COUNTS.items() if data.get(key) is not None]
-    source = settings.get("data", {})
-    name = f"`{source.get('name')}`" + (f" from `{source['path']}`" if isinstance(source.get("path"), str) else "")
-    return [f"- Source: {name}", f"- {', '.join(counts)}" if counts else "- No counts."]
-
-
-_COUNTS = {
-    "rows_in": "rows read",
-    "kept": "kept",
-    "quarantined": "quarantined",
-    "duplicates": "exact duplicates dropped",
-    "customers": "customers",
-    "events": "events",
-}
-
-
-def population_lines(settings: Mapping[str, Any]) -> list[str]:
-    """Who is scored and what counts as positive, in words."""
-    snapshots = settings.get("snapshots") or {}
-    labels = (settings.get("labels") or {}).get("name")
-    if not snapshots.get("horizon_days") or settings.get("data", {}).get("name") == "table":
-        return ["- Every row of the table; the label is given."]
-    active, gap = snapshots.get("active_days"), snapshots.get("gap_days") or 0
-    window = f"[cutoff + {gap:g} days, cutoff + {gap + snapshots['horizon_days']:g} days)"
-    meaning = {
-        "no_event": f"no event of the chosen types in {window}",
-        "contractual": "no renewal within the grace days after an expiry in the window",
-        "churn_event": f"a churn event in {window}",
-        "given": "given in a file",
-    }
-    who = f"with an event in the {active:g} days before the cutoff" if active else "with at least one event before the cutoff"
-    recent = snapshots.get("recent_days") or snapshots["horizon_days"]
-    return [
-        f"- Scored: customers {who}; the same rule in training, validation and test.",
-        f"- Positive: {meaning.get(str(labels), str(labels))}. A window that the data does not cover is censored, never 0.",
-        f'- "Recently active": an event in the {recent:g} days before the cutoff.',
-    ]
-
-
-def split_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Cutoffs, sizes and prevalence of validation and test."""
+def _markdown_tables(metrics: Mapping[str, Any]) -> list[str]:
+    shown, test = family(metrics), metrics["split"]["test"]
     lines = []
-    for split in ("val", "test"):
-        reference = metrics["reference"][split]
-        dates = ", ".join(metrics["split"][split]["per_cutoff"]) or "no cutoffs"
-        rate = "no labels" if reference["prevalence"] is None else f"{reference['prevalence']:.1%} positive"
-        lines.append(
-            f"- {split}: {dates}; {reference['snapshots']:,} snapshots of {reference['customers']:,} customers, {rate}, "
-            f"{reference['censored']:,} censored and left out."
-        )
-    if len(metrics["split"]["val"]["per_cutoff"]) == 1:
-        lines.append("- A single validation cutoff served both early stopping and calibration.")
-    return lines
-
-
-def smallest_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """The difference in AUC that this many customers can tell from chance."""
-    smallest = metrics["smallest_detectable_difference"]
-    if smallest["auroc"] is None:
-        return ["Undefined: fewer than two models with an AUC."]
-    return [
-        f"{number(smallest['auroc'], 4)} in AUC between {smallest['between'].replace(' - ', ' and ')}: 2.8 standard errors of the paired "
-        "difference (80 % power at the 5 % level, resampled by customer). Take smaller gaps on this test set for ties."
-    ]
-
-
-def limit_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """What the figures do not say."""
-    reference = metrics["reference"]["test"]
-    lines = [
-        f"- Accuracy, F1, precision and recall are at the threshold {metrics['threshold']:g}; always naming the larger class is right in "
-        f"{number(reference['floor']['accuracy'])} of the snapshots.",
-        f"- lift@10 % cannot exceed {number(reference['ceiling']['lift@10'], 2)} at this prevalence.",
-        "- Intervals hold the trained models fixed: they cover the draw of customers, not the seed of training. A claim needs five seeds.",
-        "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
-        "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check the reliability again.",
-        "- Scores say who is likely to leave, not whom a contact would keep.",
-    ]
-    if reference["censored"]:
-        lines.append(f"- {reference['censored']:,} test snapshots are censored: their window ends after the data.")
-    return lines
-
-
-def _markdown_table(metrics: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for part, title in (("overall", "All snapshots"), ("recent", "Recently active only")):
-        models = metrics["split"]["test"][part]
-        if not models:  # a table of customers has no time, so nobody is recent
-            continue
-        lines += ["", f"{title} (95 % intervals):", "", f"| model | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
-        for name in ordered(models):
-            lines.append(f"| {name} | {' | '.join(with_interval(models[name][m], 2 if m == 'lift@10' else 3) for m in COLUMNS)} |")
+    for part, title in shown.filled(test).items():  # a table of customers has no time, so nobody is recent
+        models = test[part]
+        columns = shown.present(shown.columns, models)
+        lines += ["", f"{title.capitalize()} (95 % intervals):", "", f"| model | {' | '.join(columns.values())} |"]
+        lines += ["|---" * (len(columns) + 1) + "|"]
+        for name in shown.ordered(models):
+            lines.append(f"| {name} | {' | '.join(with_interval(models[name].get(m, UNDEFINED), digits(m)) for m in columns)} |")
     return lines[1:]
 
 

@@ -14,24 +14,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from clm_dl.metrics.compare import Group, group_runs, paired_difference
-from clm_dl.metrics.summary import NETWORK, score_table
+from clm_dl.metrics.summary import NETWORK
 from clm_dl.run import Run, load_run
-from clm_dl.visual import plots
-from clm_dl.visual.card import data_lines, limit_lines, population_lines, smallest_lines, split_lines
-from clm_dl.visual.terminal import COLUMNS, LOWER_IS_BETTER, mean_sd, number, ordered, signed, verdict, with_interval
+from clm_dl.visual import html_churn, html_ranked
+from clm_dl.visual.families import Family, by_family, family
+from clm_dl.visual.text import digits, mean_sd, number, signed, verdict
 
-ALL_COLUMNS = COLUMNS | {
-    "auprc_stay": "PR-AUC of staying",
-    "brier": "Brier",
-    "recall@10": "recall@10 %",
-    "accuracy": "accuracy",
-    "f1": "F1",
-}
-CURVES = 5  # models drawn in the figures; the table has them all
+PAGES = {"churn": html_churn, "ranked": html_ranked}  # what each family's runs are shown with
+CARDS = "cards.json"  # of recommendations.sample_cards
 
 
 def render_report(folders: Sequence[Path]) -> str:
-    """The report of the finished runs in `folders`, as one HTML text; several runs are compared first.
+    """The report of the finished runs in `folders`, as one HTML text; several runs are compared first, by family of tasks.
 
     Figures are drawn for a single run; among many, each run's own report has them. Paired differences are given between
     runs with the same fingerprint only; where it differs, the report says so.
@@ -43,19 +37,15 @@ def render_report(folders: Sequence[Path]) -> str:
     page = Environment(
         loader=PackageLoader("clm_dl.visual"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page.filters |= {"interval": with_interval, "signed": signed, "number": number}
-    groups = group_runs(finished)
     return page.get_template("report.html.jinja").render(
         title=finished[0].metrics["task"] if len(finished) == 1 else f"{len(finished)} runs",
-        comparison=_comparison(groups) if len(finished) > 1 else None,
+        comparisons=[_comparison(shown, group_runs(members)) for shown, members in by_family(finished)] if len(finished) > 1 else [],
         runs=[_run(run, draw=len(finished) == 1) for run in finished],
         left_out=[f"{run.path.name} ({run.status['state']})" for run in runs if run not in finished],
-        columns=COLUMNS,
-        all_columns=ALL_COLUMNS,
     )
 
 
-def _comparison(groups: Sequence[Group]) -> dict[str, Any]:
+def _comparison(shown: Family, groups: Sequence[Group]) -> dict[str, Any]:
     rows = []
     for group in groups:
         baseline = group.runs[0].metrics["best_baseline"]["name"]
@@ -66,133 +56,74 @@ def _comparison(groups: Sequence[Group]) -> dict[str, Any]:
                 "name": group.name,
                 "model": group.model,
                 "seeds": len(group.runs),
-                "cells": [mean_sd(group.mean(metric), _digits(metric)) for metric in COLUMNS],
+                "cells": [mean_sd(group.mean(metric), digits(metric)) for metric in shown.columns],
                 "baseline": baseline,
-                "own": _judged(own),
-                "first": _judged(first),
+                "own": _judged(own, shown.main),
+                "first": _judged(first, shown.main),
                 "same": group.fingerprint == groups[0].fingerprint,
             }
         )
-    return {"rows": rows, "same": all(row["same"] for row in rows), "first": groups[0].name}
+    return {
+        "rows": rows,
+        "same": all(row["same"] for row in rows),
+        "first": groups[0].name,
+        "columns": list(shown.columns.values()),
+        "title": shown.title,
+    }
 
 
-def _judged(difference: Mapping[str, Mapping[str, float]] | None) -> dict[str, str] | None:
-    if not difference or "auroc" not in difference:
+def _judged(difference: dict[str, dict[str, float]] | None, metric: str) -> dict[str, str] | None:
+    if not difference or metric not in difference:
         return None
-    return {"text": signed(difference["auroc"]), "verdict": verdict(difference["auroc"], "auroc")}
+    return {"text": signed(difference[metric]), "verdict": verdict(difference[metric], metric)}
 
 
 def _run(run: Run, *, draw: bool) -> dict[str, Any]:
-    metrics = run.metrics
-    test = metrics["split"]["test"]
-    names = ordered(test["overall"])
-    main = names[0] if names else None
+    metrics, shown = run.metrics, family(run.metrics)
+    page, names = PAGES[shown.name], shown.ordered(metrics["split"]["test"]["overall"])
     timing = json.loads((run.path / "timing.json").read_text()) if (run.path / "timing.json").is_file() else {}
     return {
         "name": run.path.name,
         "path": str(run.path),
         "metrics": metrics,
         "status": run.status,
-        "main": main,
-        "tiles": _tiles(metrics, main) if main else [],
-        "tables": [
-            (title, _rows(test[part], COLUMNS))
-            for part, title in (("overall", "All snapshots"), ("recent", "Recently active only"))
-            if test[part]
-        ],
-        "more": _rows(test["overall"], {key: title for key, title in ALL_COLUMNS.items() if key not in COLUMNS}),
-        "more_columns": [title for key, title in ALL_COLUMNS.items() if key not in COLUMNS],
-        "val": _rows(metrics["split"]["val"]["overall"], COLUMNS),
-        "raw": [(name, [number(test["raw"][name][m]["value"], _digits(m)) for m in COLUMNS]) for name in names],
-        "per_cutoff": {date: _rows(models, COLUMNS) for date, models in test["per_cutoff"].items()},
-        "floor": [number(metrics["reference"]["test"]["floor"].get(m), _digits(m)) for m in COLUMNS],
+        "tiles": _tiles(metrics, page.TILES, names[0]) if names else [],
+        "tables": page.tables(metrics),
+        "note": page.note(metrics),
         "differences": _differences(metrics),
-        "figures": _figures(run, names) if draw else [],
-        "facts": [
-            ("Data", data_lines(metrics, run.config)),
-            ("Population and label", population_lines(run.config)),
-            ("Split", split_lines(metrics)),
-            ("Smallest difference this test set could show", smallest_lines(metrics)),
-            ("Limits", limit_lines(metrics)),
-        ],
-        "profit": [(name, metrics["profit"]["models"][name]) for name in names],
+        "difference_titles": [shown.columns[m] for m in shown.differences],
+        "chosen_on": "validation" if metrics["best_baseline"]["chosen_on"] == "val" else f"test, because validation has no {shown.title}",
+        "figures": [(caption, _data_uri(figure)) for caption, figure in page.figures(run, names).items()] if draw and names else [],
+        "cards": json.loads((run.path / CARDS).read_text()) if draw and (run.path / CARDS).is_file() else [],
+        "facts": list({**shown.setup(metrics, run.config), **shown.limits(metrics)}.items()),
+        "details": page.details(metrics),
         "timing": [(name, seconds) for name, seconds in timing.items() if isinstance(seconds, (int, float))],
         "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
     }
 
 
-def _tiles(metrics: Mapping[str, Any], main: str) -> list[tuple[str, str, str]]:
-    """(name, value, small print) of the four figures on top."""
-    found = metrics["split"]["test"]["overall"][main]
-    tiles = [
-        (
-            f"{title} of {main}",
-            number(found[m]["value"], _digits(m)),
-            f"95 %: {number(found[m]['low'], _digits(m))} to {number(found[m]['high'], _digits(m))}",
-        )
-        for m, title in (("auroc", "AUC"), ("log_loss", "Log loss"), ("lift@10", "Lift@10 %"))
-    ]
+def _tiles(metrics: Mapping[str, Any], titles: Mapping[str, str], main: str) -> list[tuple[str, str, str]]:
+    """(name, value, small print) of the figures on top."""
+    shown, found = family(metrics), metrics["split"]["test"]["overall"][main]
+    tiles = []
+    for m, title in titles.items():
+        low, high = (number(found[m][end], digits(m)) for end in ("low", "high"))
+        tiles.append((f"{title} of {main}", number(found[m]["value"], digits(m)), f"95 %: {low} to {high}"))
     best = metrics["best_baseline"]["name"]
     difference = metrics["difference"].get("test", {}).get(f"{NETWORK} - {best}")
     if difference:
-        text = verdict(difference["auroc"], "auroc")
-        tiles.append((f"AUC against {best}", text, signed(difference["auroc"])))
+        tiles.append((f"{shown.title} against {best}", verdict(difference[shown.main], shown.main), signed(difference[shown.main])))
     return tiles
 
 
-def _rows(models: Mapping[str, Any], columns: Mapping[str, str]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """One row a model: for each column its value, its interval and whether it is the best."""
-    values = {m: [found[m]["value"] for found in models.values() if found[m]["value"] is not None] for m in columns}
-    best = {m: (min if m in LOWER_IS_BETTER else max)(known) for m, known in values.items() if known}
-    return [
-        (
-            name,
-            [
-                {
-                    "value": number(models[name][m]["value"], _digits(m)),
-                    "low": number(models[name][m]["low"], _digits(m)),
-                    "high": number(models[name][m]["high"], _digits(m)),
-                    "best": m in best and models[name][m]["value"] == best[m],
-                }
-                for m in columns
-            ],
-        )
-        for name in ordered(models)
-    ]
-
-
 def _differences(metrics: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    shown = ("auroc", "auprc", "log_loss", "lift@10")
     return [
-        (name.replace(" - ", " − "), [(signed(found[m], _digits(m)), verdict(found[m], m)) for m in shown])
+        (name.replace(" - ", " − "), [(signed(found[m], digits(m)), verdict(found[m], m)) for m in family(metrics).differences])
         for name, found in metrics["difference"].get("test", {}).items()
     ]
-
-
-def _figures(run: Run, names: Sequence[str]) -> list[tuple[str, str]]:
-    """(caption, data URI) of each figure."""
-    table = score_table(run.scores, "test")
-    if not names or not len(table.label):
-        return []
-    shown = {name: table.score[name] for name in names[:CURVES]}
-    profit = run.metrics["profit"]
-    figures = {
-        "AUC and its 95 % interval": plots.interval_figure({n: run.metrics["split"]["test"]["overall"][n] for n in names}, "auroc", "AUC"),
-        "Calibrated scores in 15 bins of equal mass": plots.reliability_figure(table.label, shown),
-        "Precision against recall": plots.precision_recall_figure(table.label, shown),
-        "ROC": plots.roc_figure(table.label, shown),
-        "Cumulative gain": plots.gain_figure(table.label, shown),
-        "Scores by outcome": plots.histogram_figure(table.label, table.score[names[0]], names[0]),
-        "Profit by share contacted": plots.profit_figure(table.label, shown, benefit=profit["benefit"], cost=profit["cost"]),
-    }
-    return [(caption, _data_uri(figure)) for caption, figure in figures.items()]
 
 
 def _data_uri(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _digits(metric: str) -> int:
-    return 2 if metric == "lift@10" else 3

@@ -113,6 +113,34 @@ def interval_figure(found: Mapping[str, Mapping[str, Any]], metric: str, title: 
     return figure
 
 
+def trade_figure(found: Mapping[str, Mapping[str, Any]], x: tuple[str, str], y: tuple[str, str]) -> Figure:
+    """One named dot a model, with the interval of `y`; `x` and `y` are (metric, title), `found` as in `interval_figure`."""
+    figure, axes = _figure(f"{y[1]} against {x[1]}", x[1], y[1])
+    for row, (name, part) in enumerate(found.items()):
+        across, up = part[x[0]]["value"], part[y[0]]
+        if across is None or up["value"] is None:
+            continue
+        color = COLORS[row] if row < len(COLORS) else "#888888"
+        if up["low"] is not None:
+            axes.plot([across, across], [up["low"], up["high"]], color=color, linewidth=1.2, alpha=0.6)
+        axes.plot(across, up["value"], marker="o", markersize=6 if row == 0 else 4.5, color=color)
+        axes.annotate(name, (across, up["value"]), xytext=(5, 3), textcoords="offset points", fontsize=7, color=DARK)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.18)
+    return figure
+
+
+def depth_figure(places: Mapping[str, NDArray[np.int64]]) -> Figure:
+    """Share of the targets found in the first k places, for every k; `places` is model -> place of each target [M], 1 the best."""
+    figure, axes = _figure("How deep the targets lie", "length of the list", "share of the targets in it")
+    for name, place, style in _styles({name: np.sort(place) for name, place in places.items()}):
+        axes.step(place, np.arange(1, len(place) + 1) / max(len(place), 1), where="post", label=name, **style)
+    axes.axvline(10, color=DARK, linestyle=":", linewidth=1)
+    axes.set(xscale="log", xlim=(1, None), ylim=(0, 1))
+    return _finish(figure, axes, "upper left")
+
+
 def _figure(title: str, x: str, y: str, height: float = 3.9) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5.2, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)

@@ -24,8 +24,8 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from clm_dl.metrics.summary import NETWORK, score_table
+from clm_dl.visual.families import CHURN
 from clm_dl.visual.plots import gain_figure, histogram_figure, precision_recall_figure, reliability_figure
-from clm_dl.visual.terminal import ordered
 
 FINAL = ("auroc", "auprc", "log_loss", "brier", "ece", "lift@10")
 MAX_POINTS = 5_000  # embeddings the projector shows without stalling a browser
@@ -113,7 +113,7 @@ def write_final(
     """
     overall = metrics["split"]["test"]["overall"]
     table = score_table(scores, "test")
-    shown = {name: table.score[name] for name in ordered(overall)[:5]}
+    shown = {name: table.score[name] for name in CHURN.ordered(overall)[:5]}
     for name, score_N in shown.items():
         if len(table.label):
             writer.add_pr_curve(f"test/pr_curve_{name}", table.label, np.clip(score_N, 0, 1))

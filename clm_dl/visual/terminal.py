@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,138 +12,101 @@ from rich.text import Text
 
 from clm_dl.metrics.compare import group_runs, paired_difference
 from clm_dl.metrics.summary import NETWORK
+from clm_dl.visual.families import by_family, family
+from clm_dl.visual.text import UNDEFINED, Figure, best_value, digits, mean_sd, number, signed, verdict
 
 if TYPE_CHECKING:
     from clm_dl.run import Run
 
-COLUMNS = {"auroc": "AUC", "auprc": "PR-AUC", "log_loss": "log loss", "ece": "ECE", "lift@10": "lift@10 %"}
-LOWER_IS_BETTER = {"log_loss", "brier", "ece"}
-
 
 def comparison_table(metrics: Mapping[str, Any], *, split: str = "test", part: str = "overall") -> Group:
-    """What `print_comparison` shows: a table of 100 columns and its notes, for `split` and `part` (overall or recent)."""
-    models, reference = metrics["split"][split][part], metrics["reference"][split]
-    what = "all snapshots" if part == "overall" else "recently active only"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
-    table.title = f"{metrics['task']}: {split} split, {what}"
-    table.add_column("model", no_wrap=True)
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right", no_wrap=True)
-    best = {metric: _best(models, metric) for metric in COLUMNS}
-    for name in ordered(models):
-        cells = [_cell(models[name][m], 2 if m == "lift@10" else 3, name == best[m]) for m in COLUMNS]
-        table.add_row(Text(name, style="bold cyan" if name == NETWORK else ""), *cells)
-    return Group(table, *(Text(line) for line in notes(metrics, reference, split, part)))
+    """What `print_comparison` shows: a table of 100 columns and its notes, for `split` and one of its parts (see Family)."""
+    shown, models = family(metrics), metrics["split"][split][part]
+    rows = {name: [models[name].get(m, UNDEFINED) for m in shown.columns] for name in shown.ordered(models)}
+    table = _table(f"{metrics['task']}: {split} split, {shown.parts[part]}", list(shown.columns.items()), rows)
+    return Group(table, *(Text(line) for line in notes(metrics, split, part)))
+
+
+def parts_table(metrics: Mapping[str, Any], *, split: str = "test") -> Table:
+    """The main metric of every model in each part of `split` that holds models."""
+    shown, found = family(metrics), metrics["split"][split]
+    parts = shown.filled(found)
+    rows = {name: [found[part].get(name, {}).get(shown.main, UNDEFINED) for part in parts] for name in shown.ordered(found["overall"])}
+    return _table(f"{metrics['task']}: {split} split, {shown.title} by part", [(shown.main, title) for title in parts.values()], rows)
 
 
 def print_comparison(metrics: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the test comparison, all and recently active, in at most 100 columns."""
+    """Print the test comparison in at most 100 columns: the whole, then its parts where they differ, then paired differences."""
     console = console or Console(width=max(Console().width, 100))
+    shown, test = family(metrics), metrics["split"]["test"]
     console.print(comparison_table(metrics))
-    if metrics["split"]["test"]["recent"] not in ({}, metrics["split"]["test"]["overall"]):
-        console.print(comparison_table(metrics, part="recent"))
+    others = [part for part in shown.filled(test) if part != "overall" and test[part] != test["overall"]]
+    for table in [parts_table(metrics)] * bool(others) if shown.side_by_side else [comparison_table(metrics, part=part) for part in others]:
+        console.print(table)
     for line in difference_lines(metrics):
         console.print(Text(line, style="bold"))
 
 
-def notes(metrics: Mapping[str, Any], reference: Mapping[str, Any], split: str, part: str) -> list[str]:
-    """The lines under the table: how many, how common, how far up lift can go, and what the brackets mean."""
-    if reference["prevalence"] is None:
+def notes(metrics: Mapping[str, Any], split: str, part: str) -> list[str]:
+    """The lines under the table: how much was scored, and what the brackets mean."""
+    if not metrics["reference"][split]["snapshots"]:
         return [f"no {split} snapshots with a label"]
-    lines = []
-    if part == "overall":
-        censored = f", {reference['censored']:,} censored left out" if reference["censored"] else ""
-        lines.append(
-            f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers{censored}; "
-            f"{reference['prevalence']:.1%} positive; lift@10 % at most {number(reference['ceiling']['lift@10'], 2)}."
-        )
-    lines.append(f"Ranges: 95 % intervals from {metrics['resamples']:,} bootstrap resamples of customers; bold: best in its column.")
-    return lines
+    count = [family(metrics).count(metrics, split)] if part == "overall" else []
+    return [*count, f"Ranges: 95 % intervals from {metrics['resamples']:,} bootstrap resamples of customers; bold: best in its column."]
 
 
 def difference_lines(metrics: Mapping[str, Any], split: str = "test") -> list[str]:
-    """The paired differences of the network to the best baseline with their verdicts; [] without a network or a baseline."""
-    best = metrics["best_baseline"]
-    found = metrics["difference"].get(split, {}).get(f"{NETWORK} - {best['name']}")
-    if not found:
-        return []
-    parts = [f"{COLUMNS[m]} {signed(found[m])}, {verdict(found[m], m)}" for m in ("auroc", "log_loss")]
+    """The paired difference of the network to the best baseline, and of the best model to other bars, with their verdicts; else []."""
+    best, shown = metrics["best_baseline"], family(metrics)
     where = "validation" if best["chosen_on"] == "val" else best["chosen_on"]
-    return [f"{NETWORK} − {best['name']} (best baseline on {where}), paired:", "  " + "; ".join(parts)]
-
-
-def verdict(difference: Mapping[str, float | None], metric: str) -> str:
-    """better, worse or a tie: whether the interval of a difference excludes 0."""
-    low, high = difference["low"], difference["high"]
-    if low is None or high is None:
-        return "undefined"
-    if low <= 0 <= high:
-        return "a tie"
-    return "better" if (low > 0) != (metric in LOWER_IS_BETTER) else "worse"
-
-
-def ordered(models: Mapping[str, Any]) -> list[str]:
-    """The network, then the baselines from the highest AUC down."""
-    return sorted(models, key=lambda name: (name != NETWORK, -(models[name]["auroc"]["value"] or 0.0), name))
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """.857, 1.22, −.004, and – where undefined."""
-    if value is None:
-        return "–"
-    text = f"{abs(value):.{digits}f}"
-    sign = "−" if value < 0 and float(text) else ""
-    return sign + (text[1:] if text.startswith("0.") else text)
-
-
-def with_interval(found: Mapping[str, float | None], digits: int = 3) -> str:
-    """.857 [.849, .865]"""
-    if found["value"] is None:
-        return "–"
-    return f"{number(found['value'], digits)} [{number(found['low'], digits)}, {number(found['high'], digits)}]"
-
-
-def signed(found: Mapping[str, float | None], digits: int = 4) -> str:
-    """+.0042 [−.0010, +.0094]"""
-    value, low, high = (
-        ("+" if part is not None and part > 0 else "") + number(part, digits) for part in (found["value"], found["low"], found["high"])
-    )
-    return f"{value} [{low}, {high}]"
-
-
-def _cell(found: Mapping[str, float | None], digits: int, is_best: bool) -> Text:
-    """.857 .849–.865: the value, bold where it is the best, and its interval in dim."""
-    text = Text(number(found["value"], digits), style="bold" if is_best else "")
-    if found["low"] is not None:
-        text.append(f" {number(found['low'], digits)}–{number(found['high'], digits)}", style="not bold dim")
-    return text
-
-
-def _best(models: Mapping[str, Any], metric: str) -> str | None:
-    known = {name: found[metric]["value"] for name, found in models.items() if found[metric]["value"] is not None}
-    choose = min if metric in LOWER_IS_BETTER else max
-    return choose(known, key=lambda name: known[name]) if known else None
+    titles = {f"{NETWORK} - {best['name']}": f"{NETWORK} − {best['name']} (best baseline on {where}), paired:"}
+    found = metrics["difference"].get(split, {})
+    titles |= {name: f"{name.replace(' - ', ' − ')}, paired:" for name in found if not name.startswith(f"{NETWORK} - ")}
+    lines = []
+    for name, title in titles.items():
+        if name in found:
+            parts = [f"{shown.columns[m]} {signed(found[name][m])}, {verdict(found[name][m], m)}" for m in shown.headline]
+            lines += [title, "  " + "; ".join(parts)]
+    return lines
 
 
 def print_runs(runs: Sequence[Run], console: Console | None = None) -> None:
-    """One line a configuration: test metrics (mean ± sd over its seeds) and the paired difference in AUC to the first."""
-    groups = group_runs(runs)
-    if not groups:
-        return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("run", "model", "seeds"):
-        table.add_column(title, overflow="fold")
-    for title in (*COLUMNS.values(), "AUC − first's"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for group in groups:
-        cells = [mean_sd(group.mean(metric), 2 if metric == "lift@10" else 3) for metric in COLUMNS]
-        found = paired_difference(group, groups[0], resamples=400) if group is not groups[0] else None
-        last = signed(found["auroc"], 3) if found else "–" if group is groups[0] else "other snapshots"
-        table.add_row(group.name, group.model, str(len(group.runs)), *cells, last)
-    (console or Console(width=max(Console().width, 130))).print(table)
+    """One line a configuration: test metrics (mean ± sd over its seeds) and the paired difference in the main metric to the first.
+
+    Runs of several families make a table each.
+    """
+    console = console or Console(width=max(Console().width, 130))
+    for shown, members in by_family(runs):
+        groups = group_runs(members)
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for title in ("run", "model", "seeds"):
+            table.add_column(title, overflow="fold")
+        for title in (*shown.columns.values(), f"{shown.title} − first's"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for group in groups:
+            cells = [mean_sd(group.mean(metric), digits(metric)) for metric in shown.columns]
+            found = paired_difference(group, groups[0], resamples=400) if group is not groups[0] else None
+            last = signed(found[shown.main], 3) if found else "–" if group is groups[0] else "other snapshots"
+            table.add_row(group.name, group.model, str(len(group.runs)), *cells, last)
+        console.print(table)
 
 
-def mean_sd(found: tuple[float, float], digits: int = 3) -> str:
-    """.857 ± .002, or .857 for one seed."""
-    mean, deviation = (None if math.isnan(part) else part for part in found)
-    return number(mean, digits) + (f" ± {number(deviation, digits)}" if deviation is not None else "")
+def _table(title: str, columns: Sequence[tuple[str, str]], rows: Mapping[str, Sequence[Figure]]) -> Table:
+    """A row a model, a column a (metric, title); the best of each column is bold."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table.add_column("model", no_wrap=True)
+    for _, column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    best = [best_value(metric, [row[i]["value"] for row in rows.values()]) for i, (metric, _) in enumerate(columns)]
+    for name, row in rows.items():
+        cells = [_cell(found, digits(metric), best[i]) for i, ((metric, _), found) in enumerate(zip(columns, row, strict=True))]
+        table.add_row(Text(name, style="bold cyan" if name == NETWORK else ""), *cells)
+    return table
+
+
+def _cell(found: Figure, digits: int, best: float | None) -> Text:
+    """.857 .849–.865: the value, bold where it is the best, and its interval in dim."""
+    text = Text(number(found["value"], digits), style="bold" if best is not None and found["value"] == best else "")
+    if found["low"] is not None:
+        text.append(f" {number(found['low'], digits)}–{number(found['high'], digits)}", style="not bold dim")
+    return text

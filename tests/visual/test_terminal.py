@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from clm_dl.run import load_run
-from clm_dl.visual.terminal import difference_lines, number, print_comparison, print_runs, signed, verdict, with_interval
+from clm_dl.visual.terminal import difference_lines, print_comparison, print_runs
+from clm_dl.visual.text import number, signed, verdict, with_interval
 
 
 def printed(call, width: int = 100) -> str:

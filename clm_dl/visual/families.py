@@ -1,0 +1,118 @@
+"""What is shown of a run, by family of tasks: churn has AUC and friends, ranked tasks have NDCG@10 and friends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from clm_dl.metrics.summary import NETWORK
+from clm_dl.visual import facts_churn, facts_ranked
+
+if TYPE_CHECKING:
+    from clm_dl.run import Run
+
+Metrics = Mapping[str, Any]  # a run's metrics.json
+
+
+@dataclass(frozen=True)
+class Family:
+    """Columns and parts of the tables of one family of tasks.
+
+    Attributes:
+        name: churn or ranked.
+        main: the metric that orders the models and is compared between runs.
+        columns: metric -> title in the main tables; `more`: the same for the metrics that are a click away.
+        headline: metrics whose paired difference stands under the comparison; `differences`: those in the report.
+        parts: part of a split in metrics.json -> what it holds, the whole first.
+        side_by_side: whether the parts are columns of one table of the main metric, or a table each.
+        count: the sentence that says how much was scored in a split.
+        setup, limits: how the run was made, and what its figures can and cannot say: title -> lines of Markdown.
+    """
+
+    name: str
+    main: str
+    columns: Mapping[str, str]
+    more: Mapping[str, str]
+    headline: tuple[str, ...]
+    differences: tuple[str, ...]
+    parts: Mapping[str, str]
+    side_by_side: bool
+    count: Callable[[Metrics, str], str]
+    setup: Callable[[Metrics, Mapping[str, Any]], dict[str, list[str]]]
+    limits: Callable[[Metrics], dict[str, list[str]]]
+
+    @property
+    def title(self) -> str:
+        """Title of the main metric."""
+        return self.columns[self.main]
+
+    def ordered(self, models: Mapping[str, Any]) -> list[str]:
+        """The network, then the others from the highest main metric down."""
+        return sorted(models, key=lambda name: (name != NETWORK, -(models[name][self.main]["value"] or 0.0), name))
+
+    def filled(self, split: Mapping[str, Any]) -> dict[str, str]:
+        """The parts of metrics["split"][…] that hold models, with their titles."""
+        return {part: title for part, title in self.parts.items() if split.get(part)}
+
+    def present(self, columns: Mapping[str, str], models: Mapping[str, Any]) -> dict[str, str]:
+        """The columns that any of the models has."""
+        return {metric: title for metric, title in columns.items() if any(metric in found for found in models.values())}
+
+
+CHURN = Family(
+    name="churn",
+    main="auroc",
+    columns={"auroc": "AUC", "auprc": "PR-AUC", "log_loss": "log loss", "ece": "ECE", "lift@10": "lift@10 %"},
+    more={"auprc_stay": "PR-AUC of staying", "brier": "Brier", "recall@10": "recall@10 %", "accuracy": "accuracy", "f1": "F1"},
+    headline=("auroc", "log_loss"),
+    differences=("auroc", "auprc", "log_loss", "lift@10"),
+    parts={"overall": "all snapshots", "recent": "recently active only"},
+    side_by_side=False,
+    count=facts_churn.count,
+    setup=facts_churn.setup,
+    limits=facts_churn.limits,
+)
+RANKED = Family(
+    name="ranked",
+    main="ndcg@10",
+    columns={"hr@10": "HR@10", "ndcg@10": "NDCG@10", "mrr": "MRR", "recall@10": "recall@10", "coverage@10": "coverage@10"},
+    more={
+        "precision@10": "precision@10",
+        "map@10": "MAP@10",
+        "novelty@10": "novelty@10 (bits)",
+        "diversity@10": "diversity@10",
+        "popularity@10": "popularity@10",
+        "repeat_ratio@10": "repeats@10",
+        "hit@1": "hit@1",
+        "auc": "AUC",
+    },
+    headline=("ndcg@10", "hr@10"),
+    differences=("ndcg@10", "hr@10", "mrr", "recall@10"),
+    parts={
+        "overall": "all items",
+        "repeats": "repeats",
+        "new": "new to the customer",
+        "cold_items": "cold items",
+        "few_events": "few events",
+    },
+    side_by_side=True,
+    count=facts_ranked.count,
+    setup=facts_ranked.setup,
+    limits=facts_ranked.limits,
+)
+FAMILIES = {"churn": CHURN, "next_item": RANKED, "next_order": RANKED}
+
+
+def family(metrics: Metrics) -> Family:
+    """The family of a run, by its metrics.json."""
+    return FAMILIES[metrics["task"]]
+
+
+def by_family(runs: Iterable[Run]) -> list[tuple[Family, list[Run]]]:
+    """Runs of one family together, in the order given: only they have figures in common."""
+    found: dict[str, tuple[Family, list[Run]]] = {}
+    for run in runs:
+        shown = family(run.metrics)
+        found.setdefault(shown.name, (shown, []))[1].append(run)
+    return list(found.values())
