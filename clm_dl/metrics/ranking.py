@@ -30,7 +30,8 @@ class Ranks:
 
     Attributes:
         index: [N] the snapshots ranked, as given. target_offsets [N + 1], targets [M]: what was to be found, item codes.
-        above, ties: int64 [M]; a target that the policy removed is a miss: above = V, ties = 1. target_repeat: bool [M], in the history.
+        above, ties: int64 [M]; a target that the policy removed is a miss: above = V, ties = 1. target_score [M]: −inf for a miss.
+        target_repeat: bool [M], in the history.
         candidates: int64 [N], how many items were ranked.
         top, top_score: [N, K] item codes (−1: fewer candidates) and scores (NaN), best first. top_repeat: bool [N, K], in the history.
         probability: [N] softmax probability of the first item among the candidates; None unless asked for.
@@ -42,6 +43,7 @@ class Ranks:
     targets: Ints
     above: Ints
     ties: Ints
+    target_score: NDArray[np.float64]
     target_repeat: NDArray[np.bool_]
     candidates: Ints
     top: Ints
@@ -88,7 +90,7 @@ def rank(
     num_targets, num_seen = np.diff(offsets), np.diff(seen[0])
     removes = among == "new" or (among == "catalogue" and repeats == "remove")
     candidates = num_seen if among == "repeats" else num_items - num_seen * removes
-    above, ties = np.full(len(items), num_items), np.ones(len(items), np.int64)
+    above, ties, target_score = np.full(len(items), num_items), np.ones(len(items), np.int64), np.empty(len(items))
     top, top_score = np.empty((num, k), np.int64), np.empty((num, k))
     probability = np.empty(num) if softmax else None
     step = max(1, block_bytes // (CELL_BYTES * num_items))
@@ -118,6 +120,7 @@ def rank(
             row_b = row_B[: np.count_nonzero(num_targets[row_B] > j)]
             place = offsets[row_b] + j
             target_b1 = score[np.arange(len(row_b)), items[place], None]
+            target_score[place] = target_b1[:, 0]
             above[place] = np.count_nonzero(score[: len(row_b)] > target_b1, axis=1)
             equal = np.count_nonzero(score[: len(row_b)] == target_b1, axis=1)
             ties[place] = equal - np.isneginf(target_b1[:, 0]) * (num_items - candidates[row_b])  # without what was taken out
@@ -126,7 +129,9 @@ def rank(
     listed = np.concatenate([[0], np.cumsum((top >= 0).sum(1))]), top[top >= 0]
     top_repeat = np.zeros(top.shape, bool)
     top_repeat[top >= 0] = _contains(seen, listed, num_items)
-    return Ranks(index_N, offsets, items, above, ties, target_repeat, candidates, top, top_score, top_repeat, probability, num_items)
+    return Ranks(
+        index_N, offsets, items, above, ties, target_score, target_repeat, candidates, top, top_score, top_repeat, probability, num_items
+    )
 
 
 def seen_items(item: NDArray[Any], start_N: Ints, stop_N: Ints) -> Ragged:

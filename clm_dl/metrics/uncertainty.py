@@ -25,15 +25,16 @@ BLOCK = 100_000  # weights held at once: a block of resamples × snapshots that 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """`value` [M, K] on the sample and `resampled` [R, M, K] on the resamples; names in `models` and `METRICS`."""
+    """`value` [M, K] on the sample and `resampled` [R, M, K] on the resamples; names in `models` and `metrics`."""
 
     models: tuple[str, ...]
     value: Floats
     resampled: Floats
+    metrics: tuple[str, ...] = METRICS
 
     def interval(self, model: str, metric: str) -> dict[str, float]:
         """{"value", "low", "high"} of one metric; NaN where the metric is undefined."""
-        m, k = self.models.index(model), METRICS.index(metric)
+        m, k = self.models.index(model), self.metrics.index(metric)
         return _interval(self.value[m, k], self.resampled[:, m, k])
 
     def difference(self, model: str, other: str, metric: str) -> dict[str, float]:
@@ -47,7 +48,7 @@ class Bootstrap:
         return float(resampled_R.std(ddof=1)) if len(resampled_R) > 1 else float("nan")
 
     def _difference(self, model: str, other: str, metric: str) -> tuple[float, Floats]:
-        a, b, k = self.models.index(model), self.models.index(other), METRICS.index(metric)
+        a, b, k = self.models.index(model), self.models.index(other), self.metrics.index(metric)
         return self.value[a, k] - self.value[b, k], self.resampled[:, a, k] - self.resampled[:, b, k]
 
 
@@ -67,13 +68,13 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     block = max(1, BLOCK // max(1, len(label_N)))
     for start in range(0, resamples if num_customers else 0, block):
-        weight_RC = _draw(rng, min(block, resamples - start), num_customers)
+        weight_RC = draw(rng, min(block, resamples - start), num_customers)
         for m, plan in enumerate(plans):
             resampled[start : start + block, m] = plan.metrics(weight_RC)
     return Bootstrap(tuple(scores), value, resampled)
 
 
-def _draw(rng: np.random.Generator, num: int, num_customers: int) -> Floats:
+def draw(rng: np.random.Generator, num: int, num_customers: int) -> Floats:
     """[num, C]: how often each customer was drawn; rows are drawn one after the other, so blocks do not change them."""
     drawn = [np.bincount(rng.integers(num_customers, size=num_customers), minlength=num_customers) for _ in range(num)]
     return np.array(drawn, dtype=np.float64)
