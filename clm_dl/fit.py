@@ -1,4 +1,4 @@
-"""Fitting a network: Lightning's trainer with early stopping, checkpoints, resume, then calibration and the scoring checkpoint."""
+"""Fitting a network: Lightning's trainer with early stopping, checkpoints and resume, whatever the task."""
 
 from __future__ import annotations
 
@@ -11,59 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.config import build
 from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
-from clm_dl.metrics.calibration import PlattCalibrator
-from clm_dl.run import MODEL, load_checkpoint, save_model, write_json
-from clm_dl.scoring import churn_probabilities, customer_vectors
+from clm_dl.run import load_checkpoint, write_json
 from clm_dl.tasks import TASKS, SequenceTask
-from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms, write_final
+from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms
 
 HPARAMS = ("seed", "encoder", "task", "sequence", "vocabulary", "callbacks")  # the groups that TensorBoard's hparams show
-MAX_PROJECTED = 5000  # customers in TensorBoard's projector
-
-
-@dataclass
-class Fitted:
-    """A trained network with its probabilities on the held-out snapshots.
-
-    Attributes:
-        index: rows of the snapshots that were scored (validation and test).
-        probability: prior-corrected, uncalibrated P(churn) of those rows.
-        calibration: Platt's slope and intercept, fitted on the newest validation cutoff.
-    """
-
-    task: SequenceTask
-    datamodule: SequenceDataModule
-    trainer: pl.Trainer
-    index: np.ndarray
-    probability: np.ndarray
-    calibration: PlattCalibrator
-
-    def write_final(self, folder: Path, settings: Mapping[str, Any], scores: pd.DataFrame, metrics: Mapping[str, Any]) -> None:
-        """What TensorBoard shows once a run is over: PR curve, reliability, hparams with the final metric, projector of customers."""
-        logger = next((logger for logger in self.trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
-        if logger is None:
-            return
-        snapshots = self.datamodule.snapshots
-        shown = np.flatnonzero(snapshots.split == "test")
-        shown = np.sort(np.random.default_rng(0).permutation(shown)[:MAX_PROJECTED])
-        table = scores[(scores["model"] == "network") & (scores["split"] == "test")].reset_index(drop=True)
-        metadata = table.iloc[np.searchsorted(np.flatnonzero(snapshots.split == "test"), shown)]
-        write_final(
-            logger.experiment, scores, metrics, {key: settings[key] for key in HPARAMS},
-            embeddings=customer_vectors(self.task, self.datamodule, shown), metadata=metadata[["customer_id", "cutoff", "label", "score"]],
-        )  # fmt: skip
 
 
 @dataclass
@@ -78,15 +41,14 @@ class Network:
     checkpoint: dict[str, Any] | None
 
 
-def prepare_network(settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, folder: Path) -> Network:
-    """The network, batches and trainer that `settings` describe; the run directory `folder` is not touched yet.
+def prepare_network(settings: Mapping[str, Any], datamodule: SequenceDataModule, folder: Path) -> Network:
+    """The network and trainer that `settings` describe; the run directory `folder` is not touched yet.
 
     Raises:
         ValueError, FileNotFoundError: an option of the network, the trainer or the checkpoint to resume from is wrong.
     """
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no tips, no list of absent accelerators
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
-    datamodule = build_datamodule(settings, store, snapshots)
     task = TASKS[settings["task"]["name"]](
         schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"], seed=settings["seed"]
     )
@@ -110,10 +72,10 @@ def prepare_network(settings: Mapping[str, Any], store: EventStore, snapshots: S
     return Network(task, datamodule, trainer, best, datamodule.padding_ratio("train"), checkpoint)
 
 
-def fit_network(network: Network, settings: Mapping[str, Any], snapshots: Snapshots, folder: Path, log: Callable[[str], None]) -> Fitted:
-    """Train on the training snapshots, keep the epoch with the best validation loss, calibrate, and save everything under `folder`.
+def fit_network(network: Network, settings: Mapping[str, Any], folder: Path, log: Callable[[str], None]) -> None:
+    """Train on the training snapshots and give `network.task` the weights of the epoch with the best validation metric.
 
-    In a distributed run every process trains and scores; the first one writes.
+    In a distributed run every process trains; the first one writes.
     """
     task, datamodule, trainer = network.task, network.datamodule, network.trainer
     resumed = folder / "checkpoints" / Path(settings["ckpt"]).name if network.checkpoint else None
@@ -125,7 +87,7 @@ def fit_network(network: Network, settings: Mapping[str, Any], snapshots: Snapsh
             adopt_checkpoint(network.checkpoint, Path(settings["ckpt"]), folder)
         num_parameters = sum(parameter.numel() for parameter in task.parameters())
         log(
-            f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {int(snapshots.training.sum()):,} training snapshots, "
+            f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {network.datamodule.num_training:,} training snapshots, "
             f"padded/real {network.padding_ratio:.2f}"
         )
     if settings["trainer"]["compile"]:
@@ -138,13 +100,12 @@ def fit_network(network: Network, settings: Mapping[str, Any], snapshots: Snapsh
     best = network.best.best_model_path
     task.load_state_dict(load_checkpoint(Path(best))["state_dict"])
     task.to(trainer.strategy.root_device)
-    index = np.flatnonzero(np.isin(snapshots.split, ("val", "test")))
-    probability = churn_probabilities(task, datamodule, index)
-    chosen = snapshots.calibration[index]
-    calibration = PlattCalibrator().fit(probability[chosen], snapshots.label[index][chosen])
-    if trainer.is_global_zero:
-        save_model(folder / MODEL, task.cpu(), vocabulary=datamodule.vocabulary, schema=datamodule.schema, calibration=calibration)
-    return Fitted(task, datamodule, trainer, index, probability, calibration)
+
+
+def event_writer(trainer: pl.Trainer) -> SummaryWriter | None:
+    """The writer of TensorBoard's logger, if the run has one."""
+    logger = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
+    return None if logger is None else logger.experiment
 
 
 def build_datamodule(settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots) -> SequenceDataModule:

@@ -150,7 +150,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def save_model(path: Path, task: SequenceTask, *, vocabulary: Vocabulary, schema: Mapping[str, Any], calibration: PlattCalibrator) -> None:
+def save_model(path: Path, task: SequenceTask, *, vocabulary: Vocabulary, schema: Mapping[str, Any], calibration: dict[str, Any]) -> None:
     """Write the scoring checkpoint that `load_run` reads."""
     checkpoint = {
         "version": RUN_VERSION,
@@ -159,7 +159,7 @@ def save_model(path: Path, task: SequenceTask, *, vocabulary: Vocabulary, schema
         "state_dict": task.state_dict(),
         "vocabulary": vocabulary.to_json(),
         "schema": dict(schema),
-        "calibration": calibration.to_dict(),
+        "calibration": calibration,
     }
     temporary = path.with_suffix(".tmp")
     torch.save(checkpoint, temporary)

@@ -49,7 +49,7 @@ def _apply(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarr
 
 
 @contextmanager
-def _snapshots_of(run: Run, events: Any, cutoff: Any) -> Iterator[tuple[EventStore, SequenceDataModule, Snapshots, np.ndarray]]:
+def snapshots_of(run: Run, events: Any, cutoff: Any) -> Iterator[tuple[EventStore, SequenceDataModule, Snapshots, np.ndarray]]:
     """The log prepared up to the cutoff in a temporary store, everyone's snapshot, and who is in the population."""
     config = run.config
     at = None if cutoff is None else parse_cutoff(cutoff)
@@ -86,7 +86,7 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame
     Returns:
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
     """
-    with _snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
+    with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
         raw = churn_probabilities(run.task, datamodule, np.arange(len(snapshots)))
         table = scores_table(store, snapshots, model="network", task=run.task.name, score=run.calibration.predict(raw), score_raw=raw)
         return table.assign(in_population=in_population)
@@ -94,7 +94,7 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame
 
 def embed(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
     """Customer vectors as of the cutoff: columns customer_id, cutoff, z0 … z(D−1); arguments as in `predict`."""
-    with _snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
+    with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
         z_ND = customer_vectors(run.task, datamodule, np.arange(len(snapshots)))
         keys = scores_table(store, snapshots, model="network", task=run.task.name, score=np.nan, score_raw=np.nan)[
             ["customer_id", "cutoff"]

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from clm_dl.config import command, plain
+from clm_dl.config import command
 from clm_dl.experiment import run_experiment
 from clm_dl.run import helper_process
 from clm_dl.visual.terminal import print_comparison
@@ -40,7 +40,7 @@ def main(config: DictConfig) -> float:
     print_comparison(run.metrics)
     logdir = run.path.parent if hydra.mode == RunMode.MULTIRUN else run.path
     print(f"run:         {run.path}\nreport:      {run.path / 'report.html'}\ntensorboard: tensorboard --logdir {logdir}")
-    return objective(run.metrics, plain(config)["objective"])
+    return objective(run.metrics, run.config["objective"])
 
 
 def objective(metrics: dict, name: str) -> float:

@@ -130,7 +130,7 @@ def build_baseline(
     for name, value, known in (("impute", impute, IMPUTE), ("imbalance", imbalance, IMBALANCE)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    options = {key: value for key, value in config.items() if key not in ("name", "columns", "max_rows")}
+    options = {key: value for key, value in config.items() if key not in ("name", "task", "columns", "max_rows")}
     estimator = build(options, trusted=trusted)
     if "random_state" in estimator.get_params() and "random_state" not in options:
         estimator.set_params(random_state=seed)

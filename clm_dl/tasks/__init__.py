@@ -2,7 +2,8 @@
 
 from clm_dl.tasks.base import SequenceTask
 from clm_dl.tasks.churn import ChurnTask
+from clm_dl.tasks.next_item import NextItemTask, NextOrderTask
 
-TASKS: dict[str, type[SequenceTask]] = {"churn": ChurnTask}
+TASKS: dict[str, type[SequenceTask]] = {"churn": ChurnTask, "next_item": NextItemTask, "next_order": NextOrderTask}
 
-__all__ = ["TASKS", "ChurnTask", "SequenceTask"]
+__all__ = ["TASKS", "ChurnTask", "NextItemTask", "NextOrderTask", "SequenceTask"]

@@ -21,7 +21,8 @@ from clm_dl.nn import EventEmbedding, HeadFeatures, build_encoder, build_pooling
 CHECK_EVERY = 20  # batches between two looks for a loss that is not finite; each look makes the host wait for the device
 
 
-def _width(part: nn.Module) -> int:
+def width(part: nn.Module) -> int:
+    """Output width of a part of a network."""
     assert isinstance(part.output_size, int)
     return part.output_size
 
@@ -134,9 +135,9 @@ class SnapshotTask(SequenceTask):
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         self.embedding = EventEmbedding(schema, dropout=self.task["dropout"], **self.task["embedding"])
         self.encoder = build_encoder(encoder, self.embedding.output_size)
-        self.pooling = build_pooling(self.task["pooling"], size=_width(self.encoder))
+        self.pooling = build_pooling(self.task["pooling"], size=width(self.encoder))
         self.head_features = HeadFeatures(schema)
-        self.head = self.build_head(_width(self.pooling), _width(self.head_features))
+        self.head = self.build_head(width(self.pooling), width(self.head_features))
 
     def build_head(self, size: int, extra_size: int) -> nn.Module:
         raise TypeError(f"{type(self).__name__} must define build_head")

@@ -1,0 +1,51 @@
+"""Settings of an experiment: the checks that need no data, and which baselines were chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clm_dl.baselines.churn import build_baseline
+from clm_dl.config import nearest
+
+RANKED_METRICS = ("ndcg@10", "hr@10")  # TEMP
+from clm_dl.metrics.uncertainty import METRICS
+
+RANKED = ("next_item", "next_order")  # tasks that answer with a ranked list
+OBJECTIVE = {"churn": "log_loss", **dict.fromkeys(RANKED, "ndcg@10")}  # what a sweep optimises unless it says otherwise
+
+
+def check(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the task's objective filled in, after the checks that need no data."""
+    seed, task = settings["seed"], settings["task"]["name"]
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
+    known = RANKED_METRICS if task in RANKED else METRICS
+    settings["objective"] = settings["objective"] or OBJECTIVE[task]
+    if settings["objective"] not in known:
+        raise ValueError(
+            f"objective must be one of {', '.join(known)}, got {settings['objective']!r}{nearest(settings['objective'], known)}"
+        )
+    chosen = baseline_settings(settings)
+    if task not in RANKED:
+        for config in chosen["baselines"]:
+            build_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "imbalance", "trusted")})
+    if settings["ckpt"] and settings["snapshots"].get("folds", 1) > 1:
+        raise ValueError(f"ckpt resumes one network, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
+    if settings["encoder"]["name"] == "none" and not chosen["baselines"]:
+        raise ValueError("encoder=none and baselines=none leave nothing to train: choose an encoder or a baseline")
+    if settings["encoder"]["name"] == "none" and settings["ckpt"]:
+        raise ValueError("ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint")
+    return settings
+
+
+def baseline_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The chosen baselines' configurations, with how to impute, balance and seed them; `all` are those that answer the task."""
+    task, chosen = settings["task"]["name"], settings["baselines"]
+    known = {name: config for name, config in settings["baseline"].items() if task in config.get("task", [task])}
+    names = list(known) if chosen == "all" else [] if chosen in ("none", None) else [chosen] if isinstance(chosen, str) else list(chosen)
+    for name in names:
+        if name not in known:
+            other = f": {name} answers {', '.join(settings['baseline'][name]['task'])}" if name in settings["baseline"] else ""
+            raise ValueError(f"no baseline {name!r} of task {task}{other or nearest(name, known)}; there are {', '.join(known)}")
+    return {"baselines": [known[name] for name in names], **{key: settings[key] for key in ("seed", "impute", "imbalance", "trusted")}}
