@@ -12,6 +12,7 @@ from torch import nn
 from clm_dl.nn.convolution import CausalConvolution
 from clm_dl.nn.embedding import EventEmbedding
 from clm_dl.nn.heads import BinaryHead, HeadFeatures
+from clm_dl.nn.hstu import HSTU
 from clm_dl.nn.items import ItemTower
 from clm_dl.nn.losses import binary_cross_entropy
 from clm_dl.nn.lstm import GRU, LSTM, RNN
@@ -26,6 +27,7 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "rnn": RNN,
     "conv": CausalConvolution,
     "transformer": CausalTransformer,
+    "hstu": HSTU,
     "mean": RunningMean,
 }
 

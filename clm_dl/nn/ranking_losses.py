@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from clm_dl.nn.items import ItemTower
+from clm_dl.nn.items import FIRST, ItemTower
 
 BLOCK = 2**19  # logits worked on at a time by default: 2 MiB stay in a core's cache
 
@@ -83,7 +85,128 @@ def softmax(
     return LinearCrossEntropy.apply(tower.query(h_QD), vector_VD, row_P, column_P, _share(weight_P, item_P), chunk, torch.is_grad_enabled())
 
 
-RANKING_LOSSES: dict[str, Callable[..., Tensor]] = {"softmax": softmax}
+def sampled_cross_entropy(positive_P: Tensor, negative_PK: Tensor, expected_K: Tensor, hit_PK: Tensor) -> Tensor:
+    """−log share of the positive, [P]; each negative stands for 1 / `expected_K` items, `expected_K` of it being in the sample on average.
+
+    A negative that is the target itself (`hit_PK`) takes no part and the positive is not corrected, so that the sum over the sample
+    is right on average for the sum over all other items (logQ correction: Bengio and Senécal 2008; of the negatives only: Khrylchenko
+    et al. 2025). With every item sampled once this is the full softmax.
+    """
+    logit_PK = (negative_PK.float() - expected_K.log()).masked_fill(hit_PK, -torch.inf)
+    positive_P = positive_P.float()
+    return torch.logsumexp(torch.cat([positive_P.unsqueeze(1), logit_PK], dim=1), dim=1) - positive_P
+
+
+def gbce_beta(num_negatives: int, num_items: int, t: float) -> float:
+    """Exponent β of the positive's probability: 1 leaves scores overconfident (t = 0), t = 1 calibrates them as the softmax does."""
+    share = min(1.0, num_negatives / (num_items - 1))
+    return 1.0 - t * (1.0 - share)
+
+
+def generalised_binary_cross_entropy(positive_P: Tensor, negative_PK: Tensor, hit_PK: Tensor, *, beta: float) -> Tensor:
+    """β·softplus(−s⁺) + Σ softplus(s⁻), [P] (Petrov and Macdonald 2023, gSASRec): −log σ(s⁺)^β in closed form, so float32 will do."""
+    return beta * F.softplus(-positive_P.float()) + F.softplus(negative_PK.float()).masked_fill(hit_PK, 0.0).sum(1)
+
+
+def _draw(tower: ItemTower, num: int, power: float) -> tuple[Tensor, Tensor]:
+    """Ids [num] drawn with replacement ∝ (lines in training)^power, and how often each is expected among them; cold items never come."""
+    if num < 1:
+        raise ValueError(f"num_negatives must be at least 1, got {num}")
+    weight_W = tower.count[tower.warm - FIRST].float() ** power
+    place_K = torch.multinomial(weight_W, num, replacement=True)
+    return tower.warm[place_K], num * weight_W[place_K] / weight_W.sum()
+
+
+def _scores(h_QD: Tensor, item_P: Tensor, tower: ItemTower, ids_K: Tensor, row_P: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of the targets [P] and of the shared negatives [P, K], and where a negative is the target [P, K]."""
+    query_QD = tower.query(h_QD)
+    negative_PK = query_QD @ tower.vectors(ids_K).T
+    query_PD = query_QD
+    if row_P is not None:
+        query_PD, negative_PK = query_QD[row_P], negative_PK[row_P]
+    return (query_PD * tower.vectors(item_P)).sum(1), negative_PK, item_P.unsqueeze(1) == ids_K
+
+
+def sampled_softmax(
+    h_QD: Tensor,
+    item_P: Tensor,
+    tower: ItemTower,
+    weight_P: Tensor | None = None,
+    row_P: Tensor | None = None,
+    *,
+    num_negatives: int = 256,
+    logq: bool = True,
+    popularity_power: float = 0.5,
+) -> Tensor:
+    """Softmax over the target and negatives drawn for the batch ∝ popularity^power; `logq: false` leaves the draw uncorrected."""
+    ids_K, expected_K = _draw(tower, num_negatives, popularity_power)
+    expected_K = expected_K if logq else torch.ones_like(expected_K)
+    positive_P, negative_PK, hit_PK = _scores(h_QD, item_P, tower, ids_K, row_P)
+    return _share(weight_P, item_P) @ sampled_cross_entropy(positive_P, negative_PK, expected_K, hit_PK)
+
+
+def in_batch(
+    h_QD: Tensor,
+    item_P: Tensor,
+    tower: ItemTower,
+    weight_P: Tensor | None = None,
+    row_P: Tensor | None = None,
+    *,
+    mixed: int = 256,
+) -> Tensor:
+    """Softmax over the items of the batch's targets and `mixed` uniform ones (Yang et al. 2020), each item once.
+
+    An item is corrected by its chance to be among them: 1 − (1 − popularity)^P · (1 − 1/W)^mixed.
+    """
+    share_V = tower.count.clamp(min=1).double()
+    share_V = share_V / share_V.sum()
+    uniform_K = tower.warm[torch.randint(len(tower.warm), (mixed,), device=item_P.device)]
+    ids_K = torch.cat([item_P, uniform_K]).unique()
+    missed_K = len(item_P) * torch.log1p(-share_V[ids_K - FIRST]) + mixed * math.log1p(-1 / max(2, len(tower.warm)))
+    expected_K = (-torch.expm1(missed_K)).float()
+    positive_P, negative_PK, hit_PK = _scores(h_QD, item_P, tower, ids_K, row_P)
+    return _share(weight_P, item_P) @ sampled_cross_entropy(positive_P, negative_PK, expected_K, hit_PK)
+
+
+def gbce(
+    h_QD: Tensor,
+    item_P: Tensor,
+    tower: ItemTower,
+    weight_P: Tensor | None = None,
+    row_P: Tensor | None = None,
+    *,
+    num_negatives: int = 256,
+    t: float = 0.75,
+) -> Tensor:
+    """Generalised binary cross-entropy with uniform negatives; t = 0 and one negative is SASRec's own loss."""
+    ids_K, _ = _draw(tower, num_negatives, 0.0)
+    beta = gbce_beta(num_negatives, tower.num_items, t)
+    return _share(weight_P, item_P) @ generalised_binary_cross_entropy(*_scores(h_QD, item_P, tower, ids_K, row_P), beta=beta)
+
+
+def bpr(
+    h_QD: Tensor,
+    item_P: Tensor,
+    tower: ItemTower,
+    weight_P: Tensor | None = None,
+    row_P: Tensor | None = None,
+    *,
+    num_negatives: int = 256,
+) -> Tensor:
+    """Bayesian personalised ranking (Rendle et al. 2009): mean of softplus(s⁻ − s⁺) over uniform negatives."""
+    ids_K, _ = _draw(tower, num_negatives, 0.0)
+    positive_P, negative_PK, hit_PK = _scores(h_QD, item_P, tower, ids_K, row_P)
+    loss_PK = F.softplus(negative_PK.float() - positive_P.float().unsqueeze(1)).masked_fill(hit_PK, 0.0)
+    return _share(weight_P, item_P) @ (loss_PK.sum(1) / (~hit_PK).sum(1).clamp(min=1))
+
+
+RANKING_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "softmax": softmax,
+    "sampled_softmax": sampled_softmax,
+    "in_batch": in_batch,
+    "gbce": gbce,
+    "bpr": bpr,
+}
 
 
 def build_ranking_loss(config: Mapping[str, Any]) -> Callable[..., Tensor]:

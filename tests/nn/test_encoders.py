@@ -5,24 +5,33 @@ import io
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from clm_dl.config import CONFIG_DIR, compose, plain
 from clm_dl.nn import ENCODERS, POOLINGS, BinaryHead, EventEmbedding, HeadFeatures, binary_cross_entropy, build_encoder, build_pooling
+from clm_dl.nn.hstu import time_bucket
 
-CONFIG_DIR = Path(__file__).parents[2] / "configs"
 SIZE = 6
+PUSH = 3.0 * torch.arange(SIZE).cos()  # a change that a layer norm does not undo
+SASREC = {"name": "transformer", "num_heads": 1, "feedforward_size": 64, "activation": "relu", "positions": "learned"}
+ESASREC = {"name": "transformer", "num_heads": 1, "activation": "swiglu", "positions": "learned", "gated": True}
+BERT4REC = {"name": "transformer", "num_heads": 2, "positions": "learned", "causal": False}
 VARIANTS = [
     *({"name": name} for name in ENCODERS),
+    SASREC,
+    ESASREC,
+    BERT4REC,
     {"name": "lstm", "num_layers": 2, "layer_norm": True, "projection_size": 5},
     {"name": "transformer", "positions": "time"},
     {"name": "transformer", "positions": "none", "activation": "swiglu"},
     {"name": "conv", "num_layers": 2, "kernel_size": 2},
+    {"name": "hstu", "num_buckets": 0, "max_positions": 5},
+    {"name": "hstu", "hidden_size": SIZE},  # no input map
+    {**SASREC, "hidden_size": SIZE},
 ]
 
 
@@ -83,15 +92,20 @@ def test_future_changes_nothing_and_past_does(encoder, make_input):
     x_BTD, mask_BT, time_BT = make_input(num=2, length=12)
     mask_BT = torch.ones_like(mask_BT)
     before = encoder(x_BTD, mask_BT, time_BT)
+    if not getattr(encoder, "causal", True):
+        later_BTD = x_BTD.clone()
+        later_BTD[:, -1] += PUSH
+        assert ((encoder(later_BTD, mask_BT, time_BT) - before).abs().amax(-1) > 1e-5).all()  # every token sees the last
+        return
     for now in (0, 4, 10):
         changed_BTD, later_BT = x_BTD.clone(), time_BT.clone()
-        changed_BTD[:, now + 1 :] += 3.0
+        changed_BTD[:, now + 1 :] += PUSH
         later_BT[:, now + 1 :] += 50.0
         after = encoder(changed_BTD, mask_BT, later_BT)
         assert_close(after[:, : now + 1], before[:, : now + 1], atol=1e-6, rtol=0)
         assert (after[:, now + 1] - before[:, now + 1]).abs().max() > 1e-4
     first_BTD = x_BTD.clone()
-    first_BTD[:, 0] += 3.0
+    first_BTD[:, 0] += PUSH
     moved_BTD = (encoder(first_BTD, mask_BT, time_BT) - before).abs()
     assert moved_BTD[:, 2].max() > 1e-5  # and it has a memory
 
@@ -241,15 +255,54 @@ def test_dropout_acts_in_training_only(encoder, make_input):
     assert not torch.equal(encoder(*batch), encoder(*batch))
 
 
-def test_yaml_binds_and_every_encoder_has_one():
-    files = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIR / "encoder").glob("*.yaml")}
-    assert files.keys() == {*ENCODERS, "none"}
-    for name, config in files.items():
-        assert config["name"] == name
-        if name != "none":
-            options = set(inspect.signature(ENCODERS[name]).parameters) - {"input_size"}
-            assert config.keys() - {"name"} == options  # all of them, so that a user sees what can be overridden
-            assert build_encoder(config, SIZE).output_size == 64
+@pytest.mark.parametrize("name", [*ENCODERS, "sasrec", "esasrec", "bert4rec"])
+def test_yaml_shows_every_option_and_builds(name):
+    config = plain(compose("train", [f"encoder={name}"]))["encoder"]
+    assert config["name"] == (name if name in ENCODERS else "transformer")
+    assert config.keys() - {"name"} == set(inspect.signature(ENCODERS[config["name"]]).parameters) - {"input_size"}
+    assert build_encoder(config, SIZE).output_size == 64
+
+
+def test_every_encoder_has_a_yaml():
+    assert {path.stem for path in (CONFIG_DIR / "encoder").glob("*.yaml")} == {*ENCODERS, "sasrec", "esasrec", "bert4rec", "none"}
+
+
+def test_learned_positions_end_in_one_sentence(make_input):
+    encoder = build_encoder({**SASREC, "max_positions": 11}, SIZE).eval()
+    x_BTD, mask_BT, _ = make_input(length=12)
+    with pytest.raises(ValueError, match="max_positions is 11, got 12 tokens"):
+        encoder(x_BTD, mask_BT)
+    assert encoder(x_BTD[:, :11], mask_BT[:, :11]).shape == (4, 11, 64)
+
+
+def test_hidden_tokens_see_both_sides_and_no_padding(make_input):
+    torch.manual_seed(0)
+    encoder = build_encoder(BERT4REC, SIZE)
+    x_BTD, mask_BT, _ = make_input()
+    mask_BT = mask_BT.clone()
+    mask_BT[-1] = False  # a row that is all padding
+    x_BTD.requires_grad_()
+    encoder(x_BTD, mask_BT)[mask_BT].square().sum().backward()
+    assert x_BTD.grad.isfinite().all()
+    assert (x_BTD.grad[~mask_BT] == 0).all()
+    assert (x_BTD.grad[mask_BT] != 0).all()
+
+
+def test_time_buckets_are_logarithmic_and_blind_to_what_lies_ahead():
+    time_BT = torch.tensor([[0.0, 1 / 86_400, 1.0, 100.0]])
+    assert time_bucket(time_BT, 64)[0].tolist() == [[0, 0, 0, 0], [2, 0, 0, 0], [37, 37, 0, 0], [53, 53, 53, 0]]
+    assert time_bucket(time_BT, 40).max() == 39
+
+
+def test_hstu_reads_time_when_told_to(make_input):
+    torch.manual_seed(0)
+    x_BTD, mask_BT, time_BT = make_input()
+    encoder = build_encoder({"name": "hstu"}, SIZE).eval()
+    assert (encoder(x_BTD, mask_BT, time_BT * 3.0) - encoder(x_BTD, mask_BT, time_BT)).abs().max() > 1e-4
+    with pytest.raises(ValueError, match="hstu needs time_BT"):
+        encoder(x_BTD, mask_BT)
+    timeless = build_encoder({"name": "hstu", "num_buckets": 0}, SIZE).eval()
+    assert timeless(x_BTD, mask_BT).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -259,7 +312,8 @@ def test_yaml_binds_and_every_encoder_has_one():
         ({"name": "none"}, "got 'none'"),
         ({"name": "lstm", "hiden_size": 3}, "nearest: hidden_size"),
         ({"name": "transformer", "positions": "sine"}, "positions must be one of"),
-        ({"name": "transformer", "activation": "relu"}, "activation must be one of"),
+        ({"name": "transformer", "activation": "tanh"}, "activation must be one of"),
+        ({"name": "hstu", "hidden_size": 20, "num_heads": 3}, "hidden_size must be a multiple of"),
         ({"name": "transformer", "hidden_size": 20, "num_heads": 4}, "hidden_size must be a multiple of"),
     ],
 )
