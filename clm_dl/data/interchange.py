@@ -24,7 +24,7 @@ def atomic_names(header: Iterable[str], what: str) -> dict[str, str]:
         name, _, kind = column.rpartition(":")
         if not name or kind not in ATOMIC_KINDS:
             raise ValueError(
-                f"the header of {what} has the column {column!r}: write each as name:type with a type of {', '.join(ATOMIC_KINDS)}, by tabs"
+                f"the header of {what} has the column {column!r}: write name:type with a type of {', '.join(ATOMIC_KINDS)}, divided by tabs"
             )
         names[name] = kind
     return names
@@ -81,17 +81,16 @@ def read_sequences(files: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
     """
     rows = []
     for file in files:
-        with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8") as lines:
+        with gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig") as lines:
             try:
-                rows += lines.read().splitlines()
+                rows += lines.read().removesuffix("\n").split("\n")
             except UnicodeDecodeError as error:
                 raise ValueError(f"cannot read {file} as text: save it as UTF-8") from error
-    if not rows:
-        raise ValueError(f"{files[0]} is empty: give one line a customer, customer item item …, divided by blanks")
     text = pa.array(rows, pa.large_string())
     words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(text))
-    length = pc.list_value_length(words).to_numpy()
-    whole = pa.array(length > 1)
+    whole = pc.greater(pc.list_value_length(words), 1)
+    if not pc.any(whole).as_py():
+        raise ValueError(f"no line of {files[0]} has an item: write a line a customer, customer item item …, divided by blanks")
     items = pc.list_slice(words.filter(whole), 1)
     line = pc.list_parent_indices(items)
     customer = pc.list_element(words.filter(whole), 0).take(line)

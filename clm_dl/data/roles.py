@@ -165,7 +165,7 @@ def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str
         joins=tuple(_parse_join(join) for join in (source.get("joins") if "joins" in source else data.get("joins")) or ()),
         timezone=source.get("timezone") or timezone,
         time_format=source.get("time_format") or data.get("time_format"),
-        separator=source.get("separator"),
+        separator=None if source.get("separator") is None else str(source["separator"]),
         columns=None if source.get("columns") is None else tuple(str(name) for name in source["columns"]),
     )
     if log.columns is not None and len(set(log.columns)) < len(log.columns):

@@ -84,7 +84,7 @@ def file_format(file: Path, given: str | None, separator: str | None = None) -> 
     if suffix in (".parquet", ".pq"):
         return "parquet"
     if suffix not in TEXT_SUFFIXES:
-        raise ValueError(f"cannot tell the format of {file} by its suffix: set data.format to csv, tsv, txt or parquet")
+        raise ValueError(f"cannot tell the format of {file} by its suffix: set data.separator, or data.format to csv, tsv, txt or parquet")
     if suffix == ".txt":  # divided by commas and the like, or by blanks?
         with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
             first = lines.readline()
