@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.data.catalogue import Catalogue
-from clm_dl.data.protocols import Ranking
+from clm_dl.data.ranking import Ranking
 from clm_dl.data.store import EventStore
 
 if TYPE_CHECKING:
