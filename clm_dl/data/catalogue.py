@@ -122,7 +122,7 @@ class Catalogue:
         """One row an item in code order: item_id, count, the categorical values as text, the numbers, and vector where E > 0."""
         columns: dict[str, Any] = {ITEM_ID: self.item_ids, COUNT: self.count}
         for name, codes in self.categorical.items():
-            columns[name] = pd.Series(np.append(np.array(self.values[name], dtype=object), None)[codes], dtype="str")
+            columns[name] = pd.Series(_or_none(np.array(self.values[name], dtype=object), codes), dtype="str")
         columns |= {str(name): self.numeric[name].to_numpy() for name in self.numeric}
         if self.vectors.shape[1]:
             columns[VECTOR] = list(self.vectors)
@@ -168,7 +168,13 @@ def _first_values(store: EventStore, name: str, item: np.ndarray, training_rows:
     for chosen in (known & ~training_rows, known & training_rows):
         rows = np.flatnonzero(chosen)[::-1]  # of several assignments to one place the last stays
         found[item[rows]] = codes[rows]
-    return np.append(store.dictionary(name), None)[found]
+    return _or_none(store.dictionary(name), found)
+
+
+def _or_none(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """str objects of codes; None for −1."""
+    found: np.ndarray = np.concatenate([values, np.array([None], dtype=object)])[codes]
+    return found
 
 
 def _encode(values: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -62,7 +62,7 @@ class RankingDataModule(SequenceDataModule):
         train = snapshots.split == "train"
         self._train = np.flatnonzero(train & (last - first >= 2))
         if train.any() and not len(self._train):
-            raise ValueError(f"no customer has two training {token}s, so there is no next one to learn: choose a later protocol.val")
+            raise ValueError(f"no customer has two training {token}s, so there is no next one to learn: let validation begin later")
         windows = _windows(snapshots, np.flatnonzero(train), first, last, edges, np.asarray(store.time), max_tokens)
         self._train = np.append(self._train, len(snapshots) + np.arange(len(windows)))
         super().__init__(
