@@ -57,11 +57,13 @@ def summarise_ranking(
     """
     tables = {split: ranked_table(scores, split, catalogue, k=k) for split in ("test", "val")}
     options: dict[str, Any] = {"catalogue": catalogue, "k": k, "resamples": resamples, "seed": seed}
-    boots = {split: {part: _bootstrap(table, part, **options) for part in PARTS} for split, table in tables.items()}
+    boots = {split: {part: ranked_bootstrap(table, part, **options) for part in PARTS} for split, table in tables.items()}
     splits: dict[str, Any] = {split: {part: _intervals(boot) for part, boot in parts.items()} for split, parts in boots.items()}
     for split, table in tables.items():
         dates = table.dates() if protocol.get("name") == "rolling" else {}
-        splits[split]["per_cutoff"] = {date: _intervals(_bootstrap(table, "overall", rows=rows, **options)) for date, rows in dates.items()}
+        splits[split]["per_cutoff"] = {
+            date: _intervals(ranked_bootstrap(table, "overall", rows=rows, **options)) for date, rows in dates.items()
+        }
     models = list(tables["test"].models.get("catalogue", {}))
     main, baselines = f"ndcg@{k}", [name for name in models if name != NETWORK and name not in with_network]
     best, best_baseline = (_best(splits, names, main) for names in (models, baselines))
@@ -96,8 +98,8 @@ def summarise_ranking(
     )
 
 
-def _bootstrap(
-    table: RankedTable, part: str, *, catalogue: Catalogue, k: int, resamples: int, seed: int, rows: Bools | None = None
+def ranked_bootstrap(
+    table: RankedTable, part: str, *, catalogue: Catalogue, k: int, resamples: int, seed: int = 0, rows: Bools | None = None
 ) -> Bootstrap:
     """Means of the per-snapshot figures of every model, on the sample and on the same seeded resamples of its customers."""
     models = table.models.get(part if part in ("repeats", "new") else "catalogue", {})
