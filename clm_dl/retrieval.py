@@ -32,7 +32,7 @@ def top_k(score_BV: Tensor | NDArray[Any], k: int, *, removed: Ragged | None = N
     Raises:
         ValueError: k below 1 or above the number of items; a score is NaN.
     """
-    score_BV = torch.as_tensor(score_BV)
+    score_BV = as_tensor(score_BV)
     num_rows, num_items = score_BV.shape
     if not 1 <= k <= num_items:
         raise ValueError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
@@ -149,6 +149,11 @@ def take_ragged(ragged: Ragged, index: Ints) -> Ragged:
     new = np.concatenate([[0], np.cumsum(length)])
     source = np.arange(new[-1]) + np.repeat(np.asarray(offsets)[:-1][index] - new[:-1], length)
     return new, np.asarray(items)[source]
+
+
+def as_tensor(score_BV: Tensor | NDArray[Any]) -> Tensor:
+    """A tensor over the same memory; a copy where that is read-only, as of a broadcast row."""
+    return score_BV if isinstance(score_BV, Tensor) else torch.from_numpy(np.require(score_BV, requirements="W"))
 
 
 def _long(name: str, rows: NDArray[Any], other: str, names: NDArray[Any], code_BK: Ints, score_BK: NDArray[Any]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clm_dl.retrieval import Ragged, take_ragged, top_k
+from clm_dl.retrieval import Ragged, as_tensor, take_ragged, top_k
 
 Ints = NDArray[np.int64]
 Scorer = Callable[[Ints], "Tensor | NDArray[Any]"]  # index of snapshots [B] -> scores of every item [B, V]
@@ -97,7 +97,7 @@ def rank(
     buffer: Tensor | None = None
     for start in range(0, num, step):
         row_B = start + np.argsort(-num_targets[start : start + step], kind="stable")  # so rows with a j-th target come first
-        given = torch.as_tensor(scorer(index_N[row_B]))
+        given = as_tensor(scorer(index_N[row_B]))
         if given.shape != (len(row_B), num_items):
             raise ValueError(f"scores must be snapshots × items = {(len(row_B), num_items)}, got {tuple(given.shape)}; check the scorer")
         if buffer is None:
@@ -141,7 +141,7 @@ def seen_items(item: NDArray[Any], start_N: Ints, stop_N: Ints) -> Ragged:
     """
     num_items = int(item.max(initial=-1)) + 1
     ends = np.cumsum(stop_N - start_N)
-    bounds = np.unique(np.searchsorted(ends, np.arange(0, ends[-1] if len(ends) else 0, LINES)))
+    bounds = np.unique(np.searchsorted(ends, np.arange(0, max(1, ends.max(initial=0)), LINES)))
     parts, counts = [np.empty(0, np.int64)], np.zeros(len(start_N), np.int64)
     for first, last in zip(bounds, [*bounds[1:], len(start_N)], strict=True):
         start, length = start_N[first:last], (stop_N - start_N)[first:last]
