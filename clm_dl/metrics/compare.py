@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clm_dl.metrics.ranked_table import ranked_table
+from clm_dl.metrics.ranking_summary import ranked_bootstrap
 from clm_dl.metrics.summary import NETWORK, score_table
-from clm_dl.metrics.uncertainty import METRICS, Bootstrap, bootstrap
+from clm_dl.metrics.uncertainty import Bootstrap, bootstrap
 
 if TYPE_CHECKING:
     from clm_dl.run import Run
@@ -72,10 +74,10 @@ def paired_difference(
     pairs = len(group.runs) == len(other.runs)  # the same draw of seeds on both sides
     drawn = rng.integers(len(group.runs), size=(resamples, len(group.runs)))
     drawn_other = drawn if pairs else rng.integers(len(other.runs), size=(resamples, len(other.runs)))
-    value_K, resampled_RK = _over_seeds(group.runs, group.model, drawn)
-    other_K, other_RK = _over_seeds(other.runs, other_model or other.model, drawn_other)
+    metrics, value_K, resampled_RK = _over_seeds(group.runs, group.model, drawn)
+    _, other_K, other_RK = _over_seeds(other.runs, other_model or other.model, drawn_other)
     found = {}
-    for k, metric in enumerate(METRICS):
+    for k, metric in enumerate(metrics):
         difference_R = (resampled_RK - other_RK)[:, k]
         difference_R = difference_R[~np.isnan(difference_R)]
         if len(difference_R):
@@ -84,17 +86,23 @@ def paired_difference(
     return found
 
 
-def _over_seeds(runs: Sequence[Run], model: str, drawn_RS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over seeds of the metrics [K], and of each resample of customers and seeds [R, K]."""
+def _over_seeds(runs: Sequence[Run], model: str, drawn_RS: np.ndarray) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Names of the metrics, their mean over seeds [K], and that of each resample of customers and seeds [R, K]."""
     boots = [_bootstrap(run, model, len(drawn_RS)) for run in runs]
     resampled_SRK = np.stack([boot.resampled[:, 0] for boot in boots])
     rows = np.arange(len(drawn_RS))[:, None]
-    return np.mean([boot.value[0] for boot in boots], axis=0), resampled_SRK[drawn_RS, rows].mean(axis=1)
+    return boots[0].metrics, np.mean([boot.value[0] for boot in boots], axis=0), resampled_SRK[drawn_RS, rows].mean(axis=1)
 
 
 def _bootstrap(run: Run, model: str, resamples: int) -> Bootstrap:
-    table = score_table(run.scores, "test")
-    return bootstrap(table.customer, table.label, {model: table.score[model]}, resamples=resamples, threshold=run.metrics["threshold"])
+    """The model's test metrics on the same draws of customers for every run of one fingerprint."""
+    scores, metrics = run.scores, run.metrics
+    if metrics["task"] == "churn":
+        table = score_table(scores, "test")
+        return bootstrap(table.customer, table.label, {model: table.score[model]}, resamples=resamples, threshold=metrics["threshold"])
+    catalogue = run.catalogue
+    ranked = ranked_table(scores[scores["model"] == model], "test", catalogue, k=metrics["k"])
+    return ranked_bootstrap(ranked, "overall", catalogue=catalogue, k=metrics["k"], resamples=resamples)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -15,6 +15,12 @@ TARGETS = {
     "first": "the first {unit} in the window is to be found",
     "last": "the last {unit} in the window is to be found, and the history reaches up to it",
 }
+LEFT_OUT = {
+    "few_events": "Customers with too few events, who only train",
+    "no_history": "Left out, without a history at the cutoff",
+    "no_target": "Left out, with nothing to be found",
+    "inactive": "Left out, not active before the cutoff",
+}
 
 
 def setup(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> Lines:
@@ -33,11 +39,14 @@ def limits(metrics: Mapping[str, Any]) -> Lines:
 
 
 def count(metrics: Mapping[str, Any], split: str) -> str:
-    """How much was scored in `split`, and among how many items."""
+    """How much was scored in `split`, and what was to be found."""
     reference = metrics["reference"][split]
+    if "targets" not in reference:
+        return "nothing to be found."
+    missed = f", {reference['unreachable']:,} out of reach under the policy" if reference["unreachable"] else ""
     return (
         f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers; {reference['targets']:,} items to be found "
-        f"among {reference['items']:,}."
+        f"({reference['repeats']:,} repeats, {reference['cold']:,} cold{missed})."
     )
 
 
@@ -76,17 +85,17 @@ def policy_lines(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> lis
 def split_lines(metrics: Mapping[str, Any]) -> list[str]:
     """Sizes of validation and test, who was left out, and the fingerprint."""
     lines = [f"- {split}: {count(metrics, split)}" for split in ("val", "test")]
-    lines += [f"- {name.replace('_', ' ')}: {number_:,}" for name, number_ in metrics["counts"].items()]
+    lines += [f"- {LEFT_OUT[reason]}: {number_:,}" for reason, number_ in metrics["counts"].items() if reason in LEFT_OUT and number_]
     return [*lines, f"- Fingerprint of customers, cutoffs and targets: `{metrics['fingerprint']}`. Only runs that share it can be paired."]
 
 
 def smallest_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """The difference in NDCG@10 that this many customers can tell from chance."""
-    smallest = metrics["smallest_detectable_difference"]
-    if smallest["ndcg@10"] is None:
-        return ["Undefined: fewer than two models with an NDCG@10."]
+    """The difference in NDCG that this many customers can tell from chance."""
+    smallest, main = metrics["smallest_detectable_difference"], f"ndcg@{metrics['k']}"
+    if smallest[main] is None:
+        return [f"Undefined: fewer than two models with an {main.upper()}."]
     return [
-        f"{number(smallest['ndcg@10'], 4)} in NDCG@10 between {smallest['between'].replace(' - ', ' and ')}: 2.8 standard errors of the "
+        f"{number(smallest[main], 4)} in {main.upper()} between {smallest['between'].replace(' - ', ' and ')}: 2.8 standard errors of the "
         "paired difference (80 % power at the 5 % level, resampled by customer). Take smaller gaps on this test set for ties."
     ]
 

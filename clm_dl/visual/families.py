@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clm_dl.metrics.summary import NETWORK
@@ -23,6 +24,7 @@ class Family:
         name: churn or ranked.
         main: the metric that orders the models and is compared between runs.
         columns: metric -> title in the main tables; `more`: the same for the metrics that are a click away.
+        tiles: metrics on top of the report.
         headline: metrics whose paired difference stands under the comparison; `differences`: those in the report.
         parts: part of a split in metrics.json -> what it holds, the whole first.
         side_by_side: whether the parts are columns of one table of the main metric, or a table each.
@@ -34,6 +36,7 @@ class Family:
     main: str
     columns: Mapping[str, str]
     more: Mapping[str, str]
+    tiles: tuple[str, ...]
     headline: tuple[str, ...]
     differences: tuple[str, ...]
     parts: Mapping[str, str]
@@ -65,6 +68,7 @@ CHURN = Family(
     main="auroc",
     columns={"auroc": "AUC", "auprc": "PR-AUC", "log_loss": "log loss", "ece": "ECE", "lift@10": "lift@10 %"},
     more={"auprc_stay": "PR-AUC of staying", "brier": "Brier", "recall@10": "recall@10 %", "accuracy": "accuracy", "f1": "F1"},
+    tiles=("auroc", "log_loss", "lift@10"),
     headline=("auroc", "log_loss"),
     differences=("auroc", "auprc", "log_loss", "lift@10"),
     parts={"overall": "all snapshots", "recent": "recently active only"},
@@ -73,40 +77,52 @@ CHURN = Family(
     setup=facts_churn.setup,
     limits=facts_churn.limits,
 )
-RANKED = Family(
-    name="ranked",
-    main="ndcg@10",
-    columns={"hr@10": "HR@10", "ndcg@10": "NDCG@10", "mrr": "MRR", "recall@10": "recall@10", "coverage@10": "coverage@10"},
-    more={
-        "precision@10": "precision@10",
-        "map@10": "MAP@10",
-        "novelty@10": "novelty@10 (bits)",
-        "diversity@10": "diversity@10",
-        "popularity@10": "popularity@10",
-        "repeat_ratio@10": "repeats@10",
-        "hit@1": "hit@1",
-        "auc": "AUC",
-    },
-    headline=("ndcg@10", "hr@10"),
-    differences=("ndcg@10", "hr@10", "mrr", "recall@10"),
-    parts={
-        "overall": "all items",
-        "repeats": "repeats",
-        "new": "new to the customer",
-        "cold_items": "cold items",
-        "few_events": "few events",
-    },
-    side_by_side=True,
-    count=facts_ranked.count,
-    setup=facts_ranked.setup,
-    limits=facts_ranked.limits,
-)
-FAMILIES = {"churn": CHURN, "next_item": RANKED, "next_order": RANKED}
+
+
+@cache
+def ranked(k: int) -> Family:
+    """The family of ranked tasks with lists of `k` items."""
+    return Family(
+        name="ranked",
+        main=f"ndcg@{k}",
+        columns={
+            f"hr@{k}": f"HR@{k}",
+            f"ndcg@{k}": f"NDCG@{k}",
+            "mrr": "MRR",
+            f"recall@{k}": f"recall@{k}",
+            f"coverage@{k}": f"coverage@{k}",
+        },
+        more={
+            f"precision@{k}": f"precision@{k}",
+            f"map@{k}": f"MAP@{k}",
+            "auc": "AUC",
+            "hit@1": "hit@1",
+            "ece@1": "ECE@1",
+            f"novelty@{k}": f"novelty@{k}, bits",
+            f"diversity@{k}": f"diversity@{k}",
+            f"popularity@{k}": f"popularity@{k}",
+            f"repeat_ratio@{k}": f"repeats@{k}",
+        },
+        tiles=(f"ndcg@{k}", f"hr@{k}", f"coverage@{k}"),
+        headline=(f"ndcg@{k}", f"hr@{k}"),
+        differences=(f"ndcg@{k}", f"hr@{k}", "mrr", f"recall@{k}"),
+        parts={
+            "overall": "all items",
+            "repeats": "repeats",
+            "new": "new to the customer",
+            "cold_items": "cold items",
+            "few_events": "few events",
+        },
+        side_by_side=True,
+        count=facts_ranked.count,
+        setup=facts_ranked.setup,
+        limits=facts_ranked.limits,
+    )
 
 
 def family(metrics: Metrics) -> Family:
     """The family of a run, by its metrics.json."""
-    return FAMILIES[metrics["task"]]
+    return CHURN if metrics["task"] == "churn" else ranked(metrics["k"])
 
 
 def by_family(runs: Iterable[Run]) -> list[tuple[Family, list[Run]]]:
@@ -114,5 +130,5 @@ def by_family(runs: Iterable[Run]) -> list[tuple[Family, list[Run]]]:
     found: dict[str, tuple[Family, list[Run]]] = {}
     for run in runs:
         shown = family(run.metrics)
-        found.setdefault(shown.name, (shown, []))[1].append(run)
+        found.setdefault(shown.main, (shown, []))[1].append(run)
     return list(found.values())

@@ -87,12 +87,12 @@ def _run(run: Run, *, draw: bool) -> dict[str, Any]:
         "path": str(run.path),
         "metrics": metrics,
         "status": run.status,
-        "tiles": _tiles(metrics, page.TILES, names[0]) if names else [],
+        "tiles": _tiles(metrics, names[0]) if names else [],
         "tables": page.tables(metrics),
         "note": page.note(metrics),
         "differences": _differences(metrics),
         "difference_titles": [shown.columns[m] for m in shown.differences],
-        "chosen_on": "validation" if metrics["best_baseline"]["chosen_on"] == "val" else f"test, because validation has no {shown.title}",
+        "chosen": _chosen(metrics),
         "figures": [(caption, _data_uri(figure)) for caption, figure in page.figures(run, names).items()] if draw and names else [],
         "cards": json.loads((run.path / CARDS).read_text()) if draw and (run.path / CARDS).is_file() else [],
         "facts": list({**shown.setup(metrics, run.config), **shown.limits(metrics)}.items()),
@@ -102,13 +102,15 @@ def _run(run: Run, *, draw: bool) -> dict[str, Any]:
     }
 
 
-def _tiles(metrics: Mapping[str, Any], titles: Mapping[str, str], main: str) -> list[tuple[str, str, str]]:
+def _tiles(metrics: Mapping[str, Any], main: str) -> list[tuple[str, str, str]]:
     """(name, value, small print) of the figures on top."""
     shown, found = family(metrics), metrics["split"]["test"]["overall"][main]
     tiles = []
-    for m, title in titles.items():
+    for m in shown.tiles:
         low, high = (number(found[m][end], digits(m)) for end in ("low", "high"))
-        tiles.append((f"{title} of {main}", number(found[m]["value"], digits(m)), f"95 %: {low} to {high}"))
+        range_ = "no interval" if found[m]["low"] is None else f"95 %: {low} to {high}"
+        title = shown.columns[m][0].upper() + shown.columns[m][1:]
+        tiles.append((f"{title} of {main}", number(found[m]["value"], digits(m)), range_))
     best = metrics["best_baseline"]["name"]
     difference = metrics["difference"].get("test", {}).get(f"{NETWORK} - {best}")
     if difference:
@@ -121,6 +123,13 @@ def _differences(metrics: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
         (name.replace(" - ", " − "), [(signed(found[m], digits(m)), verdict(found[m], m)) for m in family(metrics).differences])
         for name, found in metrics["difference"].get("test", {}).items()
     ]
+
+
+def _chosen(metrics: Mapping[str, Any]) -> str:
+    """Where the best baseline, and of a ranked run the best model, were chosen."""
+    where = {"val": "validation", "test": f"test, because validation has no {family(metrics).title}", None: "nothing"}
+    found = {"best baseline": metrics["best_baseline"]} | ({"best model": metrics["best_model"]} if "best_model" in metrics else {})
+    return " ".join(f"The {what}, {best['name']}, was chosen on {where[best['chosen_on']]}." for what, best in found.items())
 
 
 def _data_uri(figure: Figure) -> str:

@@ -15,7 +15,6 @@ from clm_dl.visual.tables import figures_table, more, per_cutoff, validation
 from clm_dl.visual.text import UNDEFINED, number
 
 CURVES = 5  # models drawn in the figures; the table has them all
-TILES = {"auroc": "AUC", "log_loss": "Log loss", "lift@10": "Lift@10 %"}
 
 
 def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

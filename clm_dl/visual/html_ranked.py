@@ -8,50 +8,52 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from clm_dl.run import Run
-from clm_dl.visual import plots
-from clm_dl.visual.families import RANKED
+from clm_dl.visual.families import family
+from clm_dl.visual.plots_ranked import ranked_figures
 from clm_dl.visual.tables import figures_table, more, parts_table, per_cutoff, validation
+from clm_dl.visual.text import number
 
-CURVES = 5  # models drawn in the curves; the tables have them all
-TILES = {"ndcg@10": "NDCG@10", "hr@10": "HR@10", "coverage@10": "Coverage@10"}
+LISTS = (
+    "Of the lists, whoever buys: novelty is the mean −log2 of an item's share of the training lines, diversity 1 − the mean similarity of "
+    "two items, popularity the share of the catalogue sold less often (.5 is a random list), repeats the share in the history. ECE@1: the "
+    "calibration error of the first item's probability. AUC: a target above a random other item."
+)
 
 
 def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All items, then NDCG@10 and HR@10 in every part of the test split."""
-    overall = figures_table(metrics, metrics["split"]["test"]["overall"], RANKED.columns, title="Test: all items")
-    return [overall, *(parts_table(metrics, "test", metric) for metric in RANKED.headline)]
+    """All items with what a constant score reaches, then the two main metrics in every part of the test split."""
+    shown, floor = family(metrics), metrics["reference"]["test"].get("floor")
+    overall = figures_table(metrics, metrics["split"]["test"]["overall"], shown.columns, title="Test: all items", floor=floor)
+    return [overall, *(parts_table(metrics, "test", metric) for metric in shown.headline)]
 
 
 def note(metrics: Mapping[str, Any]) -> str:
-    """The sentence under the tables."""
-    return f"{RANKED.count(metrics, 'test')} Coverage is the share of the catalogue that stands in any list: it has no interval."
+    """The sentences under the tables."""
+    reference, shown = metrics["reference"]["test"], family(metrics)
+    if "targets" not in reference:
+        return "Nothing was to be found."
+    return (
+        f"{shown.count(metrics, 'test')} {shown.title} cannot exceed {number(reference['ceiling'][shown.main])} under the policy. "
+        "Coverage is the share of the catalogue that stands in any list, so it has no interval."
+    )
 
 
 def details(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is a click away."""
-    test = metrics["split"]["test"]
+    test, shown = metrics["split"]["test"], family(metrics)
     parts = [
-        figures_table(metrics, test[part], RANKED.columns, title=title.capitalize())
-        for part, title in RANKED.filled(test).items()
+        figures_table(metrics, test[part], {**shown.columns, **shown.more}, title=title.capitalize())
+        for part, title in shown.filled(test).items()
         if part != "overall"
     ]
-    text = "Novelty is the mean −log2 popularity of the listed items, diversity 1 − their mean similarity in a list; neither is accuracy."
     return [
-        more(metrics, text),
-        *([{"title": "Every part of the test split", "tables": parts, "note": ""}] if parts else []),
+        more(metrics, LISTS),
+        {"title": "Every part of the test split", "tables": parts, "note": ""},
         validation(metrics),
         *per_cutoff(metrics),
     ]
 
 
 def figures(run: Run, names: Sequence[str]) -> dict[str, Figure]:
-    """Caption -> figure: all models in the first two, the first of `names` in the curve."""
-    overall = {name: run.metrics["split"]["test"]["overall"][name] for name in names}
-    scores = run.scores
-    targets = scores[(scores["split"] == "test") & (scores["among"] == "catalogue") & (scores["label"] == 1)]
-    places = {name: part["above"].to_numpy() + 1 for name, part in targets.groupby("model") if name in names[:CURVES]}
-    return {
-        "NDCG@10 and its 95 % interval": plots.interval_figure(overall, "ndcg@10", "NDCG@10"),
-        "Accuracy against coverage of the catalogue": plots.trade_figure(overall, ("coverage@10", "coverage@10"), ("ndcg@10", "NDCG@10")),
-        "How deep in the ranking the items bought next lie": plots.depth_figure({name: places[name] for name in names if name in places}),
-    }
+    """Caption -> figure of the models `names`."""
+    return ranked_figures(run.scores, run.metrics, names)

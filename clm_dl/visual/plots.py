@@ -26,9 +26,9 @@ GREY, DARK = "#BBBBBB", "#333333"
 
 def reliability_figure(label: Floats, scores: Scores, bins: int = 15) -> Figure:
     """Rate against mean score in bins of equal mass; the diagonal is perfect calibration."""
-    figure, axes = _figure("Reliability", "mean predicted probability", "observed rate")
+    figure, axes = empty_figure("Reliability", "mean predicted probability", "observed rate")
     top = 0.05
-    for name, score, style in _styles(scores):
+    for name, score, style in styles(scores):
         mean_p_K, rate_K = reliability(label, score, bins)
         axes.plot(mean_p_K, rate_K, marker="o", markersize=3.5, label=name, **style)
         if len(label):
@@ -36,73 +36,73 @@ def reliability_figure(label: Floats, scores: Scores, bins: int = 15) -> Figure:
     top = min(1.0, top * 1.05)
     axes.plot([0, top], [0, top], color=DARK, linestyle=":", linewidth=1, zorder=1)
     axes.set(xlim=(0, top), ylim=(0, top))
-    return _finish(figure, axes, "upper left")
+    return legend(figure, axes, "upper left")
 
 
 def precision_recall_figure(label: Floats, scores: Scores) -> Figure:
     """Precision against recall of the churned; the dotted line is the prevalence."""
-    figure, axes = _figure("Precision and recall", "recall", "precision")
+    figure, axes = empty_figure("Precision and recall", "recall", "precision")
     for name, curve, style in _curves(label, scores):
         reached = curve.positive[0, 1:]
         axes.step(reached / max(reached[-1], 1), reached / np.maximum(curve.mass[0, 1:], 1), where="post", label=name, **style)
     axes.axhline(float(label.mean()) if len(label) else 0.0, color=DARK, linestyle=":", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    return _finish(figure, axes, "upper right")
+    return legend(figure, axes, "upper right")
 
 
 def roc_figure(label: Floats, scores: Scores) -> Figure:
     """True against false positive rate."""
-    figure, axes = _figure("ROC", "false positive rate", "true positive rate")
+    figure, axes = empty_figure("ROC", "false positive rate", "true positive rate")
     for name, curve, style in _curves(label, scores):
         reached, mass = curve.positive[0], curve.mass[0]
         axes.plot((mass - reached) / max(mass[-1] - reached[-1], 1), reached / max(reached[-1], 1), label=name, **style)
     axes.plot([0, 1], [0, 1], color=DARK, linestyle=":", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    return _finish(figure, axes, "lower right")
+    return legend(figure, axes, "lower right")
 
 
 def gain_figure(label: Floats, scores: Scores) -> Figure:
     """Share of the churned reached against the share contacted, between a random and a perfect ranking."""
-    figure, axes = _figure("Cumulative gain", "share of snapshots contacted", "share of the churned reached")
+    figure, axes = empty_figure("Cumulative gain", "share of snapshots contacted", "share of the churned reached")
     for name, curve, style in _curves(label, scores):
         axes.plot(curve.mass[0] / max(curve.mass[0, -1], 1), curve.positive[0] / max(curve.positive[0, -1], 1), label=name, **style)
     axes.plot([0, float(label.mean()) if len(label) else 0.0, 1], [0, 1, 1], color=DARK, linestyle="--", linewidth=1, label="perfect")
     axes.plot([0, 1], [0, 1], color=DARK, linestyle=":", linewidth=1, label="random")
     axes.set(xlim=(0, 1), ylim=(0, 1.01))
-    return _finish(figure, axes, "lower right")
+    return legend(figure, axes, "lower right")
 
 
 def histogram_figure(label: Floats, score: Floats, name: str) -> Figure:
     """How the scores of the churned and of the stayed are spread, each as a share of its own class."""
-    figure, axes = _figure(f"Scores of {name}", "predicted probability", "share of the class")
+    figure, axes = empty_figure(f"Scores of {name}", "predicted probability", "share of the class")
     top = float(score.max()) if len(score) else 1.0
     edges = np.linspace(0, max(top, 1e-6), 41)
     for title, mask, color in (("stayed", label == 0, COLORS[0]), ("churned", label == 1, COLORS[1])):
         weights = np.full(int(mask.sum()), 1 / max(int(mask.sum()), 1))
         axes.hist(score[mask], bins=edges.tolist(), weights=weights, color=color, alpha=0.55, label=title)
-    return _finish(figure, axes, "upper right")
+    return legend(figure, axes, "upper right")
 
 
 def profit_figure(label: Floats, scores: Scores, *, benefit: float, cost: float) -> Figure:
     """Profit per snapshot against the share contacted; dots are the maxima."""
-    figure, axes = _figure(
+    figure, axes = empty_figure(
         f"Profit: {benefit:g} a churned reached, {cost:g} a contact", "share of snapshots contacted", "profit per snapshot"
     )
     lowest = 0.0
-    for name, score, style in _styles(scores):
+    for name, score, style in styles(scores):
         curve = expected_profit_curve(label, score, benefit=benefit, cost=cost)
         axes.plot(curve.fraction, curve.profit, label=name, **style)
         axes.plot(curve.fraction[curve.best], curve.profit[curve.best], marker="o", markersize=5, color=style["color"])
         lowest = min(lowest, float(np.nan_to_num(curve.profit).min()))
     axes.axhline(0, color=DARK, linestyle=":", linewidth=1)
     axes.set(xlim=(0, 1))
-    return _finish(figure, axes, "lower left" if lowest < 0 else "lower right")
+    return legend(figure, axes, "lower left" if lowest < 0 else "lower right")
 
 
 def interval_figure(found: Mapping[str, Mapping[str, Any]], metric: str, title: str) -> Figure:
     """One dot and its 95 % interval a model; `found` is model -> metric -> {"value", "low", "high"}, the first on top."""
     known = {name: part[metric] for name, part in found.items() if part[metric]["low"] is not None}
-    figure, axes = _figure(title, title, "", height=0.9 + 0.32 * max(len(known), 1))
+    figure, axes = empty_figure(title, title, "", height=0.9 + 0.32 * max(len(known), 1))
     for row, (_, part) in enumerate(known.items()):
         color = COLORS[row] if row < len(COLORS) else GREY
         axes.plot([part["low"], part["high"]], [row, row], color=color, linewidth=2, solid_capstyle="round")
@@ -113,35 +113,8 @@ def interval_figure(found: Mapping[str, Mapping[str, Any]], metric: str, title: 
     return figure
 
 
-def trade_figure(found: Mapping[str, Mapping[str, Any]], x: tuple[str, str], y: tuple[str, str]) -> Figure:
-    """One named dot a model, with the interval of `y`; `x` and `y` are (metric, title), `found` as in `interval_figure`."""
-    figure, axes = _figure(f"{y[1]} against {x[1]}", x[1], y[1])
-    for row, (name, part) in enumerate(found.items()):
-        across, up = part[x[0]]["value"], part[y[0]]
-        if across is None or up["value"] is None:
-            continue
-        color = COLORS[row] if row < len(COLORS) else "#888888"
-        if up["low"] is not None:
-            axes.plot([across, across], [up["low"], up["high"]], color=color, linewidth=1.2, alpha=0.6)
-        axes.plot(across, up["value"], marker="o", markersize=6 if row == 0 else 4.5, color=color)
-        axes.annotate(name, (across, up["value"]), xytext=(5, 3), textcoords="offset points", fontsize=7, color=DARK)
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.margins(x=0.18)
-    return figure
-
-
-def depth_figure(places: Mapping[str, NDArray[np.int64]]) -> Figure:
-    """Share of the targets found in the first k places, for every k; `places` is model -> place of each target [M], 1 the best."""
-    figure, axes = _figure("How deep the targets lie", "length of the list", "share of the targets in it")
-    for name, place, style in _styles({name: np.sort(place) for name, place in places.items()}):
-        axes.step(place, np.arange(1, len(place) + 1) / max(len(place), 1), where="post", label=name, **style)
-    axes.axvline(10, color=DARK, linestyle=":", linewidth=1)
-    axes.set(xscale="log", xlim=(1, None), ylim=(0, 1))
-    return _finish(figure, axes, "upper left")
-
-
-def _figure(title: str, x: str, y: str, height: float = 3.9) -> tuple[Figure, Axes]:
+def empty_figure(title: str, x: str, y: str, height: float = 3.9) -> tuple[Figure, Axes]:
+    """A figure in the house style, with its axes."""
     figure = Figure(figsize=(5.2, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -156,14 +129,15 @@ def _figure(title: str, x: str, y: str, height: float = 3.9) -> tuple[Figure, Ax
     return figure, axes
 
 
-def _styles(scores: Scores) -> Iterator[tuple[str, Floats, dict[str, Any]]]:
+def styles(scores: Scores) -> Iterator[tuple[str, Floats, dict[str, Any]]]:
+    """(name, values, line style) of each model: colours for the first, grey for the rest."""
     for row, (name, score) in enumerate(scores.items()):
         color = COLORS[row] if row < len(COLORS) else GREY
         yield name, score, {"color": color, "linewidth": 2.2 if row == 0 else 1.3, "zorder": 20 - row}
 
 
 def _curves(label: Floats, scores: Scores) -> Iterator[tuple[str, Curve, dict[str, Any]]]:
-    for name, score, style in _styles(scores):
+    for name, score, style in styles(scores):
         if len(label):
             yield name, cumulate(label, score, rank(score)), style
 
@@ -171,7 +145,8 @@ def _curves(label: Floats, scores: Scores) -> Iterator[tuple[str, Curve, dict[st
 Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 
 
-def _finish(figure: Figure, axes: Axes, where: Corner) -> Figure:
+def legend(figure: Figure, axes: Axes, where: Corner) -> Figure:
+    """Add the legend where a line has a name."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=where, fontsize=7.5, frameon=True, framealpha=0.85, edgecolor="none")
     return figure

@@ -124,13 +124,13 @@ def write_final(
         name = next(iter(shown))
         writer.add_figure("test/score_histogram", histogram_figure(table.label, shown[name], name))
         final = {f"test/{m}": overall[name][m]["value"] for m in FINAL if overall[name][m]["value"] is not None}
-        _write_hparams(writer, hparams, final)
+        write_hparams(writer, hparams, final)
     for baseline in (model for model in overall if model != NETWORK):
         for m in FINAL:
             if (value := overall[baseline][m]["value"]) is not None:
                 writer.add_scalar(f"test_{baseline}/{m}", value)
     if embeddings is not None and len(embeddings):
-        _write_projector(writer, embeddings, metadata)
+        write_projector(writer, embeddings, metadata, tag="customers")
     writer.flush()
 
 
@@ -145,7 +145,7 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int 
     return flat
 
 
-def _write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any], final: Mapping[str, float]) -> None:
+def write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any], final: Mapping[str, float]) -> None:
     """Hparams into the writer's own file, so that no second run appears beside it (as SummaryWriter.add_hparams would do)."""
     assert writer.file_writer is not None
     for summary in hparams_summaries(flatten(hparams), dict(final)):
@@ -154,7 +154,8 @@ def _write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any], final: Map
         writer.add_scalar(tag, value)
 
 
-def _write_projector(writer: SummaryWriter, embeddings: np.ndarray, metadata: pd.DataFrame | None) -> None:
+def write_projector(writer: SummaryWriter, embeddings: np.ndarray, metadata: pd.DataFrame | None, *, tag: str) -> None:
+    """Embeddings [N, D] with a row of metadata each into the projector; `MAX_POINTS` of them, drawn at random, where there are more."""
     rows = np.arange(len(embeddings))
     if len(rows) > MAX_POINTS:
         rows = np.sort(np.random.default_rng(0).choice(rows, MAX_POINTS, replace=False))
@@ -164,7 +165,7 @@ def _write_projector(writer: SummaryWriter, embeddings: np.ndarray, metadata: pd
         labels, header = text.to_numpy().tolist(), [str(column) for column in text.columns]
         if len(header) == 1:  # one column: a plain list without a header, as the projector wants it
             labels, header = [row[0] for row in labels], None
-    writer.add_embedding(torch.as_tensor(embeddings[rows], dtype=torch.float32), metadata=labels, metadata_header=header, tag="customers")
+    writer.add_embedding(torch.as_tensor(embeddings[rows], dtype=torch.float32), metadata=labels, metadata_header=header, tag=tag)
 
 
 class _OnTensors(nn.Module):

@@ -56,17 +56,17 @@ def notes(metrics: Mapping[str, Any], split: str, part: str) -> list[str]:
 
 
 def difference_lines(metrics: Mapping[str, Any], split: str = "test") -> list[str]:
-    """The paired difference of the network to the best baseline, and of the best model to other bars, with their verdicts; else []."""
-    best, shown = metrics["best_baseline"], family(metrics)
+    """Paired differences with their verdicts: the network to the best baseline; of ranked runs the best model to it and to `repeat` too."""
+    best, shown, found = metrics["best_baseline"], family(metrics), metrics["difference"].get(split, {})
     where = "validation" if best["chosen_on"] == "val" else best["chosen_on"]
-    titles = {f"{NETWORK} - {best['name']}": f"{NETWORK} − {best['name']} (best baseline on {where}), paired:"}
-    found = metrics["difference"].get(split, {})
-    titles |= {name: f"{name.replace(' - ', ' − ')}, paired:" for name in found if not name.startswith(f"{NETWORK} - ")}
+    leader = metrics.get("best_model", {"name": NETWORK})["name"]
+    chosen = f" (best baseline on {where})"
+    pairs = {(leader, "repeat"): "", (leader, best["name"]): chosen, (NETWORK, best["name"]): chosen}
     lines = []
-    for name, title in titles.items():
-        if name in found:
-            parts = [f"{shown.columns[m]} {signed(found[name][m])}, {verdict(found[name][m], m)}" for m in shown.headline]
-            lines += [title, "  " + "; ".join(parts)]
+    for (one, other), remark in reversed(pairs.items()):
+        if difference := found.get(f"{one} - {other}"):
+            parts = [f"{shown.columns[m]} {signed(difference[m])}, {verdict(difference[m], m)}" for m in shown.headline]
+            lines += [f"{one} − {other}{remark}, paired:", "  " + "; ".join(parts)]
     return lines
 
 
