@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from clm_dl.data.catalogue import item_dictionary
 from clm_dl.data.cutoffs import parse_cutoff
 from clm_dl.data.labels import count_before
 from clm_dl.data.roles import choice, nearest
@@ -46,14 +47,15 @@ class Recommender(BaseEstimator):
     """
 
     def fit(self, store: EventStore, cutoff: int | str | np.ndarray) -> Self:
-        """Learn from the rows before `cutoff`: microseconds UTC, an ISO date, or int64 `[C]`, the row where each customer's training rows stop.
+        """Learn from the rows before `cutoff`.
+
+        Args:
+            cutoff: microseconds UTC, an ISO date, or int64 `[C]`: the row at which the training rows of each customer stop.
 
         Raises:
             ValueError: the store has no items, the cutoff is no date, or no item line lies before it.
         """
-        if not store.has("item"):
-            raise ValueError(f"the store {store.path} has no items, so nothing can be recommended: name the column with data.roles.item")
-        self.store_, self.item_ids_ = store, store.dictionary("item")
+        self.store_, self.item_ids_ = store, item_dictionary(store)
         self._codes: dict[str, np.ndarray] = {}
         self.start_ = np.asarray(store.offsets[:-1])
         if isinstance(cutoff, np.ndarray) and cutoff.ndim:
@@ -112,7 +114,9 @@ class Recommender(BaseEstimator):
         if repeats == "remove":
             lines = self.lines(self.store_, start, stop)
             scores[lines.snapshot, lines.item] = -np.inf
-        item = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        best = np.sort(np.argpartition(scores, -k, axis=1)[:, -k:], axis=1)
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+        item = np.take_along_axis(best, order, axis=1)
         score = np.take_along_axis(scores, item, axis=1)
         row, place = np.nonzero(score > -np.inf)
         return pd.DataFrame(
