@@ -1,20 +1,26 @@
-"""clm-embed: run directory + log → one vector a customer (Parquet)."""
+"""clm-embed: run directory + log → one vector a customer, and of ranked runs one an item (Parquet)."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig
 
 from clm_dl.config import command
+from clm_dl.recommending import item_vectors
 from clm_dl.run import load_run
 from clm_dl.tables import write_parquet
 
 
 @command("embed")
 def main(config: DictConfig) -> None:
-    """Embed everyone with an event before the cutoff."""
-    table = load_run(config.run).embed(config.input, cutoff=config.cutoff)
+    """Embed everyone with an event before the cutoff; `items` names the file of the items' vectors, in the same space."""
+    run = load_run(config.run)
+    items = None if config.items is None else item_vectors(run)
+    table = run.embed(config.input, cutoff=config.cutoff)
     write_parquet(table, config.output)
     print(f"{len(table):,} customers, {table.shape[1] - 2} dimensions: {config.output}")
+    if items is not None:
+        write_parquet(items, config.items)
+        print(f"{len(items):,} items: {config.items}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from clm_dl.clock import Clock
 from clm_dl.config import plain
+from clm_dl.data.interchange import spell_out
 from clm_dl.data.table import table_scores
 from clm_dl.fold import Fold, churn_metrics
 from clm_dl.run import Run, clear_results, helper_process, run_status, write_json
@@ -41,6 +42,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         ValueError, FileNotFoundError: one sentence for the person who wrote the configuration or the log.
     """
     settings = check(plain(config))
+    settings["data"] = spell_out(settings["data"])
     folder, clock = Path(settings["paths"]["output_dir"]), Clock()
     folds: list[Any] = []
     if settings["data"]["name"] == "table":

@@ -87,7 +87,7 @@ def fit_network(network: Network, settings: Mapping[str, Any], folder: Path, log
             adopt_checkpoint(network.checkpoint, Path(settings["ckpt"]), folder)
         num_parameters = sum(parameter.numel() for parameter in task.parameters())
         log(
-            f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {network.datamodule.num_training:,} training snapshots, "
+            f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {datamodule.num_training:,} training snapshots, "
             f"padded/real {network.padding_ratio:.2f}"
         )
     if settings["trainer"]["compile"]:

@@ -1,20 +1,28 @@
-"""clm-predict: run directory + log → one score a customer (Parquet)."""
+"""clm-predict: run directory + log → one score a customer, or a ranked list of items a customer (Parquet)."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from clm_dl.config import command
+from clm_dl.config import command, plain
 from clm_dl.run import load_run
+from clm_dl.settings import RANKED
 from clm_dl.tables import write_parquet
 
 
 @command("predict")
 def main(config: DictConfig) -> None:
-    """Score everyone with an event before the cutoff; nothing at or after the cutoff is read."""
-    table = load_run(config.run).predict(config.input, cutoff=config.cutoff)
+    """Answer for everyone with an event before the cutoff; nothing at or after the cutoff is read."""
+    run, options = load_run(config.run), {key: plain(config[key]) for key in ("k", "customers", "where")}
+    if run.config["task"]["name"] in RANKED:
+        table = run.recommend(config.input, cutoff=config.cutoff, **options)
+        print(f"{table['customer_id'].nunique():,} customers, {len(table):,} recommendations: {config.output}")
+    else:
+        if given := [key for key, value in options.items() if value]:
+            raise ValueError(f"{given[0]} is for runs that recommend, and {config.run} answers {run.config['task']['name']}: leave it out")
+        table = run.predict(config.input, cutoff=config.cutoff)
+        print(f"{len(table):,} customers scored, {int(table['in_population'].sum()):,} in the population of the run: {config.output}")
     write_parquet(table, config.output)
-    print(f"{len(table):,} customers scored, {int(table['in_population'].sum()):,} in the population of the run: {config.output}")
 
 
 if __name__ == "__main__":

@@ -17,12 +17,14 @@ import pandas as pd
 import torch
 from omegaconf import OmegaConf
 
+from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.vocabulary import Vocabulary
 from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.tasks import TASKS, SequenceTask
 
 RUN_VERSION = 1
 MODEL = Path("checkpoints") / "model.ckpt"
+ITEMS = "items.parquet"  # of ranked runs
 
 
 class Run:
@@ -97,6 +99,11 @@ class Run:
         return PlattCalibrator.from_dict(self.checkpoint["calibration"])
 
     @cached_property
+    def catalogue(self) -> Catalogue:
+        """The items that a ranked run recommends from (items.parquet)."""
+        return Catalogue.from_frame(pd.read_parquet(self._file(ITEMS)))
+
+    @cached_property
     def task(self) -> SequenceTask:
         """The trained network, in eval mode on the CPU."""
         task = TASKS[self.checkpoint["task"]](**self.checkpoint["hyper_parameters"])
@@ -111,6 +118,12 @@ class Run:
         from clm_dl.scoring import predict  # scoring builds on Run
 
         return predict(self, events, cutoff=cutoff)
+
+    def recommend(self, events: Any = None, **options: Any) -> pd.DataFrame:
+        """Ranked lists of items with their reasons (see `recommending.recommend`)."""
+        from clm_dl.recommending import recommend
+
+        return recommend(self, events, **options)
 
     def embed(self, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
         """Customer vectors as of `cutoff` (see `scoring.embed`)."""
@@ -181,11 +194,11 @@ def helper_process() -> bool:
 
 def clear_results(folder: Path, *, resumed: bool) -> None:
     """Make `folder` and take out what an earlier run left there; its checkpoints and training curve stay when it is resumed."""
-    names = ["metrics.json", "scores.parquet", "evaluation.json", "timing.json", "report.html", "model_card.md", str(MODEL)]
+    names = ["metrics.json", "scores.parquet", "evaluation.json", "timing.json", "report.html", "model_card.md", ITEMS, str(MODEL)]
     if not resumed:
         names += ["events.out.tfevents.*", "checkpoints/*.ckpt"]
     for path in [path for name in names for path in folder.glob(name)]:
-        path.unlink()
+        path.unlink(missing_ok=True)  # two patterns may name one file
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
 
 

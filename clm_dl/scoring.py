@@ -68,7 +68,10 @@ def snapshots_of(run: Run, events: Any, cutoff: Any) -> Iterator[tuple[EventStor
 
 
 def scoring_datamodule(run: Run, store: EventStore, snapshots: Snapshots) -> SequenceDataModule:
-    """Batches of `snapshots` with the run's vocabulary and scalers, which are never refitted."""
+    """Batches of `snapshots` with the run's vocabulary and scalers, which are never refitted.
+
+    The vocabulary of a ranked run holds the whole catalogue, so that its items keep their ids; another log's new items are UNK.
+    """
     sequence, task = run.config["sequence"], run.config["task"]
     return SequenceDataModule(
         store, snapshots, **sequence, vocabulary=run.vocabulary, schema=run.schema,
@@ -87,6 +90,8 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
     """
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
+        if run.task.name != "churn":
+            raise ValueError(f"run {run.path} answers {run.task.name} with ranked lists: use run.recommend")
         raw = churn_probabilities(run.task, datamodule, np.arange(len(snapshots)))
         table = scores_table(store, snapshots, model="network", task=run.task.name, score=run.calibration.predict(raw), score_raw=raw)
         return table.assign(in_population=in_population)

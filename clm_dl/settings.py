@@ -7,12 +7,10 @@ from typing import Any
 
 from clm_dl.baselines.churn import build_baseline
 from clm_dl.config import nearest
-
-RANKED_METRICS = ("ndcg@10", "hr@10")  # TEMP
 from clm_dl.metrics.uncertainty import METRICS
 
 RANKED = ("next_item", "next_order")  # tasks that answer with a ranked list
-OBJECTIVE = {"churn": "log_loss", **dict.fromkeys(RANKED, "ndcg@10")}  # what a sweep optimises unless it says otherwise
+RANKED_METRICS = ("ndcg", "hr", "recall", "precision", "map", "mrr", "coverage")
 
 
 def check(settings: dict[str, Any]) -> dict[str, Any]:
@@ -20,8 +18,8 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     seed, task = settings["seed"], settings["task"]["name"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
-    known = RANKED_METRICS if task in RANKED else METRICS
-    settings["objective"] = settings["objective"] or OBJECTIVE[task]
+    known = [name if name == "mrr" else f"{name}@{settings['k']}" for name in RANKED_METRICS] if task in RANKED else list(METRICS)
+    settings["objective"] = settings["objective"] or (f"ndcg@{settings['k']}" if task in RANKED else "log_loss")
     if settings["objective"] not in known:
         raise ValueError(
             f"objective must be one of {', '.join(known)}, got {settings['objective']!r}{nearest(settings['objective'], known)}"
@@ -43,6 +41,8 @@ def baseline_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The chosen baselines' configurations, with how to impute, balance and seed them; `all` are those that answer the task."""
     task, chosen = settings["task"]["name"], settings["baselines"]
     known = {name: config for name, config in settings["baseline"].items() if task in config.get("task", [task])}
+    if settings["encoder"]["name"] == "none":
+        known = {name: config for name, config in known.items() if "network" not in (config.get("members") or [])}
     names = list(known) if chosen == "all" else [] if chosen in ("none", None) else [chosen] if isinstance(chosen, str) else list(chosen)
     for name in names:
         if name not in known:

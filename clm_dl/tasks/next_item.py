@@ -78,7 +78,7 @@ class NextItemTask(SequenceTask):
 
     def tokens(self, batch: EventBatch) -> Tensor:
         """x_BTD: what the encoder reads."""
-        x_BTD = self.item_input(batch) * math.sqrt(self.tower.output_size)  # Vaswani et al. 2017: N(0, .02) at a size it can hear
+        x_BTD = self.item_input(batch) * math.sqrt(self.task["size"])  # Vaswani et al. 2017: N(0, .02) at a size it can hear
         if self.context is not None:
             x_BTD = x_BTD + self.context_map(self.context(batch))
         return x_BTD
