@@ -48,24 +48,26 @@ def cells(ragged: Ragged, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(np.arange(len(index)), np.diff(offsets)), items
 
 
-def member_scores(scorers: Mapping[str, Scorer], index: np.ndarray, removed: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of every member on one scale: (z [M, B, V] float32, may [B, V] bool, what may be recommended).
-
-    z has mean 0 and standard deviation 1 over the items that may be recommended; what may not, or has −inf, gets the lowest of the rest.
-    """
-    z_MBV = np.stack([np.asarray(scorer(index), dtype=np.float32) for scorer in scorers.values()])
-    may_BV = np.ones(z_MBV.shape[1:], dtype=bool)
+def allowed(index: np.ndarray, removed: Ragged | None, num_items: int) -> np.ndarray:
+    """Bool [B, V]: may the item be recommended to the snapshot?"""
+    may_BV = np.ones((len(index), num_items), dtype=bool)
     if removed is not None:
         may_BV[cells(removed, index)] = False
-    counts_MBV = may_BV & (z_MBV > -np.inf)
-    num = np.maximum(counts_MBV.sum(axis=2, keepdims=True), 1)
-    z_MBV[~counts_MBV] = 0
-    z_MBV -= z_MBV.sum(axis=2, keepdims=True) / num
-    z_MBV[~counts_MBV] = 0
-    spread = np.sqrt(np.square(z_MBV).sum(axis=2, keepdims=True) / num)
-    z_MBV /= np.where(spread > 0, spread, 1)
-    np.copyto(z_MBV, z_MBV.min(axis=2, keepdims=True), where=~counts_MBV)
-    return z_MBV, may_BV
+    return may_BV
+
+
+def standardise(scorer: Scorer, index: np.ndarray, may_BV: np.ndarray) -> np.ndarray:
+    """z-scores float32 [B, V], mean 0 and standard deviation 1 over what may be recommended; all else, or −inf, gets the lowest of that."""
+    z_BV = np.array(scorer(index), dtype=np.float32)
+    counts_BV = may_BV & (z_BV > -np.inf)
+    num_B1 = np.maximum(counts_BV.sum(axis=1, keepdims=True), 1)
+    z_BV[~counts_BV] = 0
+    z_BV -= z_BV.sum(axis=1, keepdims=True) / num_B1
+    z_BV[~counts_BV] = 0
+    spread_B1 = np.sqrt(np.einsum("bv,bv->b", z_BV, z_BV)[:, None] / num_B1)
+    z_BV /= np.where(spread_B1 > 0, spread_B1, 1)
+    np.copyto(z_BV, z_BV.min(axis=1, keepdims=True), where=~counts_BV)
+    return z_BV
 
 
 def competition_rank(score: np.ndarray) -> np.ndarray:
@@ -79,14 +81,22 @@ def competition_rank(score: np.ndarray) -> np.ndarray:
     return rank
 
 
+def blocks(index: np.ndarray, cells_each: int) -> list[np.ndarray]:
+    """The index in parts of at most BLOCK_BYTES, where a snapshot takes `cells_each` floats."""
+    rows = max(1, BLOCK_BYTES // (4 * cells_each))
+    return [index[at : at + rows] for at in range(0, len(index), rows)]
+
+
 def collect(scorers: Mapping[str, Scorer], index: np.ndarray, *, removed: Ragged | None, num_items: int, depth: int) -> Candidates:
     """The candidates of the snapshots `index` [N]: each member's `depth` best items that may be recommended.
 
     Args:
         removed: items that may not be recommended (the seen ones), or None when repeats are allowed.
     """
-    rows = max(1, BLOCK_BYTES // (4 * num_items * len(scorers)))
-    parts = [top_candidates(*member_scores(scorers, index[at : at + rows], removed), depth) for at in range(0, len(index), rows)]
+    parts = []
+    for block in blocks(index, num_items * len(scorers)):
+        may_BV = allowed(block, removed, num_items)
+        parts.append(top_candidates(np.stack([standardise(scorer, block, may_BV) for scorer in scorers.values()]), may_BV, depth))
     width = max(part.item.shape[1] for part in parts)
     return Candidates(
         item=np.concatenate([_pad(part.item, width, -1) for part in parts]),
@@ -96,7 +106,7 @@ def collect(scorers: Mapping[str, Scorer], index: np.ndarray, *, removed: Ragged
 
 
 def top_candidates(z_MBV: np.ndarray, may_BV: np.ndarray, depth: int) -> Candidates:
-    """The candidates of one block, from what `member_scores` gives."""
+    """The candidates of one block, from the members' standardised scores."""
     depth = min(depth, may_BV.shape[1])
     rank_MBV = competition_rank(z_MBV)
     top_MBL = np.argpartition(-z_MBV, depth - 1, axis=2)[:, :, :depth]
@@ -121,6 +131,24 @@ def _pad(values: np.ndarray, width: int, fill: float) -> np.ndarray:
     return np.pad(values, missing, constant_values=fill)
 
 
+def check_folds(folds: int) -> None:
+    """Raise ValueError when what is fitted on validation could not be measured there."""
+    if folds < 2:
+        raise ValueError(f"folds must be at least 2, got {folds}: a single one would be measured on what it was fitted on")
+
+
+def split_folds(customer_N: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Seeded fold [N] of validation snapshots; all those of a customer share one.
+
+    Raises:
+        ValueError: fewer customers than folds.
+    """
+    customers, place_N = np.unique(customer_N, return_inverse=True)
+    if len(customers) < folds:
+        raise ValueError(f"folds={folds} needs as many validation customers, got {len(customers)}: lower it, or leave the hybrids out")
+    return (np.random.default_rng(seed).permutation(len(customers)) % folds)[place_N]
+
+
 def check_members(scorers: Mapping[str, Scorer], members: Sequence[str] | None, what: str) -> dict[str, Scorer]:
     """The members' scorers, in the order of `members` (None: all). Raises ValueError naming one that is missing, or when there are none."""
     missing = [name for name in members or () if name not in scorers]
@@ -132,13 +160,13 @@ def check_members(scorers: Mapping[str, Scorer], members: Sequence[str] | None, 
     return chosen
 
 
-def mean_ndcg(score_NL: np.ndarray, hits_NL: np.ndarray, num_targets_N: np.ndarray, k: int) -> float:
-    """NDCG@k of candidate scores, ties by expectation; a target that is no candidate counts as missed."""
-    row, column = np.nonzero(hits_NL)
+def ndcg_at(k: int, score_NL: np.ndarray, hits_NL: np.ndarray, num_targets_N: np.ndarray) -> np.ndarray:
+    """NDCG@k of each snapshot [N] by candidate scores, ties by expectation; a target that is no candidate counts as missed."""
+    last = max(score_NL.shape[1] - k, 0)
+    listed_NL = hits_NL & (score_NL >= np.partition(score_NL, last, axis=1)[:, last, None])  # the others gain nothing
+    row, column = np.nonzero(listed_NL)
     own = score_NL[row, column][:, None]
     above, ties = (score_NL[row] > own).sum(axis=1), (score_NL[row] == own).sum(axis=1)
     discount = np.append(0.0, np.cumsum(1 / np.log2(np.arange(2, k + 2))))
     gain = (discount[np.minimum(above + ties, k)] - discount[np.minimum(above, k)]) / ties
-    dcg_N = np.bincount(row, weights=gain, minlength=len(score_NL))
-    with_targets = num_targets_N > 0
-    return float((dcg_N[with_targets] / discount[np.minimum(num_targets_N[with_targets], k)]).mean())
+    return np.bincount(row, weights=gain, minlength=len(score_NL)) / discount[np.minimum(num_targets_N, k)]
