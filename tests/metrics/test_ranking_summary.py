@@ -23,6 +23,7 @@ def make_catalogue(**options) -> Catalogue:
     rng = np.random.default_rng(0)
     content = {"categorical": {"genre": rng.integers(-1, 4, V).astype(np.int32)}, "values": {"genre": list("abcd")}}
     content |= {"numeric": pd.DataFrame(index=range(V)), "vectors": np.zeros((V, 0), np.float32)} | options
+    count = np.append(rng.integers(1, 50, V - 4), [0] * 4)
     return Catalogue(item_ids=np.array([f"i{code}" for code in range(V)], object), count=count, **content)
 
 
