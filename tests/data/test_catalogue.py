@@ -8,6 +8,7 @@ from clm_dl.data.catalogue import Catalogue
 
 LOG = pd.DataFrame(
     [  # customer, day, item, kind, price, title
+        ("abe", 9, "pear", "late", 8.0, "late"),
         ("ann", 1, "pear", "fruit", 1.0, "green pear"),
         ("ann", 2, "apple", None, 2.0, "red apple"),
         ("ann", 3, "apple", "fruit", 4.0, "red apple"),
@@ -20,7 +21,7 @@ LOG = pd.DataFrame(
     ],
     columns=["cust", "day", "item", "kind", "price", "title"],
 )
-TRAINING = np.array([True, True, True, False, True, True, False, False, False])
+TRAINING = np.array([False, True, True, True, False, True, True, False, False, False])
 ITEMS = ["apple", "pear", "rope", "saw", "void"]
 
 
@@ -53,7 +54,7 @@ def test_ids_and_counts(store):
 
 
 def test_content_comes_from_the_first_known_line_and_training_first(full):
-    """apple's first line has no kind; rope and saw are cold: their own lines tell what they are, but no number is averaged."""
+    """pear's first line is not for training, apple's has no kind; cold items have their own lines but no mean."""
     assert full.values == {"kind": ["fruit", "tool"]}
     assert full.categorical["kind"].tolist() == [0, 0, 1, 1, -1]
     assert full.categorical["kind"].dtype == np.int32
@@ -107,7 +108,8 @@ def test_lookup(full):
 def test_statistics_look_at_training_rows_only(store, store_of, full, vectors_of):
     """Other values in the rows after training: counts, means and the content of the warm items stay bit-equal."""
     later = LOG.assign(ts=pd.Timestamp("2020-01-01") + pd.to_timedelta(LOG["day"], unit="D")).drop(columns="day")
-    later.loc[~TRAINING, ["kind", "price", "title"]] = later.loc[~TRAINING, ["kind", "price", "title"]].to_numpy()[::-1]
+    columns = ["kind", "price", "title"]
+    later.loc[~TRAINING, columns] = np.roll(later.loc[~TRAINING, columns].to_numpy(), 2, axis=0)
     path = vectors_of({"apple": [1.0, 2.0], "saw": [0.5, 0.0]})
     other = Catalogue.from_store(
         store_of(later), TRAINING, categorical=["kind"], numeric=["price"], text="title", vectors=path, text_size=3
