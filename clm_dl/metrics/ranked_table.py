@@ -42,11 +42,11 @@ class Ranked:
 
     def values(self, keep_M: Bools, rows_N: Bools, catalogue: Catalogue, k: int, *, lists: bool) -> dict[str, Floats]:
         """Per-snapshot figures [rows] of the kept targets, and with `lists` of the recommended items."""
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(self.row[keep_M], minlength=len(rows_N)))])
-        above, ties = self.above[keep_M], self.ties[keep_M]
-        found = snapshot_metrics(offsets, above, ties, self.candidates, num_items=len(catalogue.count), k=k)
-        found |= slate_metrics(self.top, self.top_repeat, catalogue, k=k) if lists else {}
-        return {name: value_N[rows_N] for name, value_N in found.items()}
+        keep_M = keep_M & rows_N[self.row]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(self.row[keep_M], minlength=len(rows_N))[rows_N])])
+        above, ties, num_items = self.above[keep_M], self.ties[keep_M], len(catalogue.count)
+        found = snapshot_metrics(offsets, above, ties, self.candidates[rows_N], num_items=num_items, k=k)
+        return found | slate_metrics(self.top[rows_N], self.top_repeat[rows_N], catalogue, k=k) if lists else found
 
     def pooled(self, rows_N: Bools, num_items: int, k: int) -> dict[str, float]:
         """coverage: share of the catalogue in some list. ece@1: calibration error of the first item's probability."""

@@ -148,7 +148,8 @@ def seen_items(item: NDArray[Any], start_N: Ints, stop_N: Ints) -> Ragged:
         row = np.repeat(np.arange(last - first), length)
         line = np.arange(len(row)) + np.repeat(start - (np.cumsum(length) - length), length)
         code = np.asarray(item[line], dtype=np.int64)
-        key = np.unique((row * num_items + code)[code >= 0])
+        key = np.sort((row * num_items + code)[code >= 0])
+        key = key[np.diff(key, prepend=-1) > 0]
         counts[first:last] = np.bincount(key // num_items, minlength=last - first) if len(key) else 0
         parts.append(key % num_items if len(key) else key)
     return np.concatenate([[0], np.cumsum(counts)]), np.concatenate(parts)
@@ -157,7 +158,8 @@ def seen_items(item: NDArray[Any], start_N: Ints, stop_N: Ints) -> Ragged:
 def _contains(seen: Ragged, asked: Ragged, num_items: int) -> NDArray[np.bool_]:
     """Of each asked item: is it among the seen ones of its row?"""
     asked_key, seen_key = (np.repeat(np.arange(len(part[0]) - 1), np.diff(part[0])) * num_items + part[1] for part in (asked, seen))
-    return np.isin(asked_key, seen_key)
+    seen_key = np.append(np.sort(seen_key), np.iinfo(np.int64).max)
+    return seen_key[np.searchsorted(seen_key, asked_key)] == asked_key
 
 
 def _keep(ragged: Ragged, keep_M: NDArray[np.bool_], flag_M: NDArray[np.bool_]) -> tuple[Ragged, NDArray[np.bool_]]:

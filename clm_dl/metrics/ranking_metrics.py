@@ -7,6 +7,8 @@ Shapes: N snapshots, M targets, V catalogue, K length of the list, G groups of t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
@@ -34,75 +36,79 @@ def snapshot_metrics(target_offsets: Ints, above: Ints, ties: Ints, candidates: 
     inside_M = np.clip((k - above) / ties, 0, 1)
     others_M = np.maximum(candidates[row_M] - 1, 1)
     auc_M = np.where(above < num_items, 1 - (above + (ties - 1) / 2) / others_M, 0.0)
-    hit_1 = _hit(row_M, above, ties, num, 1)
+    groups = _Groups.of(row_M, above, ties, num)
     with np.errstate(invalid="ignore", divide="ignore"):
         found = {
-            f"hr@{k}": _hit(row_M, above, ties, num, k),
+            f"hr@{k}": groups.hit(k),
             f"recall@{k}": _sum(row_M, inside_M, num) / num_targets,
             f"precision@{k}": _sum(row_M, inside_M, num) / k,
             f"ndcg@{k}": _sum(row_M, gain_M, num) / dcg[np.minimum(num_targets, k)],
-            "mrr": _first_reciprocal(row_M, above, ties, num, num_items),
-            f"map@{k}": _average_precision(row_M, above, ties, num, k) / np.minimum(num_targets, k),
-            "hit@1": hit_1,
+            "mrr": groups.first_reciprocal(num_items),
+            f"map@{k}": groups.precision_sum(k) / np.minimum(num_targets, k),
+            "hit@1": groups.hit(1),
             "auc": _sum(row_M, auc_M, num) / num_targets,
         }
     return {name: np.where(num_targets > 0, value_N, np.nan) for name, value_N in found.items()}
 
 
-def _hit(row_M: Ints, above: Ints, ties: Ints, num: int, k: int) -> Floats:
-    """[N]: probability that some target is in the first k. Of the groups of equal score at most one is cut by k."""
-    row_G, above_G, ties_G, count_G, _ = _groups(row_M, above, ties)
-    places_G = np.clip(k - above_G, 0, ties_G)  # of the first k, those this group fills
-    with np.errstate(divide="ignore", invalid="ignore"):
-        none_G = np.where(count_G == 1, (ties_G - places_G) / ties_G, np.exp(_log_none(ties_G, count_G, places_G)))
-    none_N = np.ones(num)
-    np.multiply.at(none_N, row_G, np.where(places_G > 0, none_G, 1.0))
-    return 1 - none_N
+@dataclass(frozen=True)
+class _Groups:
+    """Targets of one snapshot with equal scores, by snapshot and from the best: [G] each, of `num` snapshots."""
 
+    row: Ints
+    above: Ints
+    ties: Ints
+    count: Ints  # targets in the group
+    before: Ints  # targets of the snapshot in better groups
+    num: int
 
-def _first_reciprocal(row_M: Ints, above: Ints, ties: Ints, num: int, num_items: int) -> Floats:
-    """[N]: expected 1/rank of the first target; 0 where every target was removed."""
-    row_G, above_G, ties_G, count_G, _ = _groups(row_M, above, ties)
-    first_G = np.diff(row_G, prepend=-1) > 0
-    row_G, above_G, ties_G, count_G = row_G[first_G], above_G[first_G], ties_G[first_G], count_G[first_G]
-    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, num_items + 1))])
-    value_G = (harmonic[np.minimum(above_G + ties_G, num_items)] - harmonic[np.minimum(above_G, num_items)]) / ties_G
-    several = (count_G > 1) & (above_G < num_items)
-    if several.any():  # the first of `count` among `ties` places: exact for 64 places, then in bins that grow by 2 %
-        above_S, ties_S, count_S = above_G[several], ties_G[several], count_G[several]
-        edges = np.unique(np.concatenate([np.arange(65), 64 * 1.02 ** np.arange(1, 1000)]).astype(np.int64))
-        total_S, left_S, none_S = np.zeros(len(above_S)), np.zeros(len(above_S), np.int64), np.ones(len(above_S))
-        for edge in edges[1 : np.searchsorted(edges, ties_S.max()) + 1]:
-            right_S = np.minimum(edge, ties_S)
-            after_S = np.exp(_log_none(ties_S, count_S, right_S))
-            mean_S = (harmonic[above_S + right_S] - harmonic[above_S + left_S]) / np.maximum(right_S - left_S, 1)
-            total_S += (none_S - after_S) * mean_S
-            left_S, none_S = right_S, after_S
-        value_G[several] = total_S
-    found = np.zeros(num)
-    found[row_G] = value_G
-    return found
+    @classmethod
+    def of(cls, row_M: Ints, above: Ints, ties: Ints, num: int) -> _Groups:
+        order = np.lexsort((above, row_M))
+        row, high = row_M[order], above[order]
+        start = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(high, prepend=-1) != 0))
+        count = np.diff(start, append=len(row))
+        return cls(row[start], high[start], ties[order][start], count, start - np.searchsorted(row, row[start]), num)
 
+    def hit(self, k: int) -> Floats:
+        """[N]: probability that some target is in the first k. Of the groups at most one is cut by k."""
+        reached = self.above < k
+        ties, count = self.ties[reached], self.count[reached]
+        places = np.minimum(k - self.above[reached], ties)  # of the first k, those the group fills
+        none_N = np.ones(self.num)
+        np.multiply.at(none_N, self.row[reached], np.where(count == 1, (ties - places) / ties, np.exp(_log_none(ties, count, places))))
+        return 1 - none_N
 
-def _average_precision(row_M: Ints, above: Ints, ties: Ints, num: int, k: int) -> Floats:
-    """[N]: expected sum over the first k places of (target there) × (share of targets up to there)."""
-    row_G, above_G, ties_G, count_G, before_G = _groups(row_M, above, ties)
-    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, k + 1))])
-    first_G, last_G = np.minimum(above_G, k), np.minimum(above_G + ties_G, k)
-    inverse_G = harmonic[last_G] - harmonic[first_G]
-    # at place i a target has before + 1 + (count − 1) (i − above − 1) / (ties − 1) targets up to it
-    slope_G = (count_G - 1) / np.maximum(ties_G - 1, 1)
-    return _sum(row_G, count_G / ties_G * ((before_G + 1) * inverse_G + slope_G * (last_G - first_G - (above_G + 1) * inverse_G)), num)
+    def first_reciprocal(self, num_items: int) -> Floats:
+        """[N]: expected 1/rank of the first target; 0 where every target was removed."""
+        first = self.before == 0
+        row, above, ties, count = self.row[first], self.above[first], self.ties[first], self.count[first]
+        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, num_items + 1))])
+        value = (harmonic[np.minimum(above + ties, num_items)] - harmonic[np.minimum(above, num_items)]) / ties
+        several = (count > 1) & (above < num_items)
+        if several.any():  # the first of `count` among `ties` places: exact for 64 places, then in bins that grow by 2 %
+            above, ties, count = above[several], ties[several], count[several]
+            edges = np.unique(np.concatenate([np.arange(65), 64 * 1.02 ** np.arange(1, 1000)]).astype(np.int64))
+            total, left, none = np.zeros(len(above)), np.zeros(len(above), np.int64), np.ones(len(above))
+            for edge in edges[1 : np.searchsorted(edges, ties.max()) + 1]:
+                right = np.minimum(edge, ties)
+                after = np.exp(_log_none(ties, count, right))
+                total += (none - after) * (harmonic[above + right] - harmonic[above + left]) / np.maximum(right - left, 1)
+                left, none = right, after
+            value[several] = total
+        found = np.zeros(self.num)
+        found[row] = value
+        return found
 
-
-def _groups(row_M: Ints, above: Ints, ties: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-    """Targets of one snapshot with equal scores: (row, above, ties, targets in the group, targets of the row above it), best first."""
-    order = np.lexsort((above, row_M))
-    row, high = row_M[order], above[order]
-    start = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(high, prepend=-1) != 0))
-    count = np.diff(start, append=len(row))
-    first_of_row = np.searchsorted(row, row[start])
-    return row[start], high[start], ties[order][start], count, start - first_of_row
+    def precision_sum(self, k: int) -> Floats:
+        """[N]: expected sum over the first k places of (target there) × (share of targets up to there)."""
+        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, k + 1))])
+        first, last = np.minimum(self.above, k), np.minimum(self.above + self.ties, k)
+        inverse = harmonic[last] - harmonic[first]
+        # at place i a target has before + 1 + (count − 1) (i − above − 1) / (ties − 1) targets up to it
+        slope = (self.count - 1) / np.maximum(self.ties - 1, 1)
+        expected = (self.before + 1) * inverse + slope * (last - first - (self.above + 1) * inverse)
+        return _sum(self.row, self.count / self.ties * expected, self.num)
 
 
 def _log_none(ties: Ints, count: Ints, places: Ints) -> Floats:
