@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clm_dl.nn.dropout import Dropout
+
 SECONDS = 86_400.0
 LOG_STEP = 0.301  # a bucket is 35 % longer than the one before: 64 of them reach from a second to seven years
 
@@ -32,7 +34,7 @@ class HSTUBlock(nn.Module):
         self.uvqk, self.output = nn.Linear(size, 4 * size), nn.Linear(size, size)
         self.place = nn.Parameter(0.02 * torch.randn(max_positions))
         self.time = nn.Parameter(0.02 * torch.randn(num_buckets)) if num_buckets else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, h_BTD: Tensor, distance_TT: Tensor, bucket_BTT: Tensor | None) -> Tensor:
         u_BTD, v_BTD, q_BTD, k_BTD = F.silu(self.uvqk(self.input_norm(h_BTD))).chunk(4, dim=-1)
@@ -71,7 +73,7 @@ class HSTU(nn.Module):
         options = {"num_heads": num_heads, "max_positions": max_positions, "num_buckets": num_buckets}
         self.blocks = nn.ModuleList(HSTUBlock(hidden_size, **options, dropout=dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(hidden_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output_size = hidden_size
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor, time_BT: Tensor | None = None) -> Tensor:

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from clm_dl.nn.items import FIRST, ItemTower
 
-BLOCK = 2**19  # logits worked on at a time by default: 2 MiB stay in a core's cache
+BLOCK = {"cpu": 2**18}  # logits worked on at a time by default: 1 MiB stays in a core's cache
+LARGE_BLOCK, LEAST_STATES = 2**26, 64  # on other devices; and what a matrix product needs to be fast
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -40,17 +41,14 @@ class LinearCrossEntropy(torch.autograd.Function):
             part, targets = slice(start, start + chunk), slice(bound[block], bound[block + 1])
             place, weight = (row_P[targets] - start, column_P[targets]), weight_P[targets]
             logit_BV = (query_QD[part] @ vector_VD.T).float()
-            highest_B1 = logit_BV.amax(1, keepdim=True)
-            logit_BV.sub_(highest_B1)
-            target_P = logit_BV[place]
-            share_BV = logit_BV.exp_()
-            sum_B = share_BV.sum(1)
-            loss += weight_Q[part] @ sum_B.log() - weight @ target_P
+            share_BV = logit_BV.softmax(1)
+            # the largest share cannot underflow, so logsumexp = largest logit − log of it
+            loss += (weight_Q[part] * (logit_BV.amax(1) - share_BV.amax(1).log())).sum() - (weight * logit_BV[place]).sum()
             if grad_QD is not None and grad_VD is not None:
-                share_BV.mul_((weight_Q[part] / sum_B).unsqueeze(1)).index_put_(place, -weight, accumulate=True)
-                share_BV = share_BV.to(query_QD.dtype)
-                grad_QD[part] = share_BV @ vector_VD
-                grad_VD += share_BV.T @ query_QD[part]
+                share_BV.index_put_(place, -weight / weight_Q[row_P[targets]].clamp(min=torch.finfo(torch.float32).tiny), accumulate=True)
+                share_BV, scaled_BD = share_BV.to(query_QD.dtype), query_QD[part] * weight_Q[part].unsqueeze(1)
+                torch.mul(share_BV @ vector_VD, weight_Q[part].unsqueeze(1), out=grad_QD[part])
+                grad_VD += share_BV.T @ scaled_BD
         ctx.save_for_backward(grad_QD, grad_VD)
         ctx.dtypes = query_QD.dtype, vector_VD.dtype
         return loss
@@ -69,6 +67,10 @@ def _share(weight_P: Tensor | None, like_P: Tensor) -> Tensor:
     return weight_P.float() / weight_P.float().sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
+def _mean(loss_P: Tensor, weight_P: Tensor | None) -> Tensor:
+    return (loss_P * _share(weight_P, loss_P)).sum()
+
+
 def softmax(
     h_QD: Tensor,
     item_P: Tensor,
@@ -78,10 +80,10 @@ def softmax(
     *,
     chunk: int | None = None,
 ) -> Tensor:
-    """Cross-entropy over the whole catalogue, in nats. `chunk`: states at a time; None takes what fits a cache."""
+    """Cross-entropy over the whole catalogue, in nats. `chunk`: states at a time; null takes what suits the device."""
     vector_VD, column_P = tower.candidates(item_P)
     row_P = torch.arange(len(item_P), device=item_P.device) if row_P is None else row_P
-    chunk = chunk or max(1, BLOCK // len(vector_VD))
+    chunk = chunk or max(LEAST_STATES, BLOCK.get(h_QD.device.type, LARGE_BLOCK) // len(vector_VD))
     return LinearCrossEntropy.apply(tower.query(h_QD), vector_VD, row_P, column_P, _share(weight_P, item_P), chunk, torch.is_grad_enabled())
 
 
@@ -142,7 +144,7 @@ def sampled_softmax(
     ids_K, expected_K = _draw(tower, num_negatives, popularity_power)
     expected_K = expected_K if logq else torch.ones_like(expected_K)
     positive_P, negative_PK, hit_PK = _scores(h_QD, item_P, tower, ids_K, row_P)
-    return _share(weight_P, item_P) @ sampled_cross_entropy(positive_P, negative_PK, expected_K, hit_PK)
+    return _mean(sampled_cross_entropy(positive_P, negative_PK, expected_K, hit_PK), weight_P)
 
 
 def in_batch(
@@ -165,7 +167,7 @@ def in_batch(
     missed_K = len(item_P) * torch.log1p(-share_V[ids_K - FIRST]) + mixed * math.log1p(-1 / max(2, len(tower.warm)))
     expected_K = (-torch.expm1(missed_K)).float()
     positive_P, negative_PK, hit_PK = _scores(h_QD, item_P, tower, ids_K, row_P)
-    return _share(weight_P, item_P) @ sampled_cross_entropy(positive_P, negative_PK, expected_K, hit_PK)
+    return _mean(sampled_cross_entropy(positive_P, negative_PK, expected_K, hit_PK), weight_P)
 
 
 def gbce(
@@ -181,7 +183,7 @@ def gbce(
     """Generalised binary cross-entropy with uniform negatives; t = 0 and one negative is SASRec's own loss."""
     ids_K, _ = _draw(tower, num_negatives, 0.0)
     beta = gbce_beta(num_negatives, tower.num_items, t)
-    return _share(weight_P, item_P) @ generalised_binary_cross_entropy(*_scores(h_QD, item_P, tower, ids_K, row_P), beta=beta)
+    return _mean(generalised_binary_cross_entropy(*_scores(h_QD, item_P, tower, ids_K, row_P), beta=beta), weight_P)
 
 
 def bpr(
@@ -197,7 +199,7 @@ def bpr(
     ids_K, _ = _draw(tower, num_negatives, 0.0)
     positive_P, negative_PK, hit_PK = _scores(h_QD, item_P, tower, ids_K, row_P)
     loss_PK = F.softplus(negative_PK.float() - positive_P.float().unsqueeze(1)).masked_fill(hit_PK, 0.0)
-    return _share(weight_P, item_P) @ (loss_PK.sum(1) / (~hit_PK).sum(1).clamp(min=1))
+    return _mean(loss_PK.sum(1) / (~hit_PK).sum(1).clamp(min=1), weight_P)
 
 
 RANKING_LOSSES: dict[str, Callable[..., Tensor]] = {

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clm_dl.nn.dropout import Dropout
+
 POSITIONS = ("rope", "time", "learned", "none")
 ACTIVATIONS = ("gelu", "relu", "swiglu")
 
@@ -60,7 +62,7 @@ class TransformerBlock(nn.Module):
         self.feedforward_norm = nn.LayerNorm(size)
         self.feedforward = FeedForward(size, hidden_size=feedforward_size, activation=activation)
         self.gates = nn.ModuleList(nn.Linear(size, size) for _ in range(2)) if gated else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, h_BTD: Tensor, turn: tuple[Tensor, Tensor] | None, seen_B1TT: Tensor | None) -> Tensor:
         """`seen_B1TT`: which tokens each one attends to; None is the causal order, where padding is in the future."""
@@ -75,7 +77,7 @@ class TransformerBlock(nn.Module):
     def _add(self, h_BTD: Tensor, branch_BTD: Tensor, number: int) -> Tensor:
         if self.gates is not None:
             branch_BTD = branch_BTD * self.gates[number](h_BTD).sigmoid()
-        return h_BTD + self.dropout(branch_BTD)
+        return self.dropout(branch_BTD, h_BTD)
 
 
 class CausalTransformer(nn.Module):
@@ -120,7 +122,7 @@ class CausalTransformer(nn.Module):
         options: dict[str, Any] = {"num_heads": num_heads, "feedforward_size": feedforward_size, "activation": activation, "gated": gated}
         self.blocks = nn.ModuleList(TransformerBlock(hidden_size, **options, dropout=dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(hidden_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output_size = hidden_size
         num_planes = hidden_size // num_heads // 2
         self.rate_R: Tensor
