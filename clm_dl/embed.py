@@ -12,15 +12,15 @@ from clm_dl.tables import write_parquet
 
 @command("embed")
 def main(config: DictConfig) -> None:
-    """Embed everyone with an event before the cutoff; `items` names the file of the items' vectors, in the same space."""
+    """Embed everyone with an event before the cutoff; `item_output` names the file of the items' vectors, in the same space."""
     run = load_run(config.run)
-    items = None if config.items is None else item_vectors(run)
+    items = None if config.item_output is None else item_vectors(run)
     table = run.embed(config.input, cutoff=config.cutoff)
     write_parquet(table, config.output)
     print(f"{len(table):,} customers, {table.shape[1] - 2} dimensions: {config.output}")
     if items is not None:
-        write_parquet(items, config.items)
-        print(f"{len(items):,} items: {config.items}")
+        write_parquet(items, config.item_output)
+        print(f"{len(items):,} items: {config.item_output}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from clm_dl.run import ITEMS, MODEL, save_model
 from clm_dl.scoring import customer_vectors
 from clm_dl.settings import baseline_settings
 from clm_dl.tables import write_parquet
+from clm_dl.tasks import NextItemTask
 
 Log = Callable[[str], None]
 UNIT = {"next_item": "line", "next_order": "order"}  # what is predicted at a time
@@ -53,7 +54,7 @@ class RankedFold:
             task = {**task, "repeats": settings["policy"]["repeats"]}
             datamodule = clock("network", ranking_datamodule, settings, store, self.ranking, self.catalogue)
             self.network = clock("network", prepare_network, {**settings, "task": task}, datamodule, folder)
-            self.network.task.load_catalogue(self.catalogue)
+            _task(self.network).load_catalogue(self.catalogue)
         self.with_network: list[str] = []  # hybrids that have the network in them
         self.held_out = np.flatnonzero(self.snapshots.split != "train")
         self.seen = seen_items(store.column("item"), self.snapshots.start, self.snapshots.stop)
@@ -96,7 +97,7 @@ class RankedFold:
 
     def _network_scorer(self, network: Network) -> Scorer:
         """Scores by the trained network; saves the scoring checkpoint and the catalogue."""
-        task, datamodule = network.task, network.datamodule
+        task, datamodule = _task(network), network.datamodule
         z_ND = torch.from_numpy(customer_vectors(task, datamodule, self.held_out))
         task.cpu()
         if network.trainer.is_global_zero:
@@ -113,10 +114,11 @@ class RankedFold:
 
     def _recommender_scorer(self, model: Recommender) -> Scorer:
         model.fit(self.store, self.ranking.training_stop)
-        snapshots = self.snapshots
+        start_N, stop_N = self.snapshots.start, self.snapshots.stop
+        at_N = np.asarray(self.store.time)[stop_N - 1] if self.ranking.positional else self.snapshots.cutoff  # never the target's time
 
         def scorer(index_B: np.ndarray) -> np.ndarray:
-            return model.scores(self.store, snapshots.start[index_B], snapshots.stop[index_B], snapshots.cutoff[index_B])
+            return model.scores(self.store, start_N[index_B], stop_N[index_B], at_N[index_B])
 
         return scorer
 
@@ -139,6 +141,11 @@ class RankedFold:
 
     def write_final(self, scores: pd.DataFrame, metrics: Mapping[str, Any]) -> None:
         """TEMP"""
+
+
+def _task(network: Network) -> NextItemTask:
+    assert isinstance(network.task, NextItemTask)
+    return network.task
 
 
 def ranking_datamodule(settings: Mapping[str, Any], store: EventStore, ranking: Any, catalogue: Catalogue) -> RankingDataModule:

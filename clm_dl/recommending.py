@@ -17,7 +17,7 @@ from clm_dl.data.catalogue import Catalogue
 from clm_dl.metrics.ranking import rank, seen_items
 from clm_dl.run import Run
 from clm_dl.scoring import customer_vectors, snapshots_of
-from clm_dl.settings import RANKED
+from clm_dl.tasks import NextItemTask
 
 POPULAR = 0.01  # share of the catalogue that counts as popular
 
@@ -41,7 +41,7 @@ def recommend(
     Raises:
         ValueError: k outside the catalogue, a customer without a history, an unknown column or value in `where`.
     """
-    catalogue = run.catalogue
+    task, catalogue = ranked_task(run), run.catalogue
     num_items, k = len(catalogue.item_ids), run.config["k"] if k is None else k
     if not 1 <= k <= num_items:
         raise ValueError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
@@ -49,15 +49,15 @@ def recommend(
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
         ids = store.customer_ids[snapshots.customer]
         index_N = np.arange(len(snapshots)) if customers is None else _find(ids, customers)
-        z_ND = torch.from_numpy(customer_vectors(run.task, datamodule, index_N))
+        z_ND = torch.from_numpy(customer_vectors(task, datamodule, index_N))
         with torch.inference_mode():
-            vectors_VD = run.task.tower.vectors()
+            vectors_VD = task.tower.vectors()
             unwanted_V = torch.from_numpy(np.where(wanted_V, 0.0, -np.inf).astype(np.float32))
             codes = np.append(catalogue.lookup(store.dictionary("item")), -1)  # a missing item, −1, reads the last one
             seen = seen_items(codes[store.column("item")], snapshots.start[index_N], snapshots.stop[index_N])
             nothing = np.zeros(len(index_N) + 1, np.int64), np.empty(0, np.int64)
             ranks = rank(
-                lambda row_B: run.task.tower.similarity(z_ND[row_B], vectors_VD) + unwanted_V,
+                lambda row_B: task.tower.similarity(z_ND[row_B], vectors_VD) + unwanted_V,
                 np.arange(len(index_N)), targets=nothing, seen=seen, num_items=num_items, k=k, repeats=run.config["policy"]["repeats"],
             )  # fmt: skip
         nearest_NK = _nearest(ranks.top, seen, torch.nn.functional.normalize(vectors_VD, dim=1).numpy())
@@ -80,12 +80,17 @@ def recommend(
 
 def item_vectors(run: Run) -> pd.DataFrame:
     """The vectors of the run's whole catalogue, in the space of its customer vectors: columns item_id, z0 … z(D−1)."""
-    if run.config["task"]["name"] not in RANKED:
-        raise ValueError(f"run {run.path} answers {run.config['task']['name']} and has no item vectors: leave items out")
     with torch.inference_mode():
-        vectors_VD = run.task.tower.vectors().numpy()
+        vectors_VD = ranked_task(run).tower.vectors().numpy()
     table = pd.DataFrame(vectors_VD, columns=[f"z{d}" for d in range(vectors_VD.shape[1])])
     return pd.concat([pd.Series(run.catalogue.item_ids, name="item_id"), table], axis=1)
+
+
+def ranked_task(run: Run) -> NextItemTask:
+    """The run's trained network; ValueError when it does not rank items."""
+    if not isinstance(run.task, NextItemTask):
+        raise ValueError(f"run {run.path} answers {run.task.name} and ranks no items: give a run of next_item or next_order")
+    return run.task
 
 
 def _find(ids: np.ndarray, customers: Sequence[Any]) -> np.ndarray:

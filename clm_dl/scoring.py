@@ -23,6 +23,8 @@ from clm_dl.run import Run
 from clm_dl.stores import open_store
 from clm_dl.tasks.base import SequenceTask
 
+MAX_TOKENS = 8192  # padded tokens of a batch, where the task has no budget of its own
+
 
 @torch.inference_mode()
 def churn_probabilities(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
@@ -75,7 +77,7 @@ def scoring_datamodule(run: Run, store: EventStore, snapshots: Snapshots) -> Seq
     sequence, task = run.config["sequence"], run.config["task"]
     return SequenceDataModule(
         store, snapshots, **sequence, vocabulary=run.vocabulary, schema=run.schema,
-        calendar=run.config["data"].get("calendar"), max_tokens_per_batch=task["max_tokens_per_batch"],
+        calendar=run.config["data"].get("calendar"), max_tokens_per_batch=task["max_tokens_per_batch"] or MAX_TOKENS,
     )  # fmt: skip
 
 
