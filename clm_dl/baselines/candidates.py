@@ -62,10 +62,11 @@ def standardise(scorer: Scorer, index: np.ndarray, may_BV: np.ndarray) -> np.nda
     counts_BV = may_BV & (z_BV > -np.inf)
     num_B1 = np.maximum(counts_BV.sum(axis=1, keepdims=True), 1)
     z_BV[~counts_BV] = 0
-    z_BV -= z_BV.sum(axis=1, keepdims=True) / num_B1
+    mean_B1 = z_BV.sum(axis=1, keepdims=True) / num_B1
+    z_BV -= mean_B1
     z_BV[~counts_BV] = 0
     spread_B1 = np.sqrt(np.einsum("bv,bv->b", z_BV, z_BV)[:, None] / num_B1)
-    z_BV /= np.where(spread_B1 > 0, spread_B1, 1)
+    z_BV /= np.where(spread_B1 > 1e-6 * np.abs(mean_B1), spread_B1, 1)  # less is rounding: all scores are equal
     np.copyto(z_BV, z_BV.min(axis=1, keepdims=True), where=~counts_BV)
     return z_BV
 
