@@ -1,19 +1,50 @@
-"""The Scores table of ranked tasks: the list of every snapshot and the place of every target, whatever model made them."""
+"""The Scores table of ranked tasks: the list of every snapshot and the place of every target, whatever model made them.
+
+Shapes: N snapshots, M targets, V catalogue, K length of the list.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.ranking import Ranking
 from clm_dl.data.store import EventStore
 
-if TYPE_CHECKING:
-    from clm_dl.metrics.ranking import Ranks
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """The ranking of N snapshots.
+
+    Attributes:
+        index: [N] the snapshots ranked, as given. target_offsets [N + 1], targets [M]: what was to be found, item codes.
+        above, ties: int64 [M]; a target that the policy removed is a miss: above = V, ties = 1. target_score [M]: −inf for a miss.
+        target_repeat: bool [M], in the history.
+        candidates: int64 [N], how many items were ranked.
+        top, top_score: [N, K] item codes (−1: fewer candidates) and scores (NaN), best first. top_repeat: bool [N, K], in the history.
+        probability: [N] softmax probability of the first item among the candidates; None unless asked for.
+        num_items: V.
+    """
+
+    index: NDArray[np.int64]
+    target_offsets: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    above: NDArray[np.int64]
+    ties: NDArray[np.int64]
+    target_score: NDArray[np.float64]
+    target_repeat: NDArray[np.bool_]
+    candidates: NDArray[np.int64]
+    top: NDArray[np.int64]
+    top_score: NDArray[Any]
+    top_repeat: NDArray[np.bool_]
+    probability: NDArray[np.float64] | None
+    num_items: int
 
 
 def ranked_scores(

@@ -6,7 +6,6 @@ Shapes: N snapshots, M targets, V catalogue, B snapshots of a block, K length of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clm_dl.data.ranked_scores import Ranks
 from clm_dl.retrieval import Ragged, as_tensor, take_ragged, top_k
 
 Ints = NDArray[np.int64]
@@ -22,35 +22,6 @@ REPEATS = ("remove", "allow")
 AMONG = ("catalogue", "repeats", "new")
 CELL_BYTES = 16  # of a block, per score: the scorer's, the ranker's copy, and what the top-k needs where scores tie
 LINES = 1 << 22  # history lines held at once
-
-
-@dataclass(frozen=True, eq=False)
-class Ranks:
-    """The ranking of N snapshots.
-
-    Attributes:
-        index: [N] the snapshots ranked, as given. target_offsets [N + 1], targets [M]: what was to be found, item codes.
-        above, ties: int64 [M]; a target that the policy removed is a miss: above = V, ties = 1. target_score [M]: −inf for a miss.
-        target_repeat: bool [M], in the history.
-        candidates: int64 [N], how many items were ranked.
-        top, top_score: [N, K] item codes (−1: fewer candidates) and scores (NaN), best first. top_repeat: bool [N, K], in the history.
-        probability: [N] softmax probability of the first item among the candidates; None unless asked for.
-        num_items: V.
-    """
-
-    index: Ints
-    target_offsets: Ints
-    targets: Ints
-    above: Ints
-    ties: Ints
-    target_score: NDArray[np.float64]
-    target_repeat: NDArray[np.bool_]
-    candidates: Ints
-    top: Ints
-    top_score: NDArray[Any]
-    top_repeat: NDArray[np.bool_]
-    probability: NDArray[np.float64] | None
-    num_items: int
 
 
 def rank(
