@@ -34,8 +34,8 @@ class Family:
 
     name: str
     main: str
-    columns: Mapping[str, str]
-    more: Mapping[str, str]
+    columns: dict[str, str]
+    more: dict[str, str]
     tiles: tuple[str, ...]
     headline: tuple[str, ...]
     differences: tuple[str, ...]
@@ -105,7 +105,7 @@ def ranked(k: int) -> Family:
         },
         tiles=(f"ndcg@{k}", f"hr@{k}", f"coverage@{k}"),
         headline=(f"ndcg@{k}", f"hr@{k}"),
-        differences=(f"ndcg@{k}", f"hr@{k}", "mrr", f"recall@{k}"),
+        differences=(f"ndcg@{k}", f"hr@{k}", "mrr"),
         parts={
             "overall": "all items",
             "repeats": "repeats",

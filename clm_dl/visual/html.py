@@ -119,10 +119,12 @@ def _tiles(metrics: Mapping[str, Any], main: str) -> list[tuple[str, str, str]]:
 
 
 def _differences(metrics: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    return [
-        (name.replace(" - ", " − "), [(signed(found[m], digits(m)), verdict(found[m], m)) for m in family(metrics).differences])
-        for name, found in metrics["difference"].get("test", {}).items()
-    ]
+    """A row a pair of models, each pair once."""
+    rows: dict[frozenset[str], tuple[str, list[tuple[str, str]]]] = {}
+    for name, found in metrics["difference"].get("test", {}).items():
+        cells = [(signed(found[m], digits(m)), verdict(found[m], m)) for m in family(metrics).differences]
+        rows.setdefault(frozenset(name.split(" - ")), (name.replace(" - ", " − "), cells))
+    return list(rows.values())
 
 
 def _chosen(metrics: Mapping[str, Any]) -> str:

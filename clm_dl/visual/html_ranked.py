@@ -16,15 +16,15 @@ from clm_dl.visual.text import number
 LISTS = (
     "Of the lists, whoever buys: novelty is the mean −log2 of an item's share of the training lines, diversity 1 − the mean similarity of "
     "two items, popularity the share of the catalogue sold less often (.5 is a random list), repeats the share in the history. ECE@1: the "
-    "calibration error of the first item's probability. AUC: a target above a random other item."
+    "calibration error of the first item's probability."
 )
 
 
 def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All items with what a constant score reaches, then the two main metrics in every part of the test split."""
+    """All items with what a constant score reaches, then NDCG and the AUC (.5 is chance) in every part of the test split."""
     shown, floor = family(metrics), metrics["reference"]["test"].get("floor")
     overall = figures_table(metrics, metrics["split"]["test"]["overall"], shown.columns, title="Test: all items", floor=floor)
-    return [overall, *(parts_table(metrics, "test", metric) for metric in shown.headline)]
+    return [overall, *(parts_table(metrics, "test", metric) for metric in (shown.main, "auc"))]
 
 
 def note(metrics: Mapping[str, Any]) -> str:
@@ -34,7 +34,7 @@ def note(metrics: Mapping[str, Any]) -> str:
         return "Nothing was to be found."
     return (
         f"{shown.count(metrics, 'test')} {shown.title} cannot exceed {number(reference['ceiling'][shown.main])} under the policy. "
-        "Coverage is the share of the catalogue that stands in any list, so it has no interval."
+        "AUC: a target above a random other item, .5 is chance. Coverage is the share of the catalogue in any list, so it has no interval."
     )
 
 
@@ -42,7 +42,7 @@ def details(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is a click away."""
     test, shown = metrics["split"]["test"], family(metrics)
     parts = [
-        figures_table(metrics, test[part], {**shown.columns, **shown.more}, title=title.capitalize())
+        figures_table(metrics, test[part], shown.columns | shown.more, title=title.capitalize())
         for part, title in shown.filled(test).items()
         if part != "overall"
     ]

@@ -27,7 +27,7 @@ def parts_table(metrics: Metrics, split: str, metric: str) -> dict[str, Any]:
     shown, found = family(metrics), metrics["split"][split]
     parts = shown.filled(found)
     rows = {name: [found[part].get(name, {}).get(metric, UNDEFINED) for part in parts] for name in shown.ordered(found["overall"])}
-    title = f"{split.capitalize()}: {shown.columns[metric]} by part"
+    title = f"{split.capitalize()}: {(shown.columns | shown.more)[metric]} by part"
     return {"title": title, "columns": list(parts.values()), "rows": _cells([metric] * len(parts), rows), "floor": None}
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 Figure = Mapping[str, float | None]  # {"value", "low", "high"}
 UNDEFINED: Figure = {"value": None, "low": None, "high": None}
-LOWER_IS_BETTER = {"log_loss", "brier", "ece"}
+LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ece@1"}
+NEITHER = ("novelty@", "diversity@", "popularity@", "repeat_ratio@")  # metrics that describe and do not judge
 TWO_DIGITS = ("lift@", "novelty@")  # metrics that are no shares
 
 
@@ -58,6 +59,6 @@ def verdict(difference: Figure, metric: str) -> str:
 
 
 def best_value(metric: str, values: Sequence[float | None]) -> float | None:
-    """The best of the values that are defined."""
-    known = [value for value in values if value is not None]
+    """The best of the values that are defined; None where there are none, or no best."""
+    known = [value for value in values if value is not None and not metric.startswith(NEITHER)]
     return (min if metric in LOWER_IS_BETTER else max)(known) if known else None

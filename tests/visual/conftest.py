@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from clm_dl.data.catalogue import Catalogue
-from clm_dl.data.protocols import build_ranking
+from clm_dl.data.protocols import Ranking, build_ranking
 from clm_dl.data.ranked_scores import ranked_scores
-from clm_dl.data.store import Field, write_store
+from clm_dl.data.store import EventStore, Field, write_store
 from clm_dl.metrics.ranking import AMONG, rank, seen_items
 from clm_dl.metrics.ranking_summary import summarise_ranking
 from clm_dl.metrics.summary import summarise
@@ -41,17 +41,20 @@ MODELS = {"network": 1.5, "repeat": 1.0, "popular": 0.2}  # how far the scores p
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory):
-    """A store of 80 customers, 40 items in 3 departments, 12 events each; its ranking (leave one out) and catalogue."""
+def shop(tmp_path_factory) -> tuple[EventStore, Ranking, Catalogue]:
+    """80 customers, 42 items in 3 departments, 3 or 12 events each, two items never sold before the last day; leave one out."""
     rng = np.random.default_rng(0)
-    num, each, num_items = 80, 12, 40
-    item = np.minimum(rng.geometric(0.08, num * each) - 1, num_items - 1)
+    num, num_items = 80, 42
+    offsets = np.concatenate([[0], np.cumsum(np.where(np.arange(num) < 10, 3, 12))])
+    item = np.minimum(rng.geometric(0.08, offsets[-1]) - 1, num_items - 3)
+    item[offsets[20:26] - 1] = [40, 41] * 3
+    day = np.concatenate([np.arange(length) for length in np.diff(offsets)])
     fields = [Field("item", "categorical", "item"), Field("dept", "categorical")]
     store = write_store(
         tmp_path_factory.mktemp("store") / "shop",
         customer_ids=np.array([f"c{i:02d}" for i in range(num)], dtype=object),
-        offsets=np.arange(num + 1) * each,
-        time=np.tile(np.arange(each) * 86_400_000_000, num) + 1_600_000_000_000_000,
+        offsets=offsets,
+        time=day * 86_400_000_000 + 1_600_000_000_000_000,
         columns={"item": item, "dept": item % 3},
         fields=fields,
         dictionaries={"item": [f"item <{i}>" for i in range(num_items)], "dept": ["food", "toys", "garden"]},

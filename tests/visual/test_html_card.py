@@ -4,11 +4,8 @@ import json
 import re
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
-from clm_dl.metrics.compare import group_runs, paired_difference
-from clm_dl.run import load_run
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 
@@ -67,20 +64,6 @@ def test_many_runs_and_a_failed_one(make_run, tmp_path):
     assert "nothing paired can be said" not in render_report(folders[:3])
     with pytest.raises(ValueError, match="no run with metrics"):
         render_report([failed])
-
-
-def test_seeds_are_averaged_metric_by_metric(make_run):
-    runs = [
-        load_run(make_run(name, models={"network": noise, "logistic": 0.5}, seed=seed))
-        for name, noise, seed in (("a", 0.1, 0), ("b", 2.0, 1))
-    ]
-    (group,) = group_runs(runs)
-    values = [run.metrics["split"]["test"]["overall"]["network"]["auroc"]["value"] for run in runs]
-    assert group.mean("auroc") == pytest.approx((np.mean(values), np.std(values, ddof=1)))
-    logistic = [run.metrics["split"]["test"]["overall"]["logistic"]["auroc"]["value"] for run in runs]
-    found = paired_difference(group, group, other_model="logistic", resamples=100)
-    assert found["auroc"]["value"] == pytest.approx(np.mean(values) - np.mean(logistic))
-    assert found["auroc"]["low"] < found["auroc"]["value"] < found["auroc"]["high"]
 
 
 def test_model_card_has_its_sections_and_figures(make_run):

@@ -11,14 +11,13 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from clm_dl.metrics.compare import group_runs, paired_difference
 from clm_dl.run import load_run
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 from clm_dl.visual.recommendations import card_text, sample_cards
 from clm_dl.visual.tensorboard_ranked import item_table, write_final_ranked
 from clm_dl.visual.terminal import difference_lines, print_comparison, print_runs
-from clm_dl.visual.text import number
+from clm_dl.visual.text import best_value, number
 
 
 def printed(call, width: int = 100) -> str:
@@ -40,7 +39,7 @@ def test_terminal_shows_every_figure_and_part_in_100_columns(make_ranked_run):
         assert f"{number(found['value'])} {number(found['low'])}–{number(found['high'])}" in text
     assert number(figure(run, "network", "coverage@10")["value"]) in text
     assert number(figure(run, "popular", "ndcg@10", "new")["value"]) in text
-    assert re.search(r"all items +repeats +new to the customer", text)
+    assert re.search(r"all items +repeats +new to the customer +cold items +few events", text)
     assert "NDCG@10" in difference_lines(run.metrics)[1]
     assert "network − repeat (best baseline on validation), paired:" in text
 
@@ -61,19 +60,28 @@ def test_report_is_complete_and_self_contained(make_ranked_run):
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "item &lt;" in page
     assert "item <" not in page
+    assert page.count("network − popular") == 1
     for text in (
-        "network − popular",
         "Leave one out: each customer&#39;s last line is test",
         "Repeats are removed",
         "Seen: every item in the snapshot&#39;s history",
         "by expectation",
         run.metrics["fingerprint"],
         "new to the customer",
+        "6 cold",
+        number(figure(run, "network", "auc", "cold_items")["value"]),
         "cannot exceed " + number(run.metrics["reference"]["test"]["ceiling"]["ndcg@10"]),
         "Recommended by network",
         "chosen on validation",
     ):
         assert text in page
+
+
+def test_only_judging_metrics_have_a_best():
+    assert best_value("ndcg@10", [0.1, None, 0.3]) == 0.3
+    assert best_value("ece@1", [0.1, 0.3]) == 0.1
+    assert best_value("popularity@10", [0.1, 0.3]) is None
+    assert best_value("ndcg@10", [None]) is None
 
 
 def test_lists_of_another_length(make_ranked_run):
@@ -90,20 +98,6 @@ def test_runs_of_both_families_are_compared_apart(make_ranked_run, make_run):
     assert "AUC − its best baseline" in page
     text = printed(lambda console: print_runs([load_run(folder) for folder in folders], console), width=160)
     assert re.search(r"encoder.name=sasrec +network +2 ", text)
-
-
-def test_differences_are_paired_over_seeds_where_targets_agree(make_ranked_run):
-    runs = [load_run(make_ranked_run(name, seed=seed)) for name, seed in (("a", 0), ("b", 1))]
-    other = load_run(make_ranked_run("c", encoder={"name": "gru"}, fingerprint="other tie order"))
-    group, foreign = group_runs([*runs, other])
-    values = [figure(run, "network", "ndcg@10")["value"] for run in runs]
-    assert group.mean("ndcg@10") == pytest.approx((np.mean(values), np.std(values, ddof=1)))
-    popular = [figure(run, "popular", "ndcg@10")["value"] for run in runs]
-    found = paired_difference(group, group, other_model="popular", resamples=60)
-    assert found["ndcg@10"]["value"] == pytest.approx(np.mean(values) - np.mean(popular))
-    assert found["ndcg@10"]["low"] < found["ndcg@10"]["value"] < found["ndcg@10"]["high"]
-    assert "coverage@10" not in found  # a figure of the whole list set has no interval
-    assert paired_difference(group, foreign) is None
 
 
 def test_model_card(make_ranked_run):
