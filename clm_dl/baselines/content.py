@@ -20,8 +20,8 @@ class ContentBased(Recommender):
     among the items (inverse document frequency); then the item's vector of text or images. Each of the two has length 1.
 
     Args:
-        categorical, numeric, text, vectors, text_size: which content, see `Catalogue.from_store`; categorical=None takes every
-            categorical field of the store that plays no role.
+        categorical, numeric, text, vectors, text_size: which content, see `Catalogue.from_store`; categorical=None takes
+            `constant_fields`.
         bins: of a number, with as many items each.
 
     Attributes:
@@ -46,13 +46,12 @@ class ContentBased(Recommender):
         self.bins = bins
 
     def _fit(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> None:
-        free = [field.name for field in store.fields if field.kind == "categorical" and field.role is None]
         training = np.zeros(store.num_events, bool)
         training[expand(start, stop)[1]] = True
         catalogue = Catalogue.from_store(
             store,
             training,
-            categorical=free if self.categorical is None else self.categorical,
+            categorical=constant_fields(store) if self.categorical is None else self.categorical,
             numeric=self.numeric,
             text=self.text,
             vectors=self.vectors,
@@ -76,6 +75,21 @@ class ContentBased(Recommender):
         known = np.isfinite(column)
         edges = np.unique(np.quantile(column[known], np.arange(1, self.bins) / self.bins)) if known.any() else np.zeros(0)
         return np.where(known, np.searchsorted(edges, column, side="right"), -1)
+
+
+def constant_fields(store: EventStore) -> list[str]:
+    """The categorical fields without a role that have one value for all lines of an item."""
+    item = np.asarray(store.column("item"), dtype=np.int64)
+    names = []
+    for field in store.fields:
+        if field.kind == "categorical" and field.role is None:
+            code = np.asarray(store.column(field.name))
+            known = (item >= 0) & (code >= 0)
+            value = np.full(len(store.dictionary("item")), -1)
+            value[item[known]] = code[known]
+            if (value[item[known]] == code[known]).all():
+                names.append(field.name)
+    return names
 
 
 def _one_hot(code: np.ndarray) -> sparse.csr_array:

@@ -59,7 +59,7 @@ class UserKNN(Recommender):
     Args:
         k: neighbours of each history. Its own training rows may be one of them: they change nothing but the order of repeats.
         similarity: "cosine" or "pearson" of the rows of the customer × item matrix of zeros and ones.
-        shrink: added to the denominator: customers with few common items count less.
+        shrink: added to the denominator; of ratings, to the number of common items: customers with few of them count less.
 
     Attributes:
         bought_: float32 sparse `[C, V]`, zeros and ones of the training rows.
@@ -98,9 +98,10 @@ class UserKNN(Recommender):
         own, mask = given[customer].tolil(), known[customer].tolil()
         own[np.arange(len(item)), item] = 0
         mask[np.arange(len(item)), item] = 0
-        similar, their_mean = corated_similarity(own.tocsr(), mask.tocsr(), given, known, self.similarity)
+        similar, their_mean = corated_similarity(own.tocsr(), mask.tocsr(), given, known, self.similarity, self.shrink)
         theirs = given[:, item].T.toarray()  # [B, C]
         rated = known[:, item].T.toarray() > 0
+        rated[np.arange(len(item)), customer] = False  # nobody is a neighbour of its own
         nearest = _nearest(np.where(rated, similar, 0), self.k).toarray().astype(np.float64)
         weight = nearest.sum(axis=1)
         count = mask.sum(axis=1)
@@ -137,9 +138,17 @@ def row_similarity(a_BV: sparse.csr_array, b_CV: sparse.csr_array, kind: str, sh
 
 
 def corated_similarity(
-    a_BV: sparse.csr_array, known_a_BV: sparse.csr_array, b_CV: sparse.csr_array, known_b_CV: sparse.csr_array, kind: str
+    a_BV: sparse.csr_array,
+    known_a_BV: sparse.csr_array,
+    b_CV: sparse.csr_array,
+    known_b_CV: sparse.csr_array,
+    kind: str,
+    shrink: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine or Pearson over the columns that both rows know, and the mean there of the second's row: both `[B, C]`; 0 where undefined."""
+    """Cosine or Pearson over the n columns that both rows know, times n / (n + shrink), and the mean there of the second's row.
+
+    Both are `[B, C]`, 0 where undefined.
+    """
     dense = {
         "n": known_a_BV @ known_b_CV.T,
         "a": a_BV @ known_b_CV.T,
@@ -153,7 +162,7 @@ def corated_similarity(
     if kind == "pearson":
         aa, bb, ab = aa - a * a / n, bb - b * b / n, ab - a * b / n
     scale = np.sqrt(np.maximum(aa, 0) * np.maximum(bb, 0))
-    return np.divide(ab, scale, out=np.zeros_like(ab), where=scale > 1e-12), b / n
+    return np.divide(ab, scale, out=np.zeros_like(ab), where=scale > 1e-12) * n / (n + shrink), b / n
 
 
 def _bought(model: Recommender, store: EventStore, start: np.ndarray, stop: np.ndarray) -> sparse.csr_array:

@@ -101,7 +101,7 @@ class Recommender(BaseEstimator):
         code = pd.Index(self.store_.customer_ids).get_indexer(pd.Index(customers))
         if (code < 0).any():
             unknown = np.asarray(customers, dtype=object)[code < 0][0]
-            near = nearest(str(unknown), map(str, self.store_.customer_ids))
+            near = nearest(str(unknown), [str(customer) for customer in self.store_.customer_ids])
             raise ValueError(f"customer {unknown!r} is not in the log {self.store_.path}{near}: give ids that it has")
         size = max(1, BLOCK_CELLS // num_items)
         parts = [self._top(code[first : first + size], k, repeats) for first in range(0, len(code), size)]
