@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
+from clm_dl.clock import Clock
 from clm_dl.config import command, nearest
 from clm_dl.data.scores import scores_table
 from clm_dl.data.snapshots import build_snapshots
 from clm_dl.data.store import EventStore
-from clm_dl.metrics.summary import summarise
+from clm_dl.metrics.summary import NETWORK, summarise
+from clm_dl.ranked_fold import RankedFold, network_scorer
+from clm_dl.recommending import ranked_task
 from clm_dl.run import Run, load_run, write_json
 from clm_dl.scoring import churn_probabilities, scoring_datamodule
+from clm_dl.settings import RANKED
 from clm_dl.stores import open_store
-from clm_dl.visual.terminal import print_comparison
+from clm_dl.visual.terminal import print_comparison, print_cutoffs
+
+Summary = Callable[[pd.DataFrame], dict[str, Any]]
 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Print the comparison overall, for the recently active, per cutoff and per slice; write evaluation.json."""
+    """Print the comparison overall, in its parts, per cutoff and per slice; write evaluation.json."""
     run = load_run(config.run)
     settings = run.config
-    options = {"task": "churn", "fingerprint": run.metrics["fingerprint"], "data_counts": run.metrics["data"]}
-    options |= {"resamples": config.bootstrap, "threshold": settings["threshold"], "seed": settings["seed"]}
-    scores = run.scores
-    store = None
-    if settings["data"]["name"] != "table":
-        store = open_store(settings["data"], settings["paths"], print)
-        if "network" in set(scores["model"]):
-            again = rescore(run, store)
-            baselines = scores[scores["model"] != "network"]
-            scores = pd.concat([again, baselines], ignore_index=True)
-    evaluation: dict[str, Any] = {"all": summarise(scores, **options)}
+    store = None if settings["data"]["name"] == "table" else open_store(settings["data"], settings["paths"], print)
+    if settings["task"]["name"] in RANKED:
+        assert store is not None
+        scores, summary = evaluate_ranked(run, store, config.bootstrap)
+    else:
+        scores, summary = evaluate_churn(run, store, config.bootstrap)
+    evaluation = {"all": summary(scores)}
     print_comparison(evaluation["all"])
+    print_cutoffs(evaluation["all"])
     for name in config.slices:
         if store is None or name not in store.static.columns:
             known = [] if store is None else list(store.static.columns)
@@ -45,27 +50,50 @@ def main(config: DictConfig) -> None:
         value = pd.Series(store.static[name].astype("string").fillna("missing").to_numpy(), index=store.customer_ids)
         for level, part in scores.groupby(scores["customer_id"].map(value), sort=True):
             print(f"\n{name} = {level}")
-            evaluation[f"{name}={level}"] = summarise(part, **options)
+            evaluation[f"{name}={level}"] = summary(part)
             print_comparison(evaluation[f"{name}={level}"])
     write_json(run.path / "evaluation.json", evaluation)
     print(f"evaluation: {run.path / 'evaluation.json'}")
 
 
-def rescore(run: Run, store: EventStore) -> pd.DataFrame:
-    """The network's Scores rows, made again from the checkpoint (newest fold).
-
-    Raises:
-        ValueError: the log, the labels or the population changed since the run, so that its snapshots are others.
-    """
-    settings = run.config
-    snapshots = build_snapshots(store, **settings["snapshots"], labels=settings["labels"])
-    if snapshots.fingerprint(store) != run.metrics["fingerprint"].split("-")[0]:
-        raise ValueError(f"the snapshots of {run.path} cannot be made again: its log or labels changed since it was trained; train anew")
-    index = np.flatnonzero(np.isin(snapshots.split, ("val", "test")))
-    raw = churn_probabilities(run.task, scoring_datamodule(run, store, snapshots), index)
-    return scores_table(
-        store, snapshots.select(index), model="network", task="churn", score=run.calibration.predict(raw), score_raw=raw
+def evaluate_churn(run: Run, store: EventStore | None, resamples: int) -> tuple[pd.DataFrame, Summary]:
+    """The Scores table with the network's rows made again (newest fold), and what makes metrics of it or of a part of it."""
+    scores = run.scores
+    if store is not None and NETWORK in set(scores["model"]):
+        snapshots = build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
+        _check_same(run, snapshots.fingerprint(store))
+        index = np.flatnonzero(np.isin(snapshots.split, ("val", "test")))
+        raw = churn_probabilities(run.task, scoring_datamodule(run, store, snapshots), index)
+        again = scores_table(
+            store, snapshots.select(index), model=NETWORK, task="churn", score=run.calibration.predict(raw), score_raw=raw
+        )  # fmt: skip
+        scores = pd.concat([again, scores[scores["model"] != NETWORK]], ignore_index=True)
+    options = {"threshold": run.config["threshold"], "seed": run.config["seed"], "resamples": resamples}
+    return scores, partial(
+        summarise, task="churn", fingerprint=run.metrics["fingerprint"], data_counts=run.metrics["data"], **options
     )  # fmt: skip
+
+
+def evaluate_ranked(run: Run, store: EventStore, resamples: int) -> tuple[pd.DataFrame, Summary]:
+    """The same for a run that ranks: its network ranks the whole catalogue again for every validation and test snapshot."""
+    scores = run.scores
+    fold = RankedFold({**run.config, "bootstrap": resamples}, store, run.path, Clock(), network=False)
+    _check_same(run, fold.fingerprint)
+    if NETWORK in set(scores["model"]):
+        if not np.array_equal(run.catalogue.item_ids, fold.catalogue.item_ids):
+            raise _changed(run)
+        scorer = network_scorer(ranked_task(run), scoring_datamodule(run, store, fold.snapshots), fold.held_out)
+        scores = pd.concat([fold.scores_of({NETWORK: scorer}), scores[scores["model"] != NETWORK]], ignore_index=True)
+    return scores, partial(fold.summarise, fingerprint=run.metrics["fingerprint"], counts=run.metrics["data"])
+
+
+def _check_same(run: Run, fingerprint: str) -> None:
+    if fingerprint != run.metrics["fingerprint"].split("-")[0]:
+        raise _changed(run)
+
+
+def _changed(run: Run) -> ValueError:
+    return ValueError(f"the snapshots of {run.path} cannot be made again: its log or labels changed since it was trained; train anew")
 
 
 if __name__ == "__main__":

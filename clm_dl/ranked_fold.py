@@ -14,6 +14,7 @@ from clm_dl.baselines.recommend import Recommender
 from clm_dl.clock import Clock
 from clm_dl.config import build
 from clm_dl.data.catalogue import Catalogue
+from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.protocols import build_ranking
 from clm_dl.data.ranked import RankingDataModule
 from clm_dl.data.ranked_scores import ranked_scores
@@ -34,9 +35,12 @@ UNIT = {"next_item": "line", "next_order": "order"}  # what is predicted at a ti
 
 
 class RankedFold:
-    """Training histories, validation and test targets; `fit` trains the network, `scores` adds the baselines and hybrids."""
+    """Training histories, validation and test targets; `fit` trains the network, `scores` adds the baselines and hybrids.
 
-    def __init__(self, settings: Mapping[str, Any], store: EventStore, folder: Path, clock: Clock):
+    `network=False` makes none: to rank a finished run's network again with `scores_of`.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], store: EventStore, folder: Path, clock: Clock, *, network: bool = True):
         self.settings, self.store, self.folder, self.clock = settings, store, folder, clock
         task = settings["task"]
         if not store.has("item"):
@@ -50,12 +54,11 @@ class RankedFold:
         if not 1 <= settings["k"] <= len(self.catalogue.item_ids):
             raise ValueError(f"k must be from 1 to the {len(self.catalogue.item_ids)} items of the catalogue, got {settings['k']}")
         self.network: Network | None = None
-        if settings["encoder"]["name"] != "none":
+        if network and settings["encoder"]["name"] != "none":
             task = {**task, "repeats": settings["policy"]["repeats"]}
             datamodule = clock("network", ranking_datamodule, settings, store, self.ranking, self.catalogue)
             self.network = clock("network", prepare_network, {**settings, "task": task}, datamodule, folder)
             _task(self.network).load_catalogue(self.catalogue)
-        self.with_network: list[str] = []  # hybrids that have the network in them
         self.held_out = np.flatnonzero(self.snapshots.split != "train")
         self.seen = seen_items(store.column("item"), self.snapshots.start, self.snapshots.stop)
 
@@ -71,6 +74,7 @@ class RankedFold:
     def scores(self, log: Log) -> pd.DataFrame:
         """The Scores table: every model's top k and the rank of every target, on validation and test."""
         self.fit(log)
+        write_parquet(self.catalogue.to_frame(), self.folder / ITEMS)
         single: dict[str, Scorer] = {}
         if self.network:
             single[NETWORK] = self.clock("network", self._network_scorer, self.network)
@@ -87,8 +91,10 @@ class RankedFold:
                 num_items = len(self.catalogue.item_ids)
                 fitted = self.clock(name, model.fit, single, self.ranking, self.seen, num_items, store=self.store, repeats=repeats)
                 hybrids[name] = fitted
-                self.with_network += [name] * (NETWORK in (model.members or single))
-        scorers = {**single, **hybrids}
+        return self.scores_of({**single, **hybrids})
+
+    def scores_of(self, scorers: Mapping[str, Scorer]) -> pd.DataFrame:
+        """The Scores table of these models."""
         ranks = {(name, among): self.clock("ranks", self._rank, scorer, among) for name, scorer in scorers.items() for among in AMONG}
         task = self.settings["task"]["name"]
         return self.clock(
@@ -96,20 +102,11 @@ class RankedFold:
         )  # fmt: skip
 
     def _network_scorer(self, network: Network) -> Scorer:
-        """Scores by the trained network; saves the scoring checkpoint and the catalogue."""
+        """Scores by the trained network; saves the scoring checkpoint."""
         task, datamodule = _task(network), network.datamodule
-        z_ND = torch.from_numpy(customer_vectors(task, datamodule, self.held_out))
-        task.cpu()
+        scorer = network_scorer(task, datamodule, self.held_out)
         if network.trainer.is_global_zero:
             save_model(self.folder / MODEL, task, vocabulary=datamodule.vocabulary, schema=datamodule.schema, calibration={})
-            write_parquet(self.catalogue.to_frame(), self.folder / ITEMS)
-        with torch.inference_mode():
-            vectors_VD = task.tower.vectors()
-
-        @torch.inference_mode()
-        def scorer(index_B: np.ndarray) -> torch.Tensor:
-            return task.tower.similarity(z_ND[np.searchsorted(self.held_out, index_B)], vectors_VD)
-
         return scorer
 
     def _recommender_scorer(self, model: Recommender) -> Scorer:
@@ -133,14 +130,30 @@ class RankedFold:
     def summarise(self, scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
         """metrics.json."""
         settings = self.settings
+        trained = settings["encoder"]["name"] != "none"
+        hybrids = [config for config in baseline_settings(settings)["baselines"] if "members" in config]
+        with_network = [config["name"] for config in hybrids if trained and NETWORK in (config["members"] or [NETWORK])]
         return summarise_ranking(
             scores, task=settings["task"]["name"], fingerprint=fingerprint, data_counts=counts, catalogue=self.catalogue,
             k=settings["k"], resamples=settings["bootstrap"], seed=settings["seed"], protocol=settings["protocol"],
-            policy=settings["policy"], counts=self.ranking.counts, with_network=self.with_network,
+            policy=settings["policy"], counts=self.ranking.counts, with_network=with_network,
         )  # fmt: skip
 
     def write_final(self, scores: pd.DataFrame, metrics: Mapping[str, Any]) -> None:
         """TEMP"""
+
+
+def network_scorer(task: NextItemTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> Scorer:
+    """Scores of the snapshots `index_N` (ascending), whose vectors are worked out once; leaves the task on the CPU."""
+    z_ND = torch.from_numpy(customer_vectors(task, datamodule, index_N))
+    with torch.inference_mode():
+        vectors_VD = task.cpu().tower.vectors()
+
+    @torch.inference_mode()
+    def scorer(index_B: np.ndarray) -> torch.Tensor:
+        return task.tower.similarity(z_ND[np.searchsorted(index_N, index_B)], vectors_VD)
+
+    return scorer
 
 
 def _task(network: Network) -> NextItemTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ from clm_dl.visual.text import UNDEFINED, Figure, best_value, digits, mean_sd, n
 if TYPE_CHECKING:
     from clm_dl.run import Run
 
+CUTOFFS = 4  # side by side in 100 columns
+
+WIDTH = len(".857 .849–.865")  # of a figure with its interval: no title makes a column wider
+
 
 def comparison_table(metrics: Mapping[str, Any], *, split: str = "test", part: str = "overall") -> Group:
     """What `print_comparison` shows: a table of 100 columns and its notes, for `split` and one of its parts (see Family)."""
@@ -32,7 +37,9 @@ def parts_table(metrics: Mapping[str, Any], *, split: str = "test") -> Table:
     shown, found = family(metrics), metrics["split"][split]
     parts = shown.filled(found)
     rows = {name: [found[part].get(name, {}).get(shown.main, UNDEFINED) for part in parts] for name in shown.ordered(found["overall"])}
-    return _table(f"{metrics['task']}: {split} split, {shown.title} by part", [(shown.main, title) for title in parts.values()], rows)
+    table = _table(f"{metrics['task']}: {split} split, {shown.title} by part", [(shown.main, title) for title in parts.values()], rows)
+    table.collapse_padding = True  # so that five parts fit beside long names
+    return table
 
 
 def print_comparison(metrics: Mapping[str, Any], console: Console | None = None) -> None:
@@ -45,6 +52,17 @@ def print_comparison(metrics: Mapping[str, Any], console: Console | None = None)
         console.print(table)
     for line in difference_lines(metrics):
         console.print(Text(line, style="bold"))
+
+
+def print_cutoffs(metrics: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the main metric of every model at each test cutoff, where there are several: CUTOFFS a table."""
+    console = console or Console(width=max(Console().width, 100))
+    shown, found = family(metrics), metrics["split"]["test"].get("per_cutoff", {})
+    dates = list(found) if len(found) > 1 else []
+    for few in [dates[start : start + CUTOFFS] for start in range(0, len(dates), CUTOFFS)]:
+        models = shown.ordered(metrics["split"]["test"]["overall"])
+        rows = {name: [found[date].get(name, {}).get(shown.main, UNDEFINED) for date in few] for name in models}
+        console.print(_table(f"{metrics['task']}: test split, {shown.title} by cutoff", [(shown.main, date) for date in few], rows))
 
 
 def notes(metrics: Mapping[str, Any], split: str, part: str) -> list[str]:
@@ -96,7 +114,7 @@ def _table(title: str, columns: Sequence[tuple[str, str]], rows: Mapping[str, Se
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
     table.add_column("model", no_wrap=True)
     for _, column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(textwrap.fill(column, WIDTH), justify="right", no_wrap=True)
     best = [best_value(metric, [row[i]["value"] for row in rows.values()]) for i, (metric, _) in enumerate(columns)]
     for name, row in rows.items():
         cells = [_cell(found, digits(metric), best[i]) for i, ((metric, _), found) in enumerate(zip(columns, row, strict=True))]
