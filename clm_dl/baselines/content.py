@@ -78,16 +78,16 @@ class ContentBased(Recommender):
 
 
 def constant_fields(store: EventStore) -> list[str]:
-    """The categorical fields without a role that have one value for all lines of an item."""
+    """The categorical fields without a role that describe items: at least nine of ten lines have the value of their item's first line."""
     item = np.asarray(store.column("item"), dtype=np.int64)
     names = []
     for field in store.fields:
         if field.kind == "categorical" and field.role is None:
             code = np.asarray(store.column(field.name))
-            known = (item >= 0) & (code >= 0)
-            value = np.full(len(store.dictionary("item")), -1)
-            value[item[known]] = code[known]
-            if (value[item[known]] == code[known]).all():
+            rows = np.flatnonzero((item >= 0) & (code >= 0))
+            first = np.full(len(store.dictionary("item")), -1)
+            first[item[rows[::-1]]] = code[rows[::-1]]  # of several assignments to one place the last stays
+            if len(rows) and (first[item[rows]] == code[rows]).mean() >= 0.9:
                 names.append(field.name)
     return names
 
