@@ -60,7 +60,7 @@ class EASE(Recommender):
 class RecencyEASE(EASE):
     """EASE asked with a history in which what is new counts more: a line weighs exp(−age / tau), age 0 for the last.
 
-    B is fitted on unweighted histories: weighting those too was no better on ml-100k.
+    B is fitted on unweighted histories: on ml-100k, weighting those too changed NDCG by less than its noise.
 
     Args:
         tau: in steps of `unit`.
