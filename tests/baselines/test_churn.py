@@ -17,7 +17,7 @@ from clm_dl.data.cutoffs import DAY
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore, write_store
 
-NAMES = sorted(path.stem for path in (CONFIG_DIR / "baseline").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (CONFIG_DIR / "baseline").glob("*.yaml") if "churn" in yaml.safe_load(path.read_text())["task"])
 LOGISTIC = {"name": "logistic", "_target_": "sklearn.linear_model.LogisticRegression"}
 
 
