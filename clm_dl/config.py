@@ -13,7 +13,7 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -50,7 +50,12 @@ def build(config: Mapping[str, Any], *args: Any, trusted: Iterable[str] = (), **
             raise ValueError(
                 f"the configuration names {target}, which is outside {', '.join(TRUSTED)}: add trusted=[{package}] if you trust it"
             )
-    return hydra.utils.instantiate(config, *args, _convert_="all", **kwargs)
+    try:
+        return hydra.utils.instantiate(config, *args, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, (ValueError, ImportError)):
+            raise error.__cause__ from None  # the sentence of the class itself
+        raise
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

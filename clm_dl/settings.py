@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from clm_dl.baselines.churn import build_baseline
-from clm_dl.config import nearest
+from clm_dl.config import build, nearest
+from clm_dl.metrics.summary import NETWORK
 from clm_dl.metrics.uncertainty import METRICS
 
 RANKED = ("next_item", "next_order")  # tasks that answer with a ranked list
@@ -25,8 +26,10 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
             f"objective must be one of {', '.join(known)}, got {settings['objective']!r}{nearest(settings['objective'], known)}"
         )
     chosen = baseline_settings(settings)
-    if task not in RANKED:
-        for config in chosen["baselines"]:
+    for config in chosen["baselines"]:
+        if task in RANKED:
+            _check_recommender(config, settings, {other["name"] for other in chosen["baselines"] if "members" not in other})
+        else:
             build_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "imbalance", "trusted")})
     if settings["ckpt"] and settings["snapshots"].get("folds", 1) > 1:
         raise ValueError(f"ckpt resumes one network, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
@@ -35,6 +38,19 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     if settings["encoder"]["name"] == "none" and settings["ckpt"]:
         raise ValueError("ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint")
     return settings
+
+
+def _check_recommender(config: Mapping[str, Any], settings: Mapping[str, Any], single: set[str]) -> None:
+    """Raise ValueError for a wrong option, or a hybrid one of whose members the run lacks; `single` are its baselines but the hybrids."""
+    build({key: value for key, value in config.items() if key not in ("name", "task")}, trusted=settings["trusted"])
+    if "members" in config:
+        known = [*[NETWORK] * (settings["encoder"]["name"] != "none"), *sorted(single)]
+        members = known if config["members"] is None else config["members"]
+        if not members or set(members) - set(known):
+            raise ValueError(
+                f"the baseline {config['name']} combines {', '.join(members) or 'other models'}, but the run has "
+                f"{', '.join(known) or 'none'}: add what is missing to baselines"
+            )
 
 
 def baseline_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
