@@ -135,7 +135,7 @@ class ItemIndex:
         EXPORTS[engine](library, np.ascontiguousarray(self.vectors_VD.numpy()), str(path))
 
     def _normal(self, vectors: NDArray[Any] | Tensor) -> Tensor:
-        vectors = torch.as_tensor(vectors).detach().to("cpu", torch.float32)
+        vectors = as_tensor(vectors).detach().to("cpu", torch.float32)
         return torch.nn.functional.normalize(vectors, dim=1) if self.similarity == "cosine" else vectors
 
     def _none(self, k: int) -> tuple[Ints, NDArray[Any]]:
