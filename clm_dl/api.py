@@ -1,14 +1,14 @@
-"""The Python API: fit, predict, embed and save from a table in a notebook; the same configurations and run directory underneath."""
+"""The Python API: fit, predict, recommend, embed and save from a table in a notebook; the same configurations and run directory underneath."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import compose
+from clm_dl.config import compose, nearest
 from clm_dl.experiment import run_experiment
 from clm_dl.run import Run
 
@@ -74,16 +74,96 @@ class Churn:
         Raises:
             ValueError: bad input, in one sentence.
         """
-        config = self.config.copy()
-        OmegaConf.set_struct(config, True)
-        known = set(config.data.roles)
-        if unknown := set(roles) - known:
-            raise ValueError(f"no role {sorted(unknown)[0]!r}; roles are {', '.join(sorted(map(str, known)))}")
-        config.data.roles.update({"customer": customer, "time": time, **roles})
-        config.data.categorical, config.data.numeric = list(categorical), list(numeric)
-        if output_dir is not None:
-            config.paths.output_dir = str(output_dir)
-        if isinstance(events, (str, Path)):
-            config.data.path = str(events)
-            return run_experiment(config)
-        return run_experiment(config, frame=events)
+        return _fit(self.config.copy(), events, {"customer": customer, "time": time, **roles}, categorical, numeric, output_dir)
+
+
+class NextItem:
+    """The items that every customer of an event log takes next, ranked over all items of the log.
+
+    Args:
+        encoder: an option of the config group `encoder` (lstm, gru, sasrec, esasrec, hstu, …, none).
+        protocol: leave_one_out (a customer's last two events are validation and test), global_time, or rolling.
+        repeats: remove = what a customer has had already is not recommended; allow = it may be.
+        seed, overrides: as in `Churn`, e.g. `overrides=["k=20", "task.loss.name=gbce", "baselines=[popular,ease]"]`.
+
+    Example:
+        >>> run = NextItem(encoder="lstm").fit(events, customer="household_id", time="ts", item="sku")
+        >>> run.metrics["split"]["test"]["overall"]["network"]["ndcg@10"]
+        >>> run.recommend(new_events, k=5, cutoff="2017-12-01")  # of customers never seen, too
+    """
+
+    def __init__(
+        self,
+        encoder: str = "lstm",
+        protocol: str = "leave_one_out",
+        *,
+        repeats: str = "remove",
+        seed: int = 0,
+        overrides: Sequence[str] = (),
+    ):
+        if repeats not in ("remove", "allow"):
+            raise ValueError(f"repeats must be remove or allow, got {repeats!r}")
+        self.config = compose(
+            "train",
+            [
+                "experiment=next_item_events",
+                f"encoder={encoder}",
+                f"protocol={protocol}",
+                f"policy.repeats={repeats}",
+                f"seed={seed}",
+                *overrides,
+            ],
+        )
+
+    def fit(
+        self,
+        events: Any,
+        *,
+        customer: str,
+        time: str,
+        item: str,
+        categorical: Sequence[str] = (),
+        numeric: Sequence[str] = (),
+        content: Sequence[str] = (),
+        output_dir: str | Path | None = None,
+        **roles: str,
+    ) -> Run:
+        """Train on a log and compare with every recommender.
+
+        Args:
+            item: the column to recommend from; `order`, `amount`, … by name. All else as in `Churn.fit`.
+            content: those of the `categorical` and `numeric` columns that belong to the item (a department, a price): they tell apart
+                items that training never saw, and `run.recommend(where={column: value})` filters by the categorical ones.
+
+        Raises:
+            ValueError: bad input, in one sentence.
+        """
+        config, given = self.config.copy(), [*categorical, *numeric]
+        if unknown := [name for name in content if name not in given]:
+            raise ValueError(f"content names the column {unknown[0]!r}{nearest(unknown[0], given)}: name it in categorical or numeric, too")
+        config.task.content.categorical = [name for name in content if name in categorical]
+        config.task.content.numeric = [name for name in content if name in numeric]
+        return _fit(config, events, {"customer": customer, "time": time, "item": item, **roles}, categorical, numeric, output_dir)
+
+
+def _fit(
+    config: DictConfig,
+    events: Any,
+    roles: Mapping[str, str],
+    categorical: Sequence[str],
+    numeric: Sequence[str],
+    output_dir: str | Path | None,
+) -> Run:
+    """Run the experiment `config` on a table or a path whose columns play `roles`; `config` is changed."""
+    OmegaConf.set_struct(config, True)
+    known = set(config.data.roles)
+    if unknown := set(roles) - known:
+        raise ValueError(f"no role {sorted(unknown)[0]!r}; roles are {', '.join(sorted(map(str, known)))}")
+    config.data.roles.update(roles)
+    config.data.categorical, config.data.numeric = list(categorical), list(numeric)
+    if output_dir is not None:
+        config.paths.output_dir = str(output_dir)
+    if isinstance(events, (str, Path)):
+        config.data.path = str(events)
+        return run_experiment(config)
+    return run_experiment(config, frame=events)
