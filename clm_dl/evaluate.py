@@ -16,10 +16,10 @@ from clm_dl.data.scores import scores_table
 from clm_dl.data.snapshots import build_snapshots
 from clm_dl.data.store import EventStore
 from clm_dl.metrics.summary import NETWORK, summarise
-from clm_dl.ranked_fold import RankedFold, network_scorer
+from clm_dl.ranked_fold import RankedFold
 from clm_dl.recommending import ranked_task
 from clm_dl.run import Run, load_run, write_json
-from clm_dl.scoring import churn_probabilities, scoring_datamodule
+from clm_dl.scoring import churn_probabilities, network_scorer, scoring_datamodule
 from clm_dl.settings import RANKED
 from clm_dl.stores import open_store
 from clm_dl.visual.terminal import print_comparison, print_cutoffs

@@ -19,8 +19,11 @@ from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.scores import scores_table
 from clm_dl.data.snapshots import Snapshots, scoring_snapshots
 from clm_dl.data.store import EventStore
+from clm_dl.metrics.ranking import Scorer
 from clm_dl.run import Run
+from clm_dl.settings import RANKED
 from clm_dl.stores import open_store
+from clm_dl.tasks import NextItemTask
 from clm_dl.tasks.base import SequenceTask
 
 MAX_TOKENS = 8192  # padded tokens of a batch, where the task has no budget of its own
@@ -36,6 +39,19 @@ def churn_probabilities(task: SequenceTask, datamodule: SequenceDataModule, inde
 def customer_vectors(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
     """Pooled vectors `[N, D]` of the snapshots `index_N`, in that order."""
     return _apply(task, datamodule, index_N, task.embed)
+
+
+def network_scorer(task: NextItemTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> Scorer:
+    """Scores of the snapshots `index_N` (ascending), whose vectors are worked out once; leaves the task on the CPU."""
+    z_ND = torch.from_numpy(customer_vectors(task, datamodule, index_N))
+    with torch.inference_mode():
+        vectors_VD = task.cpu().tower.vectors()
+
+    @torch.inference_mode()
+    def scorer(index_B: np.ndarray) -> torch.Tensor:
+        return task.tower.similarity(z_ND[np.searchsorted(index_N, index_B)], vectors_VD)
+
+    return scorer
 
 
 def _apply(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray, function: Any) -> np.ndarray:
@@ -75,9 +91,13 @@ def scoring_datamodule(run: Run, store: EventStore, snapshots: Snapshots) -> Seq
     The vocabulary of a ranked run holds the whole catalogue, so that its items keep their ids; another log's new items are UNK.
     """
     sequence, task = run.config["sequence"], run.config["task"]
+    if task["name"] in RANKED:
+        sequence, calendar = {**sequence, "features": False}, None  # nothing known at the cutoff enters, see RankingDataModule
+    else:
+        calendar = run.config["data"].get("calendar")
     return SequenceDataModule(
-        store, snapshots, **sequence, vocabulary=run.vocabulary, schema=run.schema,
-        calendar=run.config["data"].get("calendar"), max_tokens_per_batch=task["max_tokens_per_batch"] or MAX_TOKENS,
+        store, snapshots, **sequence, vocabulary=run.vocabulary, schema=run.schema, calendar=calendar,
+        max_tokens_per_batch=task["max_tokens_per_batch"] or MAX_TOKENS,
     )  # fmt: skip
 
 
