@@ -12,25 +12,27 @@ import torch
 
 from clm_dl.baselines.recommend import Recommender
 from clm_dl.clock import Clock
-from clm_dl.config import build
 from clm_dl.data.catalogue import Catalogue
-from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.protocols import build_ranking
 from clm_dl.data.ranked import RankingDataModule
 from clm_dl.data.ranked_scores import ranked_scores
 from clm_dl.data.store import EventStore
-from clm_dl.fit import Network, fit_network, prepare_network
+from clm_dl.fit import HPARAMS, Network, event_writer, fit_network, prepare_network
 from clm_dl.metrics.ranking import AMONG, Ranks, Scorer, rank, seen_items
 from clm_dl.metrics.ranking_summary import summarise_ranking
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.retrieval import take_ragged
-from clm_dl.run import ITEMS, MODEL, save_model
-from clm_dl.scoring import customer_vectors
-from clm_dl.settings import baseline_settings
+from clm_dl.run import CARDS, ITEMS, MODEL, save_model, write_json
+from clm_dl.scoring import network_scorer
+from clm_dl.settings import baseline_settings, build_recommender
 from clm_dl.tables import write_parquet
 from clm_dl.tasks import NextItemTask
+from clm_dl.visual.recommendations import card_text, sample_cards
+from clm_dl.visual.tensorboard_ranked import item_table, write_final_ranked
 
 Log = Callable[[str], None]
+KEPT_BYTES = 1 << 28  # of one model's scores
+BLOCK = 1 << 22  # scores worked out at a time
 UNIT = {"next_item": "line", "next_order": "order"}  # what is predicted at a time
 
 
@@ -77,25 +79,30 @@ class RankedFold:
         write_parquet(self.catalogue.to_frame(), self.folder / ITEMS)
         single: dict[str, Scorer] = {}
         if self.network:
-            single[NETWORK] = self.clock("network", self._network_scorer, self.network)
-        chosen = baseline_settings(self.settings)
+            single[NETWORK] = self.clock("network", self._kept, self._network_scorer(self.network))
         hybrids: dict[str, Scorer] = {}
-        for config in sorted(chosen["baselines"], key=lambda config: "members" in config):  # hybrids combine what stands before them
+        baselines = baseline_settings(self.settings)["baselines"]
+        for config in sorted(baselines, key=lambda config: "members" in config):  # hybrids combine what stands before them
             name = config["name"]
             log(f"baseline: {name}")
-            model = build({key: value for key, value in config.items() if key not in ("name", "task")}, trusted=chosen["trusted"])
+            model = build_recommender(config, self.settings)
             if isinstance(model, Recommender):
-                single[name] = self.clock(name, self._recommender_scorer, model)
+                single[name] = self.clock(name, self._kept, self._recommender_scorer(model))
             else:
                 repeats = self.settings["policy"]["repeats"]
                 num_items = len(self.catalogue.item_ids)
                 fitted = self.clock(name, model.fit, single, self.ranking, self.seen, num_items, store=self.store, repeats=repeats)
-                hybrids[name] = fitted
+                hybrids[name] = self.clock(name, self._kept, fitted)
         return self.scores_of({**single, **hybrids})
 
     def scores_of(self, scorers: Mapping[str, Scorer]) -> pd.DataFrame:
         """The Scores table of these models."""
-        ranks = {(name, among): self.clock("ranks", self._rank, scorer, among) for name, scorer in scorers.items() for among in AMONG}
+        probable = {NETWORK} if self.settings["task"]["loss"]["name"] == "softmax" else set()  # models whose softmax is a probability
+        ranks = {
+            (name, among): self.clock("ranks", self._rank, scorer, among, softmax=name in probable)
+            for name, scorer in scorers.items()
+            for among in AMONG
+        }
         task = self.settings["task"]["name"]
         return self.clock(
             "ranks", ranked_scores, self.store, self.ranking, ranks, catalogue=self.catalogue, task=task, unit=UNIT[task]
@@ -119,12 +126,22 @@ class RankedFold:
 
         return scorer
 
-    def _rank(self, scorer: Scorer, among: str) -> Ranks:
+    def _kept(self, scorer: Scorer) -> Scorer:
+        """The scorer with all its scores worked out once, where they fit: hybrids and three rankings ask for them again and again."""
+        num_items, held_out = len(self.catalogue.item_ids), self.held_out
+        if 4 * len(held_out) * num_items > KEPT_BYTES:
+            return scorer
+        step = max(1, BLOCK // num_items)
+        parts = [torch.as_tensor(scorer(held_out[first : first + step])).float() for first in range(0, len(held_out), step)]
+        score_NV = torch.cat(parts)
+        return lambda index_B: score_NV[np.searchsorted(held_out, index_B)]
+
+    def _rank(self, scorer: Scorer, among: str, *, softmax: bool) -> Ranks:
         index_N = self.held_out
         return rank(
             scorer, index_N, targets=take_ragged((self.ranking.target_offsets, self.ranking.targets), index_N),
             seen=take_ragged(self.seen, index_N), num_items=len(self.catalogue.item_ids), k=self.settings["k"],
-            repeats=self.settings["policy"]["repeats"], among=among,
+            repeats=self.settings["policy"]["repeats"], among=among, softmax=softmax,
         )  # fmt: skip
 
     def summarise(self, scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,20 +157,17 @@ class RankedFold:
         )  # fmt: skip
 
     def write_final(self, scores: pd.DataFrame, metrics: Mapping[str, Any]) -> None:
-        """TEMP"""
-
-
-def network_scorer(task: NextItemTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> Scorer:
-    """Scores of the snapshots `index_N` (ascending), whose vectors are worked out once; leaves the task on the CPU."""
-    z_ND = torch.from_numpy(customer_vectors(task, datamodule, index_N))
-    with torch.inference_mode():
-        vectors_VD = task.cpu().tower.vectors()
-
-    @torch.inference_mode()
-    def scorer(index_B: np.ndarray) -> torch.Tensor:
-        return task.tower.similarity(z_ND[np.searchsorted(index_N, index_B)], vectors_VD)
-
-    return scorer
+        """Recommendation cards for the report; of a network also what TensorBoard shows: items in the projector, hparams, the cards."""
+        cards = sample_cards(scores, self.store, self.snapshots, model=metrics["best_model"]["name"])
+        write_json(self.folder / CARDS, cards)
+        if self.network is None or (writer := event_writer(self.network.trainer)) is None:
+            return
+        with torch.inference_mode():
+            vectors_VD = _task(self.network).tower.vectors().numpy()
+        write_final_ranked(
+            writer, scores, metrics, {key: self.settings[key] for key in HPARAMS}, item_vectors=vectors_VD,
+            item_metadata=item_table(self.catalogue), cards=[card_text(card) for card in cards],
+        )  # fmt: skip
 
 
 def _task(network: Network) -> NextItemTask:

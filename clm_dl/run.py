@@ -24,7 +24,7 @@ from clm_dl.tasks import TASKS, SequenceTask
 
 RUN_VERSION = 1
 MODEL = Path("checkpoints") / "model.ckpt"
-ITEMS = "items.parquet"  # of ranked runs
+ITEMS, CARDS = "items.parquet", "cards.json"  # of ranked runs
 
 
 class Run:
@@ -194,7 +194,7 @@ def helper_process() -> bool:
 
 def clear_results(folder: Path, *, resumed: bool) -> None:
     """Make `folder` and take out what an earlier run left there; its checkpoints and training curve stay when it is resumed."""
-    names = ["metrics.json", "scores.parquet", "evaluation.json", "timing.json", "report.html", "model_card.md", ITEMS, str(MODEL)]
+    names = ["metrics.json", "scores.parquet", "evaluation.json", "timing.json", "report.html", "model_card.md", ITEMS, CARDS, str(MODEL)]
     if not resumed:
         names += ["events.out.tfevents.*", "checkpoints/*.ckpt"]
     for path in [path for name in names for path in folder.glob(name)]:

@@ -40,9 +40,17 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def build_recommender(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    """The recommender or hybrid of a baseline's configuration, with the run's seed where it draws anything."""
+    model = build({key: value for key, value in config.items() if key not in ("name", "task")}, trusted=settings["trusted"])
+    if hasattr(model, "seed"):
+        model.seed = settings["seed"]
+    return model
+
+
 def _check_recommender(config: Mapping[str, Any], settings: Mapping[str, Any], single: set[str]) -> None:
     """Raise ValueError for a wrong option, or a hybrid one of whose members the run lacks; `single` are its baselines but the hybrids."""
-    build({key: value for key, value in config.items() if key not in ("name", "task")}, trusted=settings["trusted"])
+    build_recommender(config, settings)
     if "members" in config:
         known = [*[NETWORK] * (settings["encoder"]["name"] != "none"), *sorted(single)]
         members = known if config["members"] is None else config["members"]

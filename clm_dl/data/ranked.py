@@ -10,7 +10,7 @@ import numpy as np
 
 from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.protocols import Ranking
+from clm_dl.data.ranking import Ranking
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 from clm_dl.data.vocabulary import Vocabulary

@@ -122,7 +122,9 @@ class SequenceTask(pl.LightningModule):
         rest = [p for p in self.parameters() if p.ndim < 2 or id(p) in embeddings]
         options = self.task["optimizer"]
         optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": options["weight_decay"]}, {"params": rest, "weight_decay": 0.0}], lr=options["lr"]
+            [{"params": decayed, "weight_decay": options["weight_decay"]}, {"params": rest, "weight_decay": 0.0}],
+            lr=options["lr"],
+            fused="mixed" not in str(self.trainer.precision),  # Lightning clips no gradients of a fused optimiser in mixed precision
         )
         num_steps = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, num_steps=num_steps, **self.task["schedule"]))
