@@ -67,7 +67,7 @@ class NextItemTask(SequenceTask):
     def load_catalogue(self, catalogue: Catalogue) -> None:
         """Give the item tower what is known of the items."""
         categorical = {name: torch.from_numpy(code_V) for name, code_V in catalogue.categorical.items()}
-        numeric_VF = torch.from_numpy(catalogue.numeric.to_numpy(np.float32))
+        numeric_VF = torch.from_numpy(catalogue.numeric.to_numpy(np.float32, copy=True))  # a frame of one column may be read-only
         self.tower.load_catalogue(torch.from_numpy(catalogue.count), categorical, numeric_VF, torch.from_numpy(catalogue.vectors))
 
     def undecayed(self) -> list[nn.Parameter]:
