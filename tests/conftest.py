@@ -97,6 +97,79 @@ def run(train: Callable[..., Run]) -> Run:
     return train()
 
 
+RING = 60  # items
+
+
+@pytest.fixture(scope="session")
+def ring_log() -> pd.DataFrame:
+    """About 1,400 lines of 120 customers in 2021: 60 items stand in a ring and everyone buys them in turn, two an order.
+
+    What comes next follows from the last item alone; how often an item is bought says nothing.
+    """
+    rng = np.random.default_rng(0)
+    parts = []
+    for number in range(120):
+        size, region = 2 * int(rng.integers(3, 9)), ["north", "south"][number % 2]
+        item, order = (2 * rng.integers(0, RING // 2) + np.arange(size)) % RING, np.arange(size) // 2
+        minute = np.round(1440 * (rng.uniform(0, 250) + order * rng.uniform(3, 9))) + np.arange(size) % 2
+        part = {"cust": f"c{number:03d}", "ts": pd.Timestamp("2021-01-01") + pd.to_timedelta(minute, unit="min"), "region": region}
+        part |= {"basket": [f"c{number:03d}-{place}" for place in order], "sku": [f"i{code:02d}" for code in item]}
+        part |= {"dept": [["food", "toys", "garden"][code % 3] for code in item], "spend": np.round(rng.gamma(2.0, 5.0, size), 2)}
+        parts.append(pd.DataFrame(part))
+    return pd.concat(parts).sample(frac=1.0, random_state=0, ignore_index=True)
+
+
+RING_LOG = [
+    "data.roles.customer=cust",
+    "data.roles.time=ts",
+    "data.roles.item=sku",
+    "data.roles.order=basket",
+    "data.roles.amount=spend",
+    "data.categorical=[dept]",
+    "data.static=[region]",
+]
+RING_QUICK = [
+    "encoder=gru",
+    "encoder.hidden_size=16",
+    "task.size=16",
+    "task.content.categorical=[dept]",
+    "task.batch_size=16",
+    "task.optimizer.lr=0.02",
+    "trainer.max_epochs=8",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "baselines=[popular,repeat]",
+    "bootstrap=50",
+]
+
+
+@pytest.fixture(scope="session")
+def ring_csv(ring_log: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "ring.csv"
+    ring_log.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def train_ranked(ring_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Train a tiny recommender on the ring's log: `train_ranked("encoder=sasrec", …)`; the store is shared, the run directory new."""
+    data_dir = tmp_path_factory.mktemp("data")
+
+    def run(*overrides: str, log: Callable[[str], None] = lambda text: None) -> Run:
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        quick = [text for text in RING_QUICK if not (text.startswith("encoder.") and "encoder=none" in overrides)]
+        paths = [f"data.path={ring_csv}", f"paths.data_dir={data_dir}", f"paths.output_dir={folder}"]
+        return run_experiment(compose("train", ["experiment=next_item_events", *RING_LOG, *quick, *paths, *overrides]), log=log)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ranked_run(train_ranked: Callable[..., Run]) -> Run:
+    """One finished run on the ring's log, for every test that only reads."""
+    return train_ranked()
+
+
 DATES = {"val": ["2020-03-01", "2020-03-15"], "test": ["2020-05-01", "2020-05-15", "2020-05-29"]}
 
 

@@ -37,14 +37,18 @@ class NextItemTask(SequenceTask):
     from a bidirectional encoder and predicts those (Sun et al. 2019, BERT4Rec); it scores with a mask behind the last token.
     """
 
-    name = "next_item"
+    name, token = "next_item", "line"
     monitor, mode = "val/ndcg@10", "max"
 
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         options = self.task
         if options["objective"] not in OBJECTIVES:
             raise ValueError(f"task.objective must be next or masked, got {options['objective']!r}")
+        if schema["token"] != self.token:
+            raise ValueError(f"task={self.name} reads {self.token}s, got sequence.token={schema['token']}: set sequence={self.token}")
         self.masked = options["objective"] == "masked"
+        if self.masked and self.token != "line":
+            raise ValueError(f"task.objective=masked hides lines, got task={self.name}: set task.objective=next or task=next_item")
         if self.masked == bool(encoder.get("causal", True)):
             raise ValueError(
                 f"task.objective={options['objective']} needs an encoder with causal={str(not self.masked).lower()}, "
@@ -170,7 +174,7 @@ class NextItemTask(SequenceTask):
 class NextOrderTask(NextItemTask):
     """Tokens are orders; the vector of order t ranks the items of order t + 1, each weighted by one over their number."""
 
-    name = "next_order"
+    name, token = "next_order", "order"
 
     def targets(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
         ids_L, offset_N = batch.bags[ITEM]

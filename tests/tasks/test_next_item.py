@@ -1,0 +1,208 @@
+"""NextItemTask and NextOrderTask: every encoder learns a batch, targets as in plain Python, neither the future nor batch-mates matter."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from clm_dl.config import compose, plain
+from clm_dl.data.batch import EventBatch
+from clm_dl.data.catalogue import Catalogue
+from clm_dl.data.protocols import build_ranking
+from clm_dl.data.ranked import RankingDataModule
+from clm_dl.data.store import EventStore
+from clm_dl.ranked_fold import UNIT, ranking_datamodule
+from clm_dl.run import Run
+from clm_dl.stores import open_store
+from clm_dl.tasks import TASKS, NextItemTask
+
+ENCODERS = ["lstm", "gru", "rnn", "conv", "transformer", "mean", "sasrec", "esasrec", "hstu", "bert4rec"]
+V = 60
+
+
+@pytest.fixture(scope="module")
+def store(ranked_run: Run) -> EventStore:
+    return open_store(ranked_run.config["data"], ranked_run.config["paths"])
+
+
+@cache
+def settings_of(name: str, encoder: str = "gru") -> dict:
+    sequence = {"next_item": "line", "next_order": "order"}[name]
+    return plain(compose("train", [f"task={name}", f"sequence={sequence}", "sequence.max_tokens=8", f"encoder={encoder}"]))
+
+
+@pytest.fixture(scope="module")
+def datamodule(store: EventStore) -> Callable[[str], RankingDataModule]:
+    made = {}
+
+    def make(task: str) -> RankingDataModule:
+        if task not in made:
+            ranking = build_ranking(store, protocol={"name": "leave_one_out"}, unit=UNIT[task])
+            made[task] = ranking_datamodule(settings_of(task), store, ranking, Catalogue.from_store(store, ranking.training_rows))
+        return made[task]
+
+    return make
+
+
+def build(data: RankingDataModule, name: str, encoder: str = "gru", **options: Any) -> NextItemTask:
+    """A task without dropout; the encoder as configured, `options` in place of the task's own."""
+    settings = settings_of(name, encoder)
+    chosen = {**settings["encoder"], "dropout": 0.0}
+    options = {"dropout": 0.0, "objective": "masked" if encoder == "bert4rec" else "next"} | options
+    torch.manual_seed(0)
+    task = TASKS[name](schema=data.schema, encoder=chosen, task=settings["task"] | options)
+    assert isinstance(task, NextItemTask)
+    task.load_catalogue(data.catalogue)
+    return task
+
+
+def ragged_batch(data: RankingDataModule) -> EventBatch:
+    batch = data.dataset[data.ranking.select("train")[:24].tolist()]
+    assert len(set(batch.length_B.tolist())) > 1
+    return batch
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_encoder_as_configured_learns_a_batch(datamodule: Callable[[str], RankingDataModule], encoder: str) -> None:
+    data = datamodule("next_item")
+    batch, task = ragged_batch(data), build(data, "next_item", encoder)
+    optimizer, losses = torch.optim.AdamW(task.parameters(), lr=3e-3), []
+    for step in range(25):
+        optimizer.zero_grad()
+        torch.manual_seed(step % 3)  # masked training hides one of three sets of tokens
+        loss = task.batch_loss(batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(math.log(V), abs=0.25)
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(parameter.grad is not None for parameter in task.parameters())
+
+
+def test_orders_and_context_learn_a_batch(datamodule: Callable[[str], RankingDataModule]) -> None:
+    for name, context in (("next_item", True), ("next_order", True), ("next_order", False)):
+        data = datamodule(name)
+        batch, task = ragged_batch(data), build(data, name, context=context)
+        optimizer, losses = torch.optim.AdamW(task.parameters(), lr=1e-2), []
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = task.batch_loss(batch)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[0] == pytest.approx(math.log(V), abs=0.25)
+        assert losses[-1] < 0.9 * losses[0]
+
+
+# --- targets
+
+
+def test_targets_of_lines_are_the_next_known_items(datamodule: Callable[[str], RankingDataModule]) -> None:
+    data = datamodule("next_item")
+    batch, task = ragged_batch(data), build(data, "next_item")
+    ids_BT = batch.categorical["item"].clone()
+    ids_BT[0, 1], ids_BT[1, 0] = 1, 1  # unknown: no target, whatever it is an input of
+    batch = replace(batch, categorical={**batch.categorical, "item": ids_BT})
+    expected = []
+    for b, row in enumerate(ids_BT.tolist()):
+        for t in range(int(batch.length_B[b]) - 1):  # neither the last token nor padding has a next one
+            if row[t + 1] > 1:
+                expected.append((b * ids_BT.shape[1] + t, row[t + 1]))
+    place_M, item_M = task.targets(batch)
+    assert list(zip(place_M.tolist(), item_M.tolist(), strict=True)) == expected
+
+
+def test_targets_of_orders_are_the_distinct_items_of_the_next(datamodule: Callable[[str], RankingDataModule]) -> None:
+    data = datamodule("next_order")
+    batch, task = ragged_batch(data), build(data, "next_order")
+    ids_L, offset_N = batch.bags["item"][0].clone(), batch.bags["item"][1]
+    ids_L[int(offset_N[1])] = 1  # an unknown item in the second order of the first customer
+    first = int(offset_N[2])
+    ids_L[first + 1] = ids_L[first]  # the same item twice in the third
+    batch = replace(batch, bags={**batch.bags, "item": (ids_L, offset_N)})
+    num_tokens, expected = batch.mask_BT.shape[1], set()
+    for b in range(len(batch)):
+        for t in range(int(batch.length_B[b]) - 1):
+            place = b * num_tokens + t
+            order = ids_L[int(offset_N[place + 1]) : int(offset_N[place + 2])].tolist()
+            expected |= {(place, item) for item in order if item > 1}
+    place_M, item_M = task.targets(batch)
+    found = list(zip(place_M.tolist(), item_M.tolist(), strict=True))
+    assert len(found) == len(set(found)) == len(expected)
+    assert set(found) == expected
+    weight = [1 / sum(place == other for other, _ in found) for place, _ in found]  # every order counts as much as any other
+    assert sum(weight) == pytest.approx(len({place for place, _ in found}))
+    h_PD = task.eval().encode(task.tokens(batch), batch.mask_BT, batch.time_BT).flatten(0, 1)[place_M]
+    loss_M = torch.nn.functional.cross_entropy(task.tower.logits(h_PD), item_M - 2, reduction="none")
+    mean = sum(w * loss for w, loss in zip(weight, loss_M.tolist(), strict=True)) / sum(weight)
+    assert task.batch_loss(batch).item() == pytest.approx(mean, rel=1e-5)
+
+
+def test_padding_changes_nothing(datamodule: Callable[[str], RankingDataModule]) -> None:
+    data = datamodule("next_item")
+    batch = ragged_batch(data)
+    garbled = {name: torch.where(batch.mask_BT, ids, 7) for name, ids in batch.categorical.items()}
+    for encoder in ENCODERS:
+        task = build(data, "next_item", encoder).eval()
+        losses = []
+        for other in (batch, replace(batch, categorical=garbled)):
+            torch.manual_seed(0)
+            losses.append(task.batch_loss(other))
+        torch.testing.assert_close(losses[0], losses[1])
+
+
+# --- what a vector may depend on
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_batch_mates_change_nothing(datamodule: Callable[[str], RankingDataModule], encoder: str) -> None:
+    data = datamodule("next_item")
+    task = build(data, "next_item", encoder, context=True).eval()
+    index = data.ranking.select("test")[:6]
+    together = task.embed(data.dataset[index.tolist()])
+    for row, one in enumerate(index.tolist()):
+        torch.testing.assert_close(task.embed(data.dataset[[one]])[0], together[row], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["next_item", "next_order"])
+def test_a_position_does_not_see_what_comes_after_it(datamodule: Callable[[str], RankingDataModule], name: str) -> None:
+    data = datamodule(name)
+    batch = ragged_batch(data)
+    for encoder in ("gru", "sasrec", "esasrec", "hstu"):
+        task = build(data, name, encoder, context=True).eval()
+        x_BTD = task.tokens(batch)
+        changed = x_BTD.clone()
+        changed[:, 4:] = torch.randn(changed[:, 4:].shape)
+        one, two = (task.encode(x, batch.mask_BT, batch.time_BT) for x in (x_BTD, changed))
+        torch.testing.assert_close(one[:, :4], two[:, :4])
+        assert not torch.allclose(one[:, 4], two[:, 4])
+
+
+# --- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("next_item", {"objective": "nxt"}, "task.objective must be next or masked, got 'nxt'"),
+        ("next_item", {"objective": "masked"}, "task.objective=masked needs an encoder with causal=false, got encoder=gru"),
+        ("next_item", {"encoder": "bert4rec", "objective": "next"}, "task.objective=next needs an encoder with causal=true"),
+        ("next_order", {"encoder": "bert4rec"}, "task.objective=masked hides lines, got task=next_order"),
+        ("next_item", {"loss": {"name": "softmx"}}, "ranking loss must be one of softmax, .*, got 'softmx'"),
+        ("next_item", {"tower": {"output": "tide"}}, "item output must be one of tied, separate, got 'tide'"),
+    ],
+)
+def test_options_that_cannot_be(datamodule: Callable[[str], RankingDataModule], name: str, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(datamodule(name), name, **options)
+
+
+def test_tokens_of_another_kind_are_refused(datamodule: Callable[[str], RankingDataModule]) -> None:
+    with pytest.raises(ValueError, match=r"task=next_order reads orders, got sequence\.token=line: set sequence=order"):
+        build(datamodule("next_item"), "next_order")
+    with pytest.raises(ValueError, match=r"task=next_item reads lines, got sequence\.token=order: set sequence=line"):
+        build(datamodule("next_order"), "next_item")
