@@ -1,4 +1,4 @@
-"""The Python API: fit, predict, recommend, embed and save from a table in a notebook; the same configurations and run directory underneath."""
+"""The Python API: fit, predict, recommend, embed and save from a table; the same configurations and run directory underneath."""
 
 from __future__ import annotations
 
