@@ -58,7 +58,7 @@ def allowed(index: np.ndarray, removed: Ragged | None, num_items: int) -> np.nda
 
 def standardise(scorer: Scorer, index: np.ndarray, may_BV: np.ndarray) -> np.ndarray:
     """z-scores float32 [B, V], mean 0 and standard deviation 1 over what may be recommended; all else, or −inf, gets the lowest of that."""
-    z_BV = np.array(scorer(index), dtype=np.float32)
+    z_BV = np.asarray(scorer(index)).astype(np.float32)
     counts_BV = may_BV & (z_BV > -np.inf)
     num_B1 = np.maximum(counts_BV.sum(axis=1, keepdims=True), 1)
     z_BV[~counts_BV] = 0
