@@ -104,6 +104,12 @@ class NextItemTask(SequenceTask):
         x_BTD, mask_BT, time_BT, last_B = self.tokens(batch), batch.mask_BT, batch.time_BT, batch.length_B - 1
         if self.mask_D is not None:  # one more token, hidden, right behind the last
             last_B = batch.length_B
+            places = getattr(self.encoder, "place_TD", None)
+            if places is not None and len(places) == x_BTD.shape[1]:  # a full history gives its oldest token for the place of the mask
+                full_B = last_B == len(places)
+                x_BTD = torch.where(full_B[:, None, None], x_BTD.roll(-1, dims=1), x_BTD)[:, :-1]
+                time_BT = torch.where(full_B[:, None], time_BT.roll(-1, dims=1), time_BT)[:, :-1]
+                last_B = last_B - full_B.long()
             x_BTD = nn.functional.pad(x_BTD, (0, 0, 0, 1))
             x_BTD[torch.arange(len(last_B), device=last_B.device), last_B] = self.mask_D.to(x_BTD.dtype)
             mask_BT = torch.arange(x_BTD.shape[1], device=last_B.device) <= last_B[:, None]
