@@ -51,7 +51,7 @@ def recommend(
         index_N = np.arange(len(snapshots)) if customers is None else _find(ids, customers)
         z_ND = torch.from_numpy(customer_vectors(task, datamodule, index_N))
         with torch.inference_mode():
-            vectors_VD = task.tower.vectors()
+            vectors_VD = task.tower.vectors().detach()  # without content, the parameter itself
             unwanted_V = torch.from_numpy(np.where(wanted_V, 0.0, -np.inf).astype(np.float32))
             codes = np.append(catalogue.lookup(store.dictionary("item")), -1)  # a missing item, −1, reads the last one
             seen = seen_items(codes[store.column("item")], snapshots.start[index_N], snapshots.stop[index_N])
