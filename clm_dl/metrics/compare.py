@@ -61,21 +61,25 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def paired_difference(
-    group: Group, other: Group, *, other_model: str | None = None, resamples: int = 1000
+    group: Group, other: Group | None, *, other_model: str | None = None, part: str = "overall", resamples: int = 1000
 ) -> dict[str, dict[str, float]] | None:
     """`group` minus `other` for every test metric: {"value", "low", "high"}, resampled over customers and over seeds.
 
-    Seeds are averaged metric by metric, never score by score. `other_model` names another model of `other`'s runs.
-    None where the two did not score the same snapshots: then nothing paired can be said.
+    Seeds are averaged metric by metric, never score by score. `other_model` names another model of `other`'s runs; without `other` the
+    figures of `group` itself are given. `part` is one of metrics.json, of ranked runs: overall, repeats, new, cold_items, few_events.
+    None where the two did not score the same snapshots, or the part has no target: then nothing paired can be said.
     """
-    if group.fingerprint != other.fingerprint:
+    known = [one.runs[0].metrics["split"]["test"][part] for one in (group, other) if one]
+    if not all(known) or (other is not None and group.fingerprint != other.fingerprint):
         return None
     rng = np.random.default_rng(0)
-    pairs = len(group.runs) == len(other.runs)  # the same draw of seeds on both sides
     drawn = rng.integers(len(group.runs), size=(resamples, len(group.runs)))
-    drawn_other = drawn if pairs else rng.integers(len(other.runs), size=(resamples, len(other.runs)))
-    metrics, value_K, resampled_RK = _over_seeds(group.runs, group.model, drawn)
-    _, other_K, other_RK = _over_seeds(other.runs, other_model or other.model, drawn_other)
+    metrics, value_K, resampled_RK = _over_seeds(group.runs, group.model, drawn, part)
+    other_K, other_RK = np.zeros_like(value_K), np.zeros_like(resampled_RK)
+    if other is not None:
+        pairs = len(group.runs) == len(other.runs)  # the same draw of seeds on both sides
+        drawn_other = drawn if pairs else rng.integers(len(other.runs), size=(resamples, len(other.runs)))
+        _, other_K, other_RK = _over_seeds(other.runs, other_model or other.model, drawn_other, part)
     found = {}
     for k, metric in enumerate(metrics):
         difference_R = (resampled_RK - other_RK)[:, k]
@@ -86,15 +90,15 @@ def paired_difference(
     return found
 
 
-def _over_seeds(runs: Sequence[Run], model: str, drawn_RS: np.ndarray) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def _over_seeds(runs: Sequence[Run], model: str, drawn_RS: np.ndarray, part: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Names of the metrics, their mean over seeds [K], and that of each resample of customers and seeds [R, K]."""
-    boots = [_bootstrap(run, model, len(drawn_RS)) for run in runs]
+    boots = [_bootstrap(run, model, len(drawn_RS), part) for run in runs]
     resampled_SRK = np.stack([boot.resampled[:, 0] for boot in boots])
     rows = np.arange(len(drawn_RS))[:, None]
     return boots[0].metrics, np.mean([boot.value[0] for boot in boots], axis=0), resampled_SRK[drawn_RS, rows].mean(axis=1)
 
 
-def _bootstrap(run: Run, model: str, resamples: int) -> Bootstrap:
+def _bootstrap(run: Run, model: str, resamples: int, part: str) -> Bootstrap:
     """The model's test metrics on the same draws of customers for every run of one fingerprint."""
     scores, metrics = run.scores, run.metrics
     if metrics["task"] == "churn":
@@ -102,7 +106,7 @@ def _bootstrap(run: Run, model: str, resamples: int) -> Bootstrap:
         return bootstrap(table.customer, table.label, {model: table.score[model]}, resamples=resamples, threshold=metrics["threshold"])
     catalogue = run.catalogue
     ranked = ranked_table(scores[scores["model"] == model], "test", catalogue, k=metrics["k"])
-    return ranked_bootstrap(ranked, "overall", catalogue=catalogue, k=metrics["k"], resamples=resamples)
+    return ranked_bootstrap(ranked, part, catalogue=catalogue, k=metrics["k"], resamples=resamples)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,0 +1,103 @@
+"""The scripts of the studies: tables and paired differences of ranked runs, histories asked again in random order, a peer's split."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+import torch
+
+from clm_dl.data.batch import EventBatch
+from clm_dl.data.catalogue import Catalogue
+from clm_dl.data.protocols import build_ranking
+from clm_dl.data.ranked import RankingDataModule
+from clm_dl.run import Run
+from clm_dl.stores import open_store
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(name).stem, EXPERIMENTS / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    summarise = script("summarise.py")
+    (tmp_path / "README.md").write_text(f"# A study\n\n{summarise.START}\nstale\n{summarise.END}\nThe answer.\n")
+    return tmp_path
+
+
+def test_summarise_ranked_runs(ranked_run: Run, train_ranked: Callable[..., Run], study: Path) -> None:
+    other = train_ranked("seed=1")
+    peers = study / "peers.jsonl"
+    peers.write_text(json.dumps({"data": "events", "model": "peer", "runs": [{"seed": 0, "hr@10": 0.5, "ndcg@10": 0.25}]}) + "\n")
+    pairs = ["network:repeat", "repeat:popular", "network@cold_items", "network:popular@new"]
+    script("summarise.py").main([str(study), str(ranked_run.path), str(other.path), "--pairs", *pairs, "--peers", str(peers)])
+    table = pd.read_csv(study / "results.csv")
+    assert len(table) == 2 * 3 + 1
+    row = table[(table["seed"] == 1) & (table["model"] == "network")].iloc[0]
+    metrics = other.metrics["split"]
+    assert row["ndcg@10"] == pytest.approx(metrics["test"]["overall"]["network"]["ndcg@10"]["value"], abs=1e-6)
+    assert row["ndcg@10 validation"] == pytest.approx(metrics["val"]["overall"]["network"]["ndcg@10"]["value"], abs=1e-6)
+    assert row["ndcg@10 new"] == pytest.approx(metrics["test"]["new"]["network"]["ndcg@10"]["value"], abs=1e-6)
+    text = (study / "README.md").read_text()
+    assert "stale" not in text
+    assert text.endswith("The answer.\n")
+    both = table.loc[table["model"] == "network", "ndcg@10"]
+    assert f"| {both.mean():.4f} ± {both.std():.4f} |" in text
+    assert "| peer | 1 | – | 0.5000 | 0.2500 |" in text
+    assert "Chosen by ndcg@10 validation: gru; of the networks alone: gru." in text
+    lines = {cells[1].strip(): cells[2:] for line in text.splitlines() if len(cells := line.split("|")) == 6}
+    value = both.mean() - table.loc[table["model"] == "repeat", "ndcg@10"].mean()
+    assert lines["gru − repeat"][0].strip().startswith(f"{value:+.4f} [")
+    assert {"repeat − popular", "gru, cold items", "gru − popular, new"} < set(lines)
+
+
+def test_a_ring_s_network_lives_by_the_order_of_its_histories(ranked_run: Run, train_ranked: Callable[..., Run], study: Path) -> None:
+    shuffle = script("order_matters/shuffle.py")
+    (study / "README.md").write_text(f"{shuffle.START}\nstale\n{shuffle.END}\nThe answer.\n")
+    shuffle.main([str(ranked_run.path), "--study", str(study)])
+    row = pd.read_csv(study / "results.csv").iloc[0]
+    assert row["ndcg@10"] == pytest.approx(ranked_run.metrics["split"]["test"]["overall"]["network"]["ndcg@10"]["value"], abs=1e-5)
+    assert row["shuffled"] < 0.8 * row["ndcg@10"]
+    assert row["low"] < row["difference"] < row["high"] < 0
+    text = (study / "README.md").read_text()
+    assert "stale" not in text
+    assert f"| {row['shuffled']:.4f} |" in text
+
+
+@pytest.mark.parametrize("token", ["line", "order"])
+def test_shuffling_keeps_the_tokens_and_their_times(ranked_run: Run, token: str) -> None:
+    store = open_store(ranked_run.config["data"], ranked_run.config["paths"])
+    ranking = build_ranking(store, protocol={"name": "leave_one_out"}, unit=token)
+    catalogue = Catalogue.from_store(store, ranking.training_rows)
+    datamodule = RankingDataModule(store, ranking, catalogue, token=token, batch_size=16)
+    batch = next(iter(datamodule.loader(ranking.select("test"))))
+    mixed = script("order_matters/shuffle.py").shuffled(batch, torch.Generator().manual_seed(0))
+    for name in ("time_BT", "gap_BT", "mask_BT"):
+        assert getattr(mixed, name).equal(getattr(batch, name))
+
+    def tokens(of: EventBatch, row: int) -> list[tuple[list[int], list[float]]]:
+        found = []
+        for place in range(int(of.length_B[row])):
+            if token == "line":
+                items = [int(of.categorical["item"][row, place])]
+            else:
+                ids, offsets = of.bags["item"]
+                at = row * of.mask_BT.shape[1] + place
+                items = ids[offsets[at] : offsets[at + 1]].tolist()
+            found.append((items, of.numeric_BTF[row, place].tolist()))
+        return found
+
+    before, after = ([tokens(of, row) for row in range(len(batch))] for of in (batch, mixed))
+    assert before != after
+    assert [sorted(row) for row in before] == [sorted(row) for row in after]
