@@ -152,14 +152,22 @@ def ring_csv(ring_log: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def train_ranked(ring_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """Train a tiny recommender on the ring's log: `train_ranked("encoder=sasrec", …)`; the store is shared, the run directory new."""
+    """Train a tiny recommender on the ring's log: `train_ranked("encoder=sasrec", …)`; the store is shared, the run directory new.
+
+    With `quick` nothing is drawn: no report, no figures in TensorBoard.
+    """
     data_dir = tmp_path_factory.mktemp("data")
 
-    def run(*overrides: str, log: Callable[[str], None] = lambda text: None) -> Run:
+    def run(*overrides: str, log: Callable[[str], None] = lambda text: None, quick: bool = True) -> Run:
         folder = tmp_path_factory.mktemp("runs") / "run"
-        quick = [text for text in RING_QUICK if not (text.startswith("encoder.") and "encoder=none" in overrides)]
+        options = [text for text in RING_QUICK if not (text.startswith("encoder.") and "encoder=none" in overrides)]
         paths = [f"data.path={ring_csv}", f"paths.data_dir={data_dir}", f"paths.output_dir={folder}"]
-        return run_experiment(compose("train", ["experiment=next_item_events", *RING_LOG, *quick, *paths, *overrides]), log=log)
+        config = compose("train", ["experiment=next_item_events", *RING_LOG, *options, *paths, *overrides])
+        with pytest.MonkeyPatch.context() as patch:
+            if quick:
+                patch.setattr("clm_dl.experiment.render_report", lambda folders: "")
+                patch.setattr("clm_dl.ranked_fold.write_final_ranked", lambda *args, **kwargs: None)
+            return run_experiment(config, log=log)
 
     return run
 
@@ -167,7 +175,7 @@ def train_ranked(ring_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 @pytest.fixture(scope="session")
 def ranked_run(train_ranked: Callable[..., Run]) -> Run:
     """One finished run on the ring's log, for every test that only reads."""
-    return train_ranked()
+    return train_ranked(quick=False)
 
 
 DATES = {"val": ["2020-03-01", "2020-03-15"], "test": ["2020-05-01", "2020-05-15", "2020-05-29"]}

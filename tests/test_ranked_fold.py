@@ -1,0 +1,256 @@
+"""A recommendation run: its files and figures, one seed one result, resume, the fresh process, and no way for the future to get in."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from clm_dl.data.protocols import build_ranking
+from clm_dl.metrics.ranking_summary import summarise_ranking
+from clm_dl.run import Run, load_run
+from clm_dl.tasks import NextItemTask
+
+FILES = ("metrics.json", "scores.parquet", "config.yaml", "timing.json", "versions.json", "vocabulary.json", "schema.json", "items.parquet")
+MODELS = {"network", "popular", "repeat"}
+METRICS = {"hr@10", "ndcg@10", "mrr", "map@10", "recall@10", "precision@10", "coverage@10", "novelty@10"}
+
+
+def figure(run: Run, model: str, metric: str = "ndcg@10", split: str = "test") -> float:
+    value: float = run.metrics["split"][split]["overall"][model][metric]["value"]
+    return value
+
+
+# --- what a run leaves
+
+
+def test_has_every_file(ranked_run: Run) -> None:
+    for name in (*FILES, "report.html", "model_card.md", "checkpoints/model.ckpt", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        assert (ranked_run.path / name).stat().st_size > 0, name
+    assert list(ranked_run.path.glob("events.out.tfevents.*"))
+    assert ranked_run.status == {"version": 1, "state": "finished", "reason": None}
+    assert "${" not in (ranked_run.path / "config.yaml").read_text()
+
+
+def test_the_network_learns_what_popularity_cannot(ranked_run: Run) -> None:
+    assert figure(ranked_run, "network") > 0.8
+    assert figure(ranked_run, "popular") < 0.25
+    assert ranked_run.metrics["difference"]["test"]["network - popular"]["ndcg@10"]["low"] > 0.4
+    assert ranked_run.metrics["best_model"] == {"name": "network", "chosen_on": "val"}
+    assert figure(ranked_run, "network") <= ranked_run.metrics["reference"]["test"]["ceiling"]["ndcg@10"]
+
+
+def test_metrics_have_their_shape(ranked_run: Run, ring_log: pd.DataFrame) -> None:
+    metrics = json.loads((ranked_run.path / "metrics.json").read_text())
+    assert metrics["task"] == "next_item"
+    assert len(metrics["fingerprint"]) == 32
+    assert metrics["protocol"]["name"] == "leave_one_out"
+    assert metrics["policy"] == {"repeats": "remove"}
+    for split in ("test", "val"):
+        parts = metrics["split"][split]
+        assert {"overall", "repeats", "new", "cold_items", "few_events", "per_cutoff"} == set(parts)
+        for models in (parts["overall"], parts["new"]):
+            assert set(models) == MODELS
+            assert all({"value", "low", "high"} == set(found) for figures in models.values() for found in figures.values())
+        for figures in parts["overall"].values():
+            assert set(figures) >= METRICS
+            assert figures["ndcg@10"]["low"] <= figures["ndcg@10"]["value"] <= figures["ndcg@10"]["high"]
+    difference = metrics["difference"]["test"]["network - popular"]["ndcg@10"]
+    assert difference["value"] == pytest.approx(figure(ranked_run, "network") - figure(ranked_run, "popular"))
+    data = metrics["data"]
+    assert data["rows_in"] == data["kept"] == data["events"] == len(ring_log)
+    assert data["snapshots"] == {"train": 120, "val": 120, "test": 120}
+
+
+def test_scores_have_their_columns_and_every_model_the_same_targets(ranked_run: Run) -> None:
+    scores = ranked_run.scores
+    columns = ["customer_id", "cutoff", "split", "model", "task", "horizon", "among", "rank", "item_id", "score", "label", "above", "ties"]
+    assert set(columns) <= set(scores.columns)
+    assert set(scores["model"]) == MODELS
+    assert set(scores["split"]) == {"val", "test"}
+    listed = scores[(scores["among"] == "catalogue") & scores["rank"].notna()]
+    sizes = listed.groupby(["model", "split", "customer_id"])["rank"].agg(["min", "max", "size"])
+    assert (sizes == [1, 10, 10]).all(axis=None)
+    wanted = scores[(scores["among"] == "catalogue") & (scores["label"] == 1)]
+    keys = [part[["customer_id", "cutoff", "split", "item_id"]].reset_index(drop=True) for _, part in wanted.groupby("model")]
+    assert len(keys[0]) == 240
+    for other in keys[1:]:
+        pd.testing.assert_frame_equal(keys[0], other)
+
+
+def test_targets_are_the_last_lines_and_lists_hold_nothing_seen(ranked_run: Run, ring_log: pd.DataFrame) -> None:
+    lines = ring_log.sort_values(["cust", "ts"])
+    scores = ranked_run.scores[ranked_run.scores["model"] == "network"]
+    for split, back in (("test", 1), ("val", 2)):
+        target = scores[(scores["split"] == split) & (scores["label"] == 1) & (scores["among"] == "catalogue")]
+        last = lines.groupby("cust").nth(-back).set_index("cust")["sku"]
+        assert target.set_index("customer_id")["item_id"].to_dict() == last.to_dict()
+        rest = lines.groupby("cust").head(-back).groupby("cust")["sku"].agg(set)
+        listed = scores[(scores["split"] == split) & scores["rank"].notna()]
+        assert not any(item in rest[customer] for customer, item in zip(listed["customer_id"], listed["item_id"], strict=True))
+
+
+def test_the_scores_table_gives_the_metrics_again(ranked_run: Run) -> None:
+    config, metrics = ranked_run.config, ranked_run.metrics
+    options = {name: config[name] for name in ("k", "seed", "protocol", "policy")} | {"resamples": config["bootstrap"]}
+    options |= {name: metrics[name] for name in ("task", "fingerprint", "counts")} | {"data_counts": metrics["data"]}
+    again = summarise_ranking(ranked_run.scores, catalogue=ranked_run.catalogue, **options)
+    assert again == metrics
+
+
+# --- one seed, one result
+
+
+def test_same_seed_same_metrics_bit_for_bit_and_another_seed_others(train_ranked: Callable[..., Run]) -> None:
+    quick = ("trainer.max_epochs=2", "task.dropout=0.3")
+    one, two, other = train_ranked(*quick), train_ranked(*quick), train_ranked(*quick, "seed=1")
+    assert one.path != two.path
+    assert (one.path / "metrics.json").read_bytes() == (two.path / "metrics.json").read_bytes()
+    assert one.scores.equals(two.scores)
+    assert other.metrics["fingerprint"] == one.metrics["fingerprint"]
+    assert figure(other, "network") != figure(one, "network")
+    assert figure(other, "popular") == figure(one, "popular")
+
+
+def test_resumed_run_equals_the_uninterrupted_one(
+    train_ranked: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    long = ("trainer.max_epochs=3", "task.dropout=0.3", "baselines=none", f"paths.output_dir={tmp_path / 'run'}")
+    step = NextItemTask.training_step
+
+    def interrupted(task: NextItemTask, batch: Any, batch_idx: int) -> torch.Tensor:
+        if task.current_epoch == 1 and batch_idx == 3:
+            raise RuntimeError("power cut")
+        return step(task, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NextItemTask, "training_step", interrupted)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train_ranked(*long)
+    assert load_run(tmp_path / "run").status["state"] == "failed"
+    resumed = train_ranked(*long, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}")
+    straight = train_ranked(*long[:-1])
+    assert resumed.metrics == straight.metrics
+    assert resumed.scores.equals(straight.scores)
+
+
+def test_a_run_may_be_trained_again_into_its_folder(train_ranked: Callable[..., Run], tmp_path: Path) -> None:
+    folder = f"paths.output_dir={tmp_path / 'run'}"
+    first = train_ranked("trainer.max_epochs=2", "baselines=none", folder)
+    (first.path / "evaluation.json").write_text("{}")
+    curve = len(first.history.query("name == 'val/ndcg@10'"))
+    second = train_ranked("trainer.max_epochs=1", "baselines=[popular]", folder)
+    assert second.status["state"] == "finished"
+    assert set(second.scores["model"]) == {"network", "popular"}
+    assert curve == 2
+    assert len(second.history.query("name == 'val/ndcg@10'")) == 1  # nothing of the first is left
+    assert not (second.path / "evaluation.json").exists()
+    third = train_ranked("encoder=none", "baselines=[popular]", folder)
+    assert not (third.path / "checkpoints" / "model.ckpt").exists()
+    assert set(third.scores["model"]) == {"popular"}
+
+
+def test_baselines_alone(train_ranked: Callable[..., Run]) -> None:
+    run = train_ranked("encoder=none", "baselines=[popular,markov,blend]")
+    assert set(run.scores["model"]) == {"popular", "markov", "blend"}
+    assert figure(run, "markov") > 0.9
+    assert run.metrics["best_baseline"]["name"] in ("markov", "blend")
+    assert len(run.catalogue) == 60
+    with pytest.raises(FileNotFoundError, match=r"model\.ckpt"):
+        run.recommend(cutoff="2021-06-01")
+
+
+@pytest.mark.parametrize("protocol", [("protocol=global_time",), ("protocol=rolling", "snapshots.horizon_days=21")])
+def test_orders_under_every_protocol(train_ranked: Callable[..., Run], protocol: tuple[str, ...]) -> None:
+    """Order tokens with the sequence group as it comes: its history features are for heads and must not stand in the way."""
+    run = train_ranked("task=next_order", "sequence=order", "trainer.max_epochs=2", "policy.repeats=allow", *protocol)
+    assert figure(run, "network", "hr@10") > 0
+    assert run.metrics["reference"]["test"]["targets"] > run.metrics["reference"]["test"]["snapshots"]
+    dates = run.metrics["split"]["test"]["per_cutoff"]
+    assert bool(dates) == ("protocol=rolling" in protocol)
+    assert set(run.recommend(cutoff="2021-06-01")["rank"]) == set(range(1, 11))
+
+
+# --- a checkpoint is data
+
+
+def test_model_checkpoint_is_plain_data(ranked_run: Run) -> None:
+    checkpoint = torch.load(ranked_run.path / "checkpoints" / "model.ckpt", weights_only=True)
+    json.dumps({key: value for key, value in checkpoint.items() if key != "state_dict"})
+    assert checkpoint["task"] == "next_item"
+    assert len(checkpoint["vocabulary"]["fields"]["item"]) == 60
+
+
+def test_lists_come_out_again_in_a_fresh_process_elsewhere(ranked_run: Run, tmp_path: Path) -> None:
+    """Scored as of each customer's test cutoff, the network gives the list that stands in scores.parquet."""
+    moved = ranked_run.save(tmp_path / "moved")
+    listed = ranked_run.scores[
+        (ranked_run.scores["model"] == "network") & (ranked_run.scores["split"] == "test") & ranked_run.scores["rank"].notna()
+    ]
+    first = listed.loc[listed["cutoff"].idxmin(), "customer_id"]
+    expected = listed[listed["customer_id"] == first].sort_values("rank")
+    words = [f"run={moved.path}", f"cutoff={expected['cutoff'].iloc[0].isoformat()}", f"customers=[{first}]", "output=lists.parquet"]
+    command = Path(sys.executable).parent / "clm-predict"
+    subprocess.run([command, *words], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    predicted = pd.read_parquet(tmp_path / "lists.parquet")
+    assert predicted["item_id"].tolist() == expected["item_id"].tolist()
+    np.testing.assert_allclose(predicted["score"], expected["score"], atol=1e-5)
+
+
+# --- leakage
+
+
+def test_training_and_validation_see_nothing_after_the_validation_window(
+    train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Shuffle what customers bought, spent and in which department after the test date: weights and validation stay as they are."""
+    limit = pd.Timestamp("2021-08-01")
+    options = ("protocol=global_time", "protocol.val=2021-06-01", "protocol.test=2021-08-01", "trainer.max_epochs=2")
+    baselines = "baselines=[popular,repeat,markov]"
+    run = train_ranked(*options, baselines)
+    changed, rng = ring_log.copy(), np.random.default_rng(0)
+    late = (changed["ts"] >= limit).to_numpy()
+    assert 200 < late.sum() < len(changed) - 200
+    for name in ("sku", "spend"):
+        changed.loc[late, name] = rng.permutation(changed.loc[late, name].to_numpy())
+    changed["dept"] = [["food", "toys", "garden"][int(item[1:]) % 3] for item in changed["sku"]]
+    changed.to_csv(tmp_path / "log.csv", index=False)
+    other = train_ranked(*options, baselines, f"data.path={tmp_path / 'log.csv'}")
+    assert other.vocabulary.to_json() == run.vocabulary.to_json()
+    assert other.schema == run.schema
+    assert other.catalogue.to_frame().equals(run.catalogue.to_frame())
+    for name, tensor in run.checkpoint["state_dict"].items():
+        assert torch.equal(tensor, other.checkpoint["state_dict"][name]), name
+    one, two = (found.scores[found.scores["split"] == "val"].reset_index(drop=True) for found in (run, other))
+    pd.testing.assert_frame_equal(one, two)
+    assert other.metrics["split"]["val"] == run.metrics["split"]["val"]
+    assert other.metrics["fingerprint"] != run.metrics["fingerprint"]
+    listed = [found.scores.query("split == 'test' and rank.notna()") for found in (run, other)]
+    lists = [part[["model", "customer_id", "rank", "item_id", "score"]].sort_values(["model", "customer_id", "rank"]) for part in listed]
+    np.testing.assert_array_equal(lists[0].to_numpy(), lists[1].to_numpy())  # who is right has changed, not what was recommended
+    assert figure(other, "network") != figure(run, "network")
+
+
+@pytest.mark.parametrize(("field", "message"), [("stop", "has its target in its history"), ("training_stop", "in the training rows")])
+def test_a_planted_leak_stops_the_experiment(
+    train_ranked: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, field: str, message: str
+) -> None:
+    def leaky(*args: Any, **kwargs: Any) -> Any:
+        ranking = build_ranking(*args, **kwargs)
+        if field == "training_stop":
+            return replace(ranking, training_stop=ranking.training_stop + 1)
+        test = ranking.snapshots.split == "test"
+        return replace(ranking, snapshots=replace(ranking.snapshots, stop=ranking.snapshots.stop + test))
+
+    monkeypatch.setattr("clm_dl.ranked_fold.build_ranking", leaky)
+    with pytest.raises(ValueError, match=f"leak: the .* snapshot of customer c.* {message}"):
+        train_ranked(f"paths.output_dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
