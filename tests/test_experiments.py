@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -101,3 +102,20 @@ def test_shuffling_keeps_the_tokens_and_their_times(ranked_run: Run, token: str)
     before, after = ([tokens(of, row) for row in range(len(batch))] for of in (batch, mixed))
     assert before != after
     assert [sorted(row) for row in before] == [sorted(row) for row in after]
+
+
+def test_the_peer_is_asked_for_the_same_targets_from_the_same_histories(ranked_run: Run) -> None:
+    store = open_store(ranked_run.config["data"], ranked_run.config["paths"])
+    ranking = build_ranking(store, protocol={"name": "leave_one_out", "min_events": 8}, unit="line")
+    split = script("next_item_movies/peer_rectools.py").read_split(store.path, min_events=8)
+    for number, name in enumerate(["train", "val", "test"]):
+        index = ranking.select(name)
+        index = index[np.argsort(ranking.snapshots.customer[index])]
+        snapshots = ranking.snapshots.select(index)
+        lines = np.bincount(split["customer"][split["split"] < max(number, 1)], minlength=store.num_customers)
+        assert lines[snapshots.customer].tolist() == (snapshots.stop - snapshots.start).tolist()
+        if name != "train":
+            assert 0 < len(index) < store.num_customers
+            asked = split["split"] == number
+            assert split["customer"][asked].tolist() == snapshots.customer.tolist()
+            assert split["item"][asked].tolist() == ranking.targets[ranking.target_offsets[index]].tolist()
