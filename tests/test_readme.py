@@ -33,8 +33,8 @@ def test_command_line_composes(line: str) -> None:
 
 
 def test_there_are_snippets_and_commands() -> None:
-    assert len(SNIPPETS) >= 1
-    assert len(COMMANDS) >= 12
+    assert len(SNIPPETS) >= 2
+    assert len(COMMANDS) >= 20
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([\w./]+)\)", README))
