@@ -75,6 +75,8 @@ class RankedFold:
 
     def scores(self, log: Log) -> pd.DataFrame:
         """The Scores table: every model's top k and the rank of every target, on validation and test."""
+        if self.catalogue.missing:
+            log(f"catalogue: nothing is known of {self.catalogue.missing:,} of {len(self.catalogue):,} items but their ids")
         self.fit(log)
         write_parquet(self.catalogue.to_frame(), self.folder / ITEMS)
         single: dict[str, Scorer] = {}

@@ -7,6 +7,8 @@ from typing import Any
 
 from clm_dl.baselines.churn import build_baseline
 from clm_dl.config import build, nearest
+from clm_dl.data.roles import choice
+from clm_dl.metrics.ranking import REPEATS
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.metrics.uncertainty import METRICS
 
@@ -25,6 +27,10 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"objective must be one of {', '.join(known)}, got {settings['objective']!r}{nearest(settings['objective'], known)}"
         )
+    if task in RANKED:
+        choice(settings["policy"]["repeats"], REPEATS, "policy.repeats")
+        if settings["snapshots"].get("folds", 1) > 1:
+            raise ValueError(f"task={task} has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
     chosen = baseline_settings(settings)
     for config in chosen["baselines"]:
         if task in RANKED:
