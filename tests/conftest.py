@@ -1,5 +1,7 @@
 """Shared fixtures: one thread for torch, two small logs, and one finished run."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +178,29 @@ def train_ranked(ring_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 def ranked_run(train_ranked: Callable[..., Run]) -> Run:
     """One finished run on the ring's log, for every test that only reads."""
     return train_ranked(quick=False)
+
+
+@pytest.fixture(scope="session")
+def ring_words(ring_csv: Path) -> list[str]:
+    """What `train_ranked` says, for a command line."""
+    return ["experiment=next_item_events", f"data.path={ring_csv}", *RING_LOG, *RING_QUICK]
+
+
+@pytest.fixture(scope="session")
+def call() -> Callable[..., str]:
+    """Run a command as a process of its own; its output, which a failure shows."""
+
+    def call(*words: str | Path, cwd: Path) -> str:
+        done = subprocess.run(
+            [str(word) for word in words], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1", "CLM_DATA_DIR": "data"},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        assert "Traceback" not in done.stdout
+        assert "Warning" not in done.stdout
+        return done.stdout
+
+    return call
 
 
 DATES = {"val": ["2020-03-01", "2020-03-15"], "test": ["2020-05-01", "2020-05-15", "2020-05-29"]}

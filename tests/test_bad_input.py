@@ -22,8 +22,7 @@ from clm_dl.stores import open_store, store_path
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture
-def refused(train: Callable[..., Run], tmp_path: Path) -> Callable[..., str]:
+def refusal(train: Callable[..., Run], tmp_path: Path) -> Callable[..., str]:
     """Train into fresh folders, which must not come to be; the one sentence of the error."""
 
     def check(*overrides: str, log: pd.DataFrame | None = None, error: type[Exception] = ValueError) -> str:
@@ -39,6 +38,16 @@ def refused(train: Callable[..., Run], tmp_path: Path) -> Callable[..., str]:
         return sentence
 
     return check
+
+
+@pytest.fixture
+def refused(train: Callable[..., Run], tmp_path: Path) -> Callable[..., str]:
+    return refusal(train, tmp_path)
+
+
+@pytest.fixture
+def refused_ranked(train_ranked: Callable[..., Run], tmp_path: Path) -> Callable[..., str]:
+    return refusal(train_ranked, tmp_path)
 
 
 def stores(folder: Path) -> list[str]:
@@ -146,6 +155,65 @@ def test_options_that_cannot_be(refused: Callable[..., str], overrides: list[str
     assert message in refused(*overrides)
 
 
+# --- recommendation
+
+
+def test_a_log_without_items_has_nothing_to_recommend(refused_ranked: Callable[..., str]) -> None:
+    log = pd.DataFrame({"cust": np.repeat(["a", "b"], 5), "ts": pd.date_range("2021-01-01", periods=10), "spend": 1.0, "dept": "food"})
+    sentence = refused_ranked("data.roles.item=null", "data.roles.order=null", "data.static=[]", log=log)
+    assert "has no items to recommend: set data.roles.item" in sentence
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["protocol=leave_one"], "did you mean 'leave_one_out'"),
+        (["protocol.min_events=2"], "protocol.min_events must be at least 3"),
+        (["protocol=global_time", "protocol.val=2031-01-01"], "must ascend within the data"),
+        (["protocol=global_time", "protocol.target=every"], "protocol.target must be"),
+        (["protocol=rolling", "snapshots.folds=2"], "task=next_item has a single fold, got snapshots.folds=2"),
+        (["policy.repeats=alow"], "did you mean 'allow'"),
+        (["policy.repeat=allow"], "did you mean 'policy.repeats'"),
+        (["task.objective=nxt"], "task.objective must be next or masked, got 'nxt'"),
+        (["encoder=bert4rec"], "encoder=bert4rec goes with task.objective=masked"),
+        (["task=next_order"], "task=next_order reads orders, got sequence.token=line: set sequence=order"),
+        (["sequence.max_tokens=1"], "sequence.max_tokens must be at least 2"),
+        (["k=61"], "k must be from 1 to the 60 items of the catalogue, got 61"),
+        (["k=0"], "k must be from 1 to the 60 items"),
+        (["objective=auroc"], "objective must be one of ndcg@10"),
+        (["task.content.categorical=[dpet]"], "did you mean 'dept'"),
+        (["task.content.vectors=nowhere.parquet"], "no file of item vectors at nowhere.parquet"),
+        (["task.loss.name=softmx"], "ranking loss must be one of"),
+        (["baselines=[lightgbm]"], "no baseline 'lightgbm' of task next_item: lightgbm answers churn"),
+        (["baselines=[network_repeat]"], "network_repeat combines network, repeat, but the run has network"),
+        (["encoder=none", "baselines=[blend]"], "the baseline blend combines other models, but the run has none"),
+        (["baseline.blend.method=blnd", "baselines=[popular,blend]"], "did you mean 'blend'"),
+    ],
+)
+def test_recommendation_that_cannot_be(refused_ranked: Callable[..., str], overrides: list[str], message: str) -> None:
+    error = FileNotFoundError if "nowhere" in message else ValueError
+    assert message in refused_ranked(*overrides, error=error)
+
+
+def test_the_item_is_read_though_it_is_excluded(train_ranked: Callable[..., Run]) -> None:
+    run = train_ranked("sequence.exclude=[item,region]", "trainer.max_epochs=1", "baselines=none")
+    assert "item" in run.schema["categorical"]
+
+
+def test_items_that_the_table_lacks_are_counted_and_kept(train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path) -> None:
+    table = ring_log.drop_duplicates("sku")[["sku"]].sort_values("sku").assign(brand=lambda t: "b" + t["sku"].str[-1])
+    table.iloc[5:].to_csv(tmp_path / "items.csv", index=False)
+    said: list[str] = []
+    options = [f"data.joins=[{{path: {tmp_path / 'items.csv'}, on: sku, columns: [brand], to: item}}]", "data.categorical=[brand]"]
+    options += ["task.content.categorical=[brand]", f"paths.data_dir={tmp_path / 'data'}", "trainer.max_epochs=1", "baselines=[popular]"]
+    run = train_ranked(*options, log=said.append)
+    assert len(run.catalogue) == 60
+    assert run.catalogue.missing == 5
+    assert "catalogue: nothing is known of 5 of 60 items but their ids" in said
+    everything = run.recommend(cutoff="2021-06-01", k=60)
+    assert set(table["sku"].iloc[:5]) <= set(everything["item_id"])
+
+
 # --- checkpoints and stores
 
 
@@ -244,6 +312,17 @@ def test_a_run_that_fails_leaves_no_result_of_an_earlier_one(train: Callable[...
     with pytest.raises(ValueError, match="not finite"):
         train("baselines=[base_rate]", "task.optimizer.lr=1e30", folder)
     assert {"metrics.json", "scores.parquet", "report.html"}.isdisjoint(path.name for path in (tmp_path / "run").iterdir())
+
+
+def test_a_run_may_be_trained_again_into_its_folder(train: Callable[..., Run], tmp_path: Path) -> None:
+    folder = f"paths.output_dir={tmp_path / 'run'}"
+    first = train("baselines=none", folder)
+    (first.path / "evaluation.json").write_text("{}")
+    again = train("trainer.max_epochs=1", "baselines=[base_rate]", folder)
+    assert again.status["state"] == "finished"
+    assert set(again.scores["model"]) == {"network", "base_rate"}
+    assert (again.history["name"] == "val/log_loss").sum() == 1  # nothing of the first is left
+    assert not (again.path / "evaluation.json").exists()
 
 
 # --- the commands themselves

@@ -1,9 +1,8 @@
 """Every command as a process of its own, on a small log: prepare, train, sweep, resume, evaluate, predict, embed, report."""
 
 import json
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -24,18 +23,6 @@ QUICK = [
 ]
 
 
-def call(*words: str | Path, cwd: Path) -> str:
-    """Run a command; its output, which a failure shows."""
-    done = subprocess.run(
-        [str(word) for word in words], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1", "CLM_DATA_DIR": "data"},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    assert "Traceback" not in done.stdout
-    assert "Warning" not in done.stdout
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def folder(shop_log: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with a log in it, prepared by clm-prepare and trained on by clm-train."""
@@ -45,12 +32,12 @@ def folder(shop_log: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def prepared(folder: Path) -> str:
+def prepared(call: Callable[..., str], folder: Path) -> str:
     return call(BIN / "clm-prepare", "data=events", "data.path=shop.csv", *LOG, cwd=folder)
 
 
 @pytest.fixture(scope="module")
-def trained(folder: Path, prepared: str) -> str:
+def trained(call: Callable[..., str], folder: Path, prepared: str) -> str:
     return call(BIN / "clm-train", "experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "paths.output_dir=first", cwd=folder)
 
 
@@ -71,7 +58,7 @@ def test_train_prints_the_comparison_and_where_everything_is(trained: str, folde
     assert sorted(path.name for path in folder.iterdir() if path.name in ("outputs", "multirun", ".hydra")) == []
 
 
-def test_module_sweeps_two_encoders(trained: str, folder: Path) -> None:
+def test_module_sweeps_two_encoders(call: Callable[..., str], trained: str, folder: Path) -> None:
     words = ["experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "baselines=none", "trainer.enable_progress_bar=false"]
     printed = call(sys.executable, "-m", "clm_dl.train", "-m", *words, "encoder=lstm,gru", "hydra.sweep.dir=sweep", cwd=folder)
     runs = [load_run(path) for path in sorted((folder / "sweep").iterdir()) if path.is_dir()]
@@ -81,7 +68,7 @@ def test_module_sweeps_two_encoders(trained: str, folder: Path) -> None:
     assert printed.count("tensorboard --logdir") == 2
 
 
-def test_evaluate_gives_the_figures_of_the_run_again(trained: str, folder: Path) -> None:
+def test_evaluate_gives_the_figures_of_the_run_again(call: Callable[..., str], trained: str, folder: Path) -> None:
     printed = call(BIN / "clm-evaluate", "run=first", "bootstrap=20", cwd=folder)
     evaluation = json.loads((folder / "first" / "evaluation.json").read_text())["all"]
     metrics = load_run(folder / "first").metrics
@@ -92,7 +79,7 @@ def test_evaluate_gives_the_figures_of_the_run_again(trained: str, folder: Path)
     assert "evaluation:" in printed
 
 
-def test_embed_writes_a_table(trained: str, folder: Path, shop_log: pd.DataFrame) -> None:
+def test_embed_writes_a_table(call: Callable[..., str], trained: str, folder: Path, shop_log: pd.DataFrame) -> None:
     # clm-predict: test_run, in a folder without the log
     known = set(shop_log.loc[shop_log["ts"] < "2021-08-01", "cust"])
     printed = call(BIN / "clm-embed", "run=first", "input=shop.csv", "cutoff=2021-08-01", "output=out/vectors.parquet", cwd=folder)
@@ -103,7 +90,7 @@ def test_embed_writes_a_table(trained: str, folder: Path, shop_log: pd.DataFrame
     assert [path.name for path in (folder / "out").iterdir()] == ["vectors.parquet"]
 
 
-def test_report_compares_two_runs(trained: str, folder: Path, run: Run) -> None:
+def test_report_compares_two_runs(call: Callable[..., str], trained: str, folder: Path, run: Run) -> None:
     printed = call(BIN / "clm-report", f"runs=[first,{run.path}]", "output=report.html", cwd=folder)
     html = (folder / "report.html").read_text()
     assert "2 of 2 runs finished" in printed
@@ -168,7 +155,7 @@ def test_train_resumes_where_the_run_was(
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_run(folder: Path, prepared: str) -> None:
+def test_two_processes_train_one_run(call: Callable[..., str], folder: Path, prepared: str) -> None:
     words = ["experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "trainer.max_epochs=3", "trainer.accelerator=cpu"]
     words += ["task.batch_size=32"]
     single = call(BIN / "clm-train", *words, "paths.output_dir=single", cwd=folder)
