@@ -22,6 +22,7 @@ from clm_dl.config import build
 from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
+from clm_dl.memory import kept_memory
 from clm_dl.run import load_checkpoint, write_json
 from clm_dl.tasks import TASKS, SequenceTask
 from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms
@@ -92,7 +93,7 @@ def fit_network(network: Network, settings: Mapping[str, Any], folder: Path, log
         )
     if settings["trainer"]["compile"]:
         task.encoder.compile()
-    with warnings.catch_warnings():
+    with kept_memory(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # Lightning 2.6 on torch 2.13
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # a small log is no mistake
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # of a resumed run

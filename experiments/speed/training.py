@@ -26,6 +26,7 @@ from clm_dl.data.cutoffs import DAY
 from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore, Field, write_store
+from clm_dl.memory import kept_memory
 from clm_dl.scoring import churn_probabilities
 from clm_dl.tasks import ChurnTask
 
@@ -128,7 +129,8 @@ def main() -> None:
             accelerator="cpu", max_epochs=options.epochs, limit_val_batches=0, num_sanity_val_steps=0, logger=False, barebones=False,
             enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=1.0, callbacks=[clock],
         )  # fmt: skip
-        trainer.fit(task, data)
+        with kept_memory():  # as in clm_dl.fit
+            trainer.fit(task, data)
         held_out = np.flatnonzero(snapshots.split == "val")
         auroc = roc_auc_score(snapshots.label[held_out], churn_probabilities(task, data, held_out))
     num = int(snapshots.training.sum())
