@@ -101,7 +101,9 @@ class SequenceTask(pl.LightningModule):
         self.first_bad_batch = torch.where(is_first, batch_idx, self.first_bad_batch)  # on the device: no sync here
         if (batch_idx + 1) % CHECK_EVERY == 0:
             self._stop_if_not_finite()
-        self.log("train/loss", loss, on_step=True, on_epoch=False, batch_size=len(batch))
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.global_step + 1) % every == 0:  # only when it is written: each call costs a per cent of a small network's step
+            self.log("train/loss", loss, on_step=True, on_epoch=False, batch_size=len(batch))
         return loss
 
     def on_train_epoch_end(self) -> None:

@@ -32,13 +32,11 @@ MAX_POINTS = 5_000  # embeddings the projector shows without stalling a browser
 
 
 class GradientNorm(Callback):
-    """Logs `train/gradient_norm`, the total norm before clipping, every `every_n_steps` steps."""
-
-    def __init__(self, every_n_steps: int = 10) -> None:
-        self.every_n_steps = every_n_steps
+    """Logs `train/gradient_norm`, the total norm before clipping, at the steps that the trainer writes."""
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer) -> None:
-        if trainer.global_step % self.every_n_steps == 0:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (trainer.global_step + 1) % every == 0:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             pl_module.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
 

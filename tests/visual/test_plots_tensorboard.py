@@ -103,7 +103,7 @@ def test_callbacks_log_gradient_norm_weights_and_throughput(tmp_path):
     logger = TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False)
     trainer = pl.Trainer(
         max_epochs=2, accelerator="cpu", logger=logger, log_every_n_steps=1,
-        callbacks=[GradientNorm(every_n_steps=1), WeightHistograms(), ModelGraph(), Throughput()],
+        callbacks=[GradientNorm(), WeightHistograms(), ModelGraph(), Throughput()],
         enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
