@@ -1,9 +1,6 @@
 """A recommendation run: its files and figures, one seed one result, resume, the fresh process, and no way for the future to get in."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -189,20 +186,15 @@ def test_model_checkpoint_is_plain_data(ranked_run: Run) -> None:
     assert len(checkpoint["vocabulary"]["fields"]["item"]) == 60
 
 
-def test_lists_come_out_again_in_a_fresh_process_elsewhere(ranked_run: Run, tmp_path: Path) -> None:
-    """Scored as of each customer's test cutoff, the network gives the list that stands in scores.parquet."""
-    moved = ranked_run.save(tmp_path / "moved")
-    listed = ranked_run.scores[
-        (ranked_run.scores["model"] == "network") & (ranked_run.scores["split"] == "test") & ranked_run.scores["rank"].notna()
-    ]
-    first = listed.loc[listed["cutoff"].idxmin(), "customer_id"]
-    expected = listed[listed["customer_id"] == first].sort_values("rank")
-    words = [f"run={moved.path}", f"cutoff={expected['cutoff'].iloc[0].isoformat()}", f"customers=[{first}]", "output=lists.parquet"]
-    command = Path(sys.executable).parent / "clm-predict"
-    subprocess.run([command, *words], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
-    predicted = pd.read_parquet(tmp_path / "lists.parquet")
-    assert predicted["item_id"].tolist() == expected["item_id"].tolist()
-    np.testing.assert_allclose(predicted["score"], expected["score"], atol=1e-5)
+def test_lists_come_out_again_elsewhere(ranked_run: Run, tmp_path: Path) -> None:
+    """As of a customer's test cutoff the loaded network gives the list that stands in scores.parquet (a fresh process: test_cli_ranked)."""
+    moved = load_run(ranked_run.save(tmp_path / "moved").path)
+    listed = ranked_run.scores.query("model == 'network' and split == 'test' and rank.notna()")
+    for customer in ("c000", "c077"):
+        expected = listed[listed["customer_id"] == customer].sort_values("rank")
+        found = moved.recommend(cutoff=expected["cutoff"].iloc[0], customers=[customer])
+        assert found["item_id"].tolist() == expected["item_id"].tolist()
+        np.testing.assert_allclose(found["score"], expected["score"], atol=1e-5)
 
 
 # --- leakage
