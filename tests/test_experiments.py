@@ -13,6 +13,7 @@ import torch
 
 from clm_dl.data.batch import EventBatch
 from clm_dl.data.catalogue import Catalogue
+from clm_dl.data.clean import prepare_store
 from clm_dl.data.protocols import build_ranking
 from clm_dl.data.ranked import RankingDataModule
 from clm_dl.run import Run
@@ -119,3 +120,21 @@ def test_the_peer_is_asked_for_the_same_targets_from_the_same_histories(ranked_r
             asked = split["split"] == number
             assert split["customer"][asked].tolist() == snapshots.customer.tolist()
             assert split["item"][asked].tolist() == ranking.targets[ranking.target_offsets[index]].tolist()
+
+
+def test_new_items_are_ranked_among_themselves(ring_log: pd.DataFrame, tmp_path: Path) -> None:
+    late = ring_log["ts"] >= ring_log["ts"].quantile(0.8)
+    log = ring_log.assign(sku=ring_log["sku"].where(~late, "new " + ring_log["sku"]))
+    roles = {"customer": "cust", "time": "ts", "item": "sku"}
+    store = prepare_store({"name": "late", "frame": log, "roles": roles}, tmp_path / "store")
+    ranking = build_ranking(store, protocol={"name": "global_time"}, unit="line")
+    cold_V = Catalogue.from_store(store, ranking.training_rows).count == 0
+    wanted = np.zeros((len(ranking.snapshots), len(cold_V)))
+    wanted[np.repeat(np.arange(len(wanted)), np.diff(ranking.target_offsets)), ranking.targets] = 1.0
+    auc = script("cold_start/among_cold.py").auc
+    equal = auc(lambda index_B: 5.0 * np.tile(cold_V, (len(index_B), 1)), ranking, cold_V)  # above all others, and equal
+    assert [equal[name] for name in ("auc", "low", "high")] == [0.5, 0.5, 0.5]
+    assert equal["new_items"] == cold_V.sum()
+    worst = auc(lambda index_B: -wanted[index_B], ranking, cold_V)
+    best = auc(lambda index_B: wanted[index_B], ranking, cold_V)
+    assert worst["auc"] < 0.1 < 0.9 < best["auc"]
