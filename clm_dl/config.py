@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,11 @@ def _keys(config: Any, prefix: str = "") -> list[str]:
     return keys
 
 
+@cache
+def _known_keys(config_name: str, choices: tuple[str, ...]) -> list[str]:
+    return _keys(_compose(config_name, choices))
+
+
 def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
     """The overrides, with `labels=FILE` spelt out, after every key and group option was found to exist.
 
@@ -104,7 +110,7 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
                 raise ValueError(f"no {group}={option}{nearest(option, _options(group))}; {group} can be {', '.join(_options(group))}")
         package = f"@{override.package}" if override.package else ""
         choices.append(f"{'+' if override.is_add() else ''}{group}{package}={options[0]}")
-    known = _keys(_compose(config_name, choices))
+    known = _known_keys(config_name, tuple(choices))
     for override in parsed:
         key = override.key_or_group
         is_group = key in groups or "/" in key or "@" in key
