@@ -81,7 +81,7 @@ class RankedFold:
         write_parquet(self.catalogue.to_frame(), self.folder / ITEMS)
         single: dict[str, Scorer] = {}
         if self.network:
-            single[NETWORK] = self.clock("network", self._kept, self._network_scorer(self.network))
+            single[NETWORK] = self.clock("network", self._network_scorer, self.network)
         hybrids: dict[str, Scorer] = {}
         baselines = baseline_settings(self.settings)["baselines"]
         for config in sorted(baselines, key=lambda config: "members" in config):  # hybrids combine what stands before them
@@ -89,7 +89,7 @@ class RankedFold:
             log(f"baseline: {name}")
             model = build_recommender(config, self.settings)
             if isinstance(model, Recommender):
-                single[name] = self.clock(name, self._kept, self._recommender_scorer(model))
+                single[name] = self.clock(name, self._recommender_scorer, model)
             else:
                 repeats = self.settings["policy"]["repeats"]
                 num_items = len(self.catalogue.item_ids)
@@ -116,7 +116,7 @@ class RankedFold:
         scorer = network_scorer(task, datamodule, self.held_out)
         if network.trainer.is_global_zero:
             save_model(self.folder / MODEL, task, vocabulary=datamodule.vocabulary, schema=datamodule.schema, calibration={})
-        return scorer
+        return self._kept(scorer)
 
     def _recommender_scorer(self, model: Recommender) -> Scorer:
         model.fit(self.store, self.ranking.training_stop)
@@ -126,7 +126,7 @@ class RankedFold:
         def scorer(index_B: np.ndarray) -> np.ndarray:
             return model.scores(self.store, start_N[index_B], stop_N[index_B], at_N[index_B])
 
-        return scorer
+        return self._kept(scorer)
 
     def _kept(self, scorer: Scorer) -> Scorer:
         """The scorer with all its scores worked out once, where they fit: hybrids and three rankings ask for them again and again."""
