@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from clm_dl.baselines.content import NoContent
 from clm_dl.baselines.recommend import Recommender
 from clm_dl.clock import Clock
 from clm_dl.data.catalogue import Catalogue
@@ -89,7 +90,12 @@ class RankedFold:
             log(f"baseline: {name}")
             model = build_recommender(config, self.settings)
             if isinstance(model, Recommender):
-                single[name] = self.clock(name, self._recommender_scorer, model)
+                try:
+                    single[name] = self.clock(name, self._recommender_scorer, model)
+                except NoContent as error:
+                    if self.settings["baselines"] != "all":
+                        raise
+                    log(f"baseline {name} is left out: {error}")
             else:
                 repeats = self.settings["policy"]["repeats"]
                 num_items = len(self.catalogue.item_ids)

@@ -246,3 +246,15 @@ def test_a_planted_leak_stops_the_experiment(
     with pytest.raises(ValueError, match=f"leak: the .* snapshot of customer c.* {message}"):
         train_ranked(f"paths.output_dir={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
+
+
+def test_content_is_left_out_aloud_where_a_log_says_nothing_of_its_items(train_ranked: Callable[..., Run]) -> None:
+    bare = ["encoder=none", "data.categorical=[]", "task.content.categorical=[]"]
+    said: list[str] = []
+    found = train_ranked(*bare, "baselines=all", log=said.append)
+    models = set(found.metrics["split"]["test"]["overall"])
+    assert {"popular", "als", "bpr", "two_stage", "rrf"} <= models
+    assert "content" not in models
+    assert any("baseline content is left out: " in text and "no field that describes items" in text for text in said)
+    with pytest.raises(ValueError, match="no field that describes items"):
+        train_ranked(*bare, "baselines=[content]")

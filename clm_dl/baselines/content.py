@@ -13,6 +13,10 @@ from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.store import EventStore
 
 
+class NoContent(ValueError):
+    """The log says nothing of its items but their ids."""
+
+
 class ContentBased(Recommender):
     """Cosine of each item's content with the customer's profile, the mean content of the history's lines.
 
@@ -59,9 +63,7 @@ class ContentBased(Recommender):
         )
         codes = [*catalogue.categorical.values(), *(self._bin(column) for column in catalogue.numeric.to_numpy().T)]
         if not codes and not catalogue.vectors.shape[1]:
-            raise ValueError(
-                f"the store {store.path} has no field that describes items: name some as categorical, numeric, text or vectors"
-            )
+            raise NoContent(f"the store {store.path} has no field that describes items: name some as categorical, numeric, text or vectors")
         ones = [_one_hot(code) for code in codes]
         parts = ([_unit(sparse.csr_array(sparse.hstack(ones)))] if ones else []) + [_unit(sparse.csr_array(catalogue.vectors))]
         self.content_ = _unit(sparse.csr_array(sparse.hstack(parts)))
