@@ -360,6 +360,7 @@ def test_ctrl_c_marks_the_run_and_keeps_its_best_checkpoint(run: Run, tmp_path: 
     process = subprocess.Popen(
         [sys.executable, "-m", "clm_dl.train", "experiment=churn_events", *words],
         cwd=tmp_path, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs inherit that Ctrl-C is ignored
     )  # fmt: skip
     deadline = time.monotonic() + 240
     while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
