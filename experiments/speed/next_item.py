@@ -8,7 +8,7 @@ all threads of this process. `steps` counts them from the start of an epoch to t
 are run without validation; `epoch` adds exact validation over the catalogue, two checkpoints and the histograms of all weights.
 
 Another package: run both alternately on one machine, with equal threads, and compare per CPU second. Parameters at width 64, depth 2 and
-length 50: RecTools 0.19 150,592 (feed-forward width 64; its catalogue is the 1,515 items that are among a customer's last 51), RecBole
+length 50: RecTools 0.19 150,592 (feed-forward width 64; its catalogue is the 1,512 items among a customer's last 51), RecBole
 1.2 211,008 (width 256); here 157,408 at a feed-forward width of 48, 161,536 at 64 and 211,072 at 256, over all 1,682 items.
 """
 
