@@ -19,6 +19,7 @@ from clm_dl.config import plain
 from clm_dl.data.interchange import spell_out
 from clm_dl.data.table import table_scores
 from clm_dl.fold import Fold, churn_metrics
+from clm_dl.ranked_fold import RankedFold
 from clm_dl.run import Run, clear_results, helper_process, run_status, write_json
 from clm_dl.settings import RANKED, baseline_settings, check
 from clm_dl.stores import open_store
@@ -44,15 +45,13 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
     settings = check(plain(config))
     settings["data"] = spell_out(settings["data"])
     folder, clock = Path(settings["paths"]["output_dir"]), Clock()
-    folds: list[Any] = []
+    folds: list[Fold] | list[RankedFold] = []
     if settings["data"]["name"] == "table":
         table, counts = clock("baselines", table_scores, {**settings["data"], "frame": frame}, **baseline_settings(settings))
     else:
         data = {**settings["data"], "frame": frame} if frame is not None else settings["data"]
         store = clock("prepare", open_store, data, settings["paths"], log)
         if settings["task"]["name"] in RANKED:
-            from clm_dl.ranked_fold import RankedFold  # TEMP
-
             folds = [RankedFold(settings, store, folder, clock)]
         else:
             folds = [Fold(settings, store, number, folder, clock) for number in range(settings["snapshots"]["folds"])]

@@ -18,8 +18,8 @@ USUAL = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}  # wher
 def kept_memory() -> Iterator[None]:
     """Within it, freed memory is not given back to the operating system.
 
-    By default glibc returns every tensor of more than 32 MiB at once, and the next step has it mapped and zeroed page by page: a third of
-    an LSTM's CPU time. Nothing but speed and the resident memory of the process changes; other C libraries are left alone.
+    By default glibc returns every tensor of more than 32 MiB at once, and the next step has it mapped and zeroed page by page.
+    Nothing but speed and the resident memory of the process changes; other C libraries are left alone.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

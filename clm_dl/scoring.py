@@ -111,9 +111,9 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame
     Returns:
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
     """
+    if run.task.name != "churn":
+        raise ValueError(f"run {run.path} answers {run.task.name} with ranked lists: use run.recommend")
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
-        if run.task.name != "churn":
-            raise ValueError(f"run {run.path} answers {run.task.name} with ranked lists: use run.recommend")
         raw = churn_probabilities(run.task, datamodule, np.arange(len(snapshots)))
         table = scores_table(store, snapshots, model="network", task=run.task.name, score=run.calibration.predict(raw), score_raw=raw)
         return table.assign(in_population=in_population)

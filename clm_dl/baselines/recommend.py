@@ -131,10 +131,10 @@ class Recommender(BaseEstimator):
     # -- what subclasses write
 
     def _fit(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> None:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define _fit")
 
     def _scores(self, store: EventStore, start: np.ndarray, stop: np.ndarray, at: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define _scores")
 
     # -- what they build on
 

@@ -186,6 +186,6 @@ class NextOrderTask(NextItemTask):
         ids_L, offset_N = batch.bags[ITEM]
         bag_L = torch.repeat_interleave(offset_N.diff(), output_size=len(ids_L))
         wanted_L = (ids_L > UNKNOWN) & (bag_L % batch.mask_BT.shape[1] > 0)
-        size = int(ids_L.max()) + 1
+        size = self.tower.num_items + 2  # ids
         pair_M = (bag_L[wanted_L] * size + ids_L[wanted_L]).unique()  # an item counts once an order
         return torch.div(pair_M, size, rounding_mode="floor") - 1, pair_M % size
