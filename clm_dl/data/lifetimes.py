@@ -110,21 +110,37 @@ def check_horizons(horizons_days: Sequence[float]) -> None:
         raise ValueError(f"task.horizons_days must ascend, got {values}: sort them and name each once")
 
 
-def check_followed(active_NS: np.ndarray, split_N: np.ndarray, horizons_days: Sequence[float], silence_days: float) -> None:
-    """Raise ValueError where a split knows no snapshot that stayed, or none that left, by a horizon: nothing can be learnt or measured."""
-    for split in SPLITS:
-        for s, days in enumerate(horizons_days):
-            label = active_NS[split_N == split, s]
-            known = label[~np.isnan(label)]
-            if len(label) and not len(known):
+def calibration_rows(snapshots: Snapshots, active_NS: np.ndarray) -> np.ndarray:
+    """Bool `[N, S]`: validation snapshots to calibrate each horizon on: those of the newest cutoff that was followed so far.
+
+    All of them when validation is customers at the training cutoffs, as in `Snapshots.calibration`.
+    """
+    known_NS = (snapshots.split == "val")[:, None] & ~np.isnan(active_NS)
+    if np.isin(snapshots.cutoff[snapshots.split == "val"], snapshots.cutoff[snapshots.training]).all():
+        return known_NS
+    newest_S = np.where(known_NS, snapshots.cutoff[:, None], np.iinfo(np.int64).min).max(axis=0)
+    return np.asarray(known_NS & (snapshots.cutoff[:, None] == newest_S))
+
+
+def check_followed(life: Lifetimes, split_N: np.ndarray, horizons_days: Sequence[float], silence_days: float) -> None:
+    """Raise ValueError where a split knows nobody who stayed, or nobody who left, by a horizon: nothing can be learnt or measured.
+
+    Training needs both in each interval.
+    """
+    active_NS, left_NS = life.active(horizons_days), life.intervals(horizons_days)
+    for split in np.unique(split_N):
+        outcome_NS = (left_NS if split == "train" else active_NS)[split_N == split]
+        for days, outcome_N in zip(horizons_days, outcome_NS.T, strict=True):
+            known = outcome_N[~np.isnan(outcome_N)]
+            if not len(known):
                 raise ValueError(
                     f"task.horizons_days: no {split} snapshot is followed for {days:g} days and the {silence_days:g} days of silence after "
                     "them, so leave the horizon out or choose earlier cutoffs"
                 )
-            if len(known) and known.min() == known.max():
-                what = "stayed" if known[0] else "left"
+            if known.min() == known.max():
+                left = bool(known[0]) == (split == "train")
                 raise ValueError(
-                    f"one class only in {split}: all {len(known)} snapshots followed for {days:g} days {what}, "
+                    f"one class only in {split}: all {len(known)} snapshots followed for {days:g} days {'left' if left else 'stayed'}, "
                     "so change task.horizons_days, snapshots.horizon_days or the cutoffs"
                 )
 

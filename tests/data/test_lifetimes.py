@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data.cutoffs import DAY
-from clm_dl.data.lifetimes import check_followed, check_horizons, follow_up_end, lifetimes
+from clm_dl.data.lifetimes import Lifetimes, calibration_rows, check_followed, check_horizons, follow_up_end, lifetimes
 from clm_dl.data.snapshots import Snapshots, count_before
 from clm_dl.data.store import Field, write_store
 
@@ -145,9 +145,22 @@ def test_horizons_are_ascending_days(horizons, message) -> None:
 
 
 def test_a_split_without_follow_up_or_with_one_outcome_is_refused() -> None:
-    split = np.array(["train", "train", "test", "test"])
-    check_followed(np.array([[1, 0], [0, 1], [1.0, 1], [0, 0]]), split, [0, 28], 14)
+    split = np.array(["train", "train", "train", "test", "test"])
+    left, followed = np.array([9, 40, -np.inf, 50, -np.inf]), np.full(5, 30.0)
+    check_followed(Lifetimes(left, followed), split, [0, 28], 14)
     with pytest.raises(ValueError, match="no test snapshot is followed for 28 days and the 14 days of silence"):
-        check_followed(np.array([[1, 0], [0, 1], [1.0, np.nan], [0, np.nan]]), split, [0, 28], 14)
+        check_followed(Lifetimes(left, np.array([30.0, 30, 30, 20, 20])), split, [0, 28], 14)
+    with pytest.raises(ValueError, match="one class only in test: all 2 snapshots followed for 0 days stayed"):
+        check_followed(Lifetimes(np.array([9, 40, -np.inf, 50, 50]), followed), split, [0, 28], 14)
     with pytest.raises(ValueError, match="one class only in train: all 2 snapshots followed for 28 days left"):
-        check_followed(np.array([[1, 0], [0, 0], [1.0, 1], [0, 0]]), split, [0, 28], 14)
+        check_followed(Lifetimes(np.array([9, 9, -np.inf, 50, -np.inf]), followed), split, [0, 28], 14)
+
+
+def test_each_horizon_is_calibrated_on_the_newest_validation_cutoff_followed_so_far(tmp_path) -> None:
+    store = make_store(tmp_path / "store", [[1]] * 2, end=100)
+    snapshots = at(store, [0, 1] * 4, np.repeat([20, 30, 40, 80], 2), np.repeat(["train", "val", "val", "test"], 2))
+    active = lifetimes(store, snapshots, NO_EVENT).active([0, 35, 45])
+    rows = calibration_rows(snapshots, active)
+    assert [np.unique(snapshots.cutoff[chosen] // DAY).tolist() for chosen in rows.T] == [[40], [40], [30]]
+    held_out = at(store, [0, 1] * 2, np.repeat([20, 80], 2), np.array(["train", "val", "test", "test"]))
+    assert calibration_rows(held_out, lifetimes(store, held_out, NO_EVENT).active([0])).ravel().tolist() == [False, True, False, False]
