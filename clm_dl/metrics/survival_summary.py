@@ -56,7 +56,7 @@ def curve_scores(scores: pd.DataFrame, split: str) -> CurveScores:
     """The curves of `split`, the network's first. ValueError when models were scored on different snapshots or horizons."""
     rows = scores[scores["split"] == split]
     models = sorted((str(name) for name in rows["model"].unique()), key=lambda name: name != NETWORK)
-    num = max(1, rows["horizon"].nunique())
+    num = scores["horizon"].nunique()
     parts = {name: rows[rows["model"] == name].sort_values(["cutoff", "customer_id", "horizon"], kind="stable") for name in models}
     first = next(iter(parts.values()), rows)
     for name, part in parts.items():
