@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
@@ -109,14 +110,16 @@ def event_writer(trainer: pl.Trainer) -> SummaryWriter | None:
     return None if logger is None else logger.experiment
 
 
-def build_datamodule(settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots) -> SequenceDataModule:
+def build_datamodule(
+    settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, targets: np.ndarray | None = None
+) -> SequenceDataModule:
     """Batches of `snapshots`; vocabulary and scalers are fitted on the training period."""
     task, vocabulary = settings["task"], settings["vocabulary"]
     return SequenceDataModule(
         store, snapshots, **settings["sequence"],
         vocabulary_min_count=vocabulary["min_count"], vocabulary_max_size=vocabulary["max_size"], vocabulary_fields=vocabulary["fields"],
         batch_size=task["batch_size"], max_tokens_per_batch=task["max_tokens_per_batch"], num_workers=task["num_workers"],
-        pin_memory=torch.cuda.is_available(), calendar=settings["data"].get("calendar"), seed=settings["seed"],
+        pin_memory=torch.cuda.is_available(), calendar=settings["data"].get("calendar"), seed=settings["seed"], targets=targets,
     )  # fmt: skip
 
 
