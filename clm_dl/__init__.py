@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Churn", "NextItem", "Run", "Survival", "load_run"]
-_HOMES = {name: "clm_dl.api" for name in ("Churn", "NextItem", "Survival")} | {name: "clm_dl.run" for name in ("Run", "load_run")}
+_HOMES = dict.fromkeys(("Churn", "NextItem", "Survival"), "clm_dl.api") | dict.fromkeys(("Run", "load_run"), "clm_dl.run")
 
 
 def __getattr__(name: str) -> Any:
