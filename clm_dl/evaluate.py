@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 
 from clm_dl.clock import Clock
 from clm_dl.config import command, nearest
-from clm_dl.data.scores import scores_table
-from clm_dl.data.snapshots import build_snapshots
 from clm_dl.data.store import EventStore
-from clm_dl.metrics.summary import NETWORK, summarise
+from clm_dl.experiment import FOLDS
+from clm_dl.fold import churn_metrics
+from clm_dl.metrics.summary import NETWORK
 from clm_dl.ranked_fold import RankedFold
 from clm_dl.recommending import ranked_task
 from clm_dl.run import Run, load_run, write_json
-from clm_dl.scoring import churn_probabilities, network_scorer, scoring_datamodule
+from clm_dl.scoring import network_scorer, scoring_datamodule
 from clm_dl.settings import RANKED
 from clm_dl.stores import open_store
 from clm_dl.visual.terminal import print_comparison, print_cutoffs
@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
         assert store is not None
         scores, summary = evaluate_ranked(run, store, config.bootstrap)
     else:
-        scores, summary = evaluate_churn(run, store, config.bootstrap)
+        scores, summary = evaluate_snapshots(run, store, config.bootstrap)
     evaluation = {"all": summary(scores)}
     print_comparison(evaluation["all"])
     print_cutoffs(evaluation["all"])
@@ -56,22 +56,18 @@ def main(config: DictConfig) -> None:
     print(f"evaluation: {run.path / 'evaluation.json'}")
 
 
-def evaluate_churn(run: Run, store: EventStore | None, resamples: int) -> tuple[pd.DataFrame, Summary]:
+def evaluate_snapshots(run: Run, store: EventStore | None, resamples: int) -> tuple[pd.DataFrame, Summary]:
     """The Scores table with the network's rows made again (newest fold), and what makes metrics of it or of a part of it."""
-    scores = run.scores
-    if store is not None and NETWORK in set(scores["model"]):
-        snapshots = build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
-        _check_same(run, snapshots.fingerprint(store))
-        index = np.flatnonzero(np.isin(snapshots.split, ("val", "test")))
-        raw = churn_probabilities(run.task, scoring_datamodule(run, store, snapshots), index)
-        again = scores_table(
-            store, snapshots.select(index), model=NETWORK, task="churn", score=run.calibration.predict(raw), score_raw=raw
-        )  # fmt: skip
-        scores = pd.concat([again, scores[scores["model"] != NETWORK]], ignore_index=True)
-    options = {"threshold": run.config["threshold"], "seed": run.config["seed"], "resamples": resamples}
-    return scores, partial(
-        summarise, task="churn", fingerprint=run.metrics["fingerprint"], data_counts=run.metrics["data"], **options
-    )  # fmt: skip
+    scores, settings = run.scores, {**run.config, "bootstrap": resamples}
+    summary: Callable[..., dict[str, Any]] = partial(churn_metrics, settings)
+    if store is not None:
+        fold = FOLDS[settings["task"]["name"]](settings, store, 0, run.path, Clock(), network=False)
+        _check_same(run, fold.fingerprint)
+        summary = fold.summarise
+        if NETWORK in set(scores["model"]):
+            again, _ = fold.network_scores(run.task, scoring_datamodule(run, store, fold.snapshots), run.calibration)
+            scores = pd.concat([again, scores[scores["model"] != NETWORK]], ignore_index=True)
+    return scores, partial(summary, fingerprint=run.metrics["fingerprint"], counts=run.metrics["data"])
 
 
 def evaluate_ranked(run: Run, store: EventStore, resamples: int) -> tuple[pd.DataFrame, Summary]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from clm_dl.ranked_fold import RankedFold
 from clm_dl.run import Run, clear_results, helper_process, run_status, write_json
 from clm_dl.settings import RANKED, baseline_settings, check
 from clm_dl.stores import open_store
+from clm_dl.survival_fold import SurvivalFold
 from clm_dl.tables import write_parquet
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 
 Log = Callable[[str], None]
+FOLDS: dict[str, type[Fold]] = {"churn": Fold, "propensity": Fold, "survival": SurvivalFold}  # of tasks that answer per snapshot
 
 
 def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -> Run:
@@ -45,7 +47,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
     settings = check(plain(config))
     settings["data"] = spell_out(settings["data"])
     folder, clock = Path(settings["paths"]["output_dir"]), Clock()
-    folds: list[Fold] | list[RankedFold] = []
+    folds: Sequence[Fold] | Sequence[RankedFold] = []
     if settings["data"]["name"] == "table":
         table, counts = clock("baselines", table_scores, {**settings["data"], "frame": frame}, **baseline_settings(settings))
     else:
@@ -54,7 +56,8 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         if settings["task"]["name"] in RANKED:
             folds = [RankedFold(settings, store, folder, clock)]
         else:
-            folds = [Fold(settings, store, number, folder, clock) for number in range(settings["snapshots"]["folds"])]
+            fold_type = FOLDS[settings["task"]["name"]]
+            folds = [fold_type(settings, store, number, folder, clock) for number in range(settings["snapshots"]["folds"])]
         counts = {**store.counts, "customers": store.num_customers, "events": store.num_events}
     if helper_process():
         for fold in folds:

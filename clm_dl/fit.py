@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
@@ -109,9 +110,11 @@ def event_writer(trainer: pl.Trainer) -> SummaryWriter | None:
     return None if logger is None else logger.experiment
 
 
-def build_datamodule(settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots) -> SequenceDataModule:
+def build_datamodule(
+    settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, targets: np.ndarray | None = None
+) -> SequenceDataModule:
     """Batches of `snapshots`; vocabulary and scalers are fitted on the training period."""
-    return SequenceDataModule(store, snapshots, calendar=settings["data"].get("calendar"), **batch_options(settings))
+    return SequenceDataModule(store, snapshots, targets=targets, calendar=settings["data"].get("calendar"), **batch_options(settings))
 
 
 def batch_options(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fold: one split by time of a churn experiment; its snapshots, its network, and every model's scores on them."""
+"""Fold: one split by time of an experiment on snapshots (churn, propensity; others build on it), and every model's scores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from clm_dl.baselines.churn import fit_score
 from clm_dl.clock import Clock
+from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.features import rfm_features
 from clm_dl.data.scores import scores_table
 from clm_dl.data.snapshots import build_snapshots, check_classes
@@ -21,7 +22,8 @@ from clm_dl.metrics.summary import summarise
 from clm_dl.run import MODEL, save_model
 from clm_dl.scoring import churn_probabilities, customer_vectors
 from clm_dl.settings import baseline_settings
-from clm_dl.visual.tensorboard import write_final
+from clm_dl.tasks.base import SequenceTask
+from clm_dl.visual.tensorboard import write_final as write_final_churn
 
 Log = Callable[[str], None]
 MAX_PROJECTED = 5000  # customers in TensorBoard's projector
@@ -30,15 +32,23 @@ MAX_PROJECTED = 5000  # customers in TensorBoard's projector
 class Fold:
     """Snapshots of one split by time; `fit` trains the network, `scores` adds the baselines."""
 
-    def __init__(self, settings: Mapping[str, Any], store: EventStore, number: int, folder: Path, clock: Clock):
+    write: Callable[..., None] = staticmethod(write_final_churn)
+
+    def __init__(self, settings: Mapping[str, Any], store: EventStore, number: int, folder: Path, clock: Clock, *, network: bool = True):
         self.settings, self.store, self.clock = settings, store, clock
         self.folder = folder / f"fold_{number}" if number else folder
         self.snapshots = clock("snapshots", build_snapshots, store, **settings["snapshots"], fold=number, labels=settings["labels"])
         check_classes(self.snapshots)
+        self.held_out = np.flatnonzero(np.isin(self.snapshots.split, ("val", "test")))
+        targets = self.targets()
         self.network: Network | None = None
-        if settings["encoder"]["name"] != "none":
-            datamodule = clock("network", build_datamodule, settings, store, self.snapshots)
+        if network and settings["encoder"]["name"] != "none":
+            datamodule = clock("network", build_datamodule, settings, store, self.snapshots, targets)
             self.network = clock("network", prepare_network, settings, datamodule, self.folder)
+
+    def targets(self) -> np.ndarray | None:
+        """Float `[N, K]`: what the network learns from beside the label; raises ValueError where nothing can be learnt."""
+        return None
 
     @property
     def fingerprint(self) -> str:
@@ -56,37 +66,47 @@ class Fold:
         baselines = baseline_settings(self.settings)
         if baselines["baselines"]:
             X = self.clock("features", rfm_features, self.store, self.snapshots)
-            parts.append(self.clock("baselines", fit_score, X, self.snapshots, store=self.store, log=log, **baselines))
+            parts.append(self.clock("baselines", self.baseline_scores, X, log=log, **baselines))
         return pd.concat(parts, ignore_index=True)
 
+    def baseline_scores(self, X: pd.DataFrame, **options: Any) -> pd.DataFrame:
+        """Rows of the Scores table of every chosen baseline."""
+        return fit_score(X, self.snapshots, store=self.store, task=self.settings["task"]["name"], **options)
+
+    def network_scores(self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None) -> tuple[pd.DataFrame, Any]:
+        """The network's rows of the Scores table, raw and Platt-calibrated (fitted on the newest validation cutoff where not given)."""
+        raw = churn_probabilities(task, datamodule, self.held_out)
+        if calibration is None:
+            chosen = self.snapshots.calibration[self.held_out]
+            calibration = PlattCalibrator().fit(raw[chosen], self.snapshots.label[self.held_out][chosen])
+        held_out = self.snapshots.select(self.held_out)
+        table = scores_table(self.store, held_out, model="network", task=task.name, score=calibration.predict(raw), score_raw=raw)
+        return table, calibration
+
     def _network_scores(self, network: Network) -> pd.DataFrame:
-        """Raw and Platt-calibrated on the newest validation cutoff; saves the scoring checkpoint."""
-        task, datamodule, snapshots = network.task, network.datamodule, self.snapshots
-        index = np.flatnonzero(np.isin(snapshots.split, ("val", "test")))
-        raw = churn_probabilities(task, datamodule, index)
-        chosen = snapshots.calibration[index]
-        calibration = PlattCalibrator().fit(raw[chosen], snapshots.label[index][chosen])
+        """Scores, and the scoring checkpoint saved."""
+        table, calibration = self.network_scores(network.task, network.datamodule)
         if network.trainer.is_global_zero:
             save_model(
-                self.folder / MODEL, task.cpu(), vocabulary=datamodule.vocabulary, schema=datamodule.schema,
+                self.folder / MODEL, network.task.cpu(), vocabulary=network.datamodule.vocabulary, schema=network.datamodule.schema,
                 calibration=calibration.to_dict(),
             )  # fmt: skip
-        held_out = snapshots.select(index)
-        return scores_table(self.store, held_out, model="network", task=task.name, score=calibration.predict(raw), score_raw=raw)
+        return table
 
     def summarise(self, scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
         """metrics.json."""
         return churn_metrics(self.settings, scores, fingerprint, counts)
 
     def write_final(self, scores: pd.DataFrame, metrics: Mapping[str, Any]) -> None:
-        """What TensorBoard shows once a run is over: PR curve, reliability, hparams with the final metric, projector of customers."""
+        """What TensorBoard shows once a run is over: figures, hparams with the final metrics, projector of customers."""
         if self.network is None or (writer := event_writer(self.network.trainer)) is None:
             return
         test = np.flatnonzero(self.snapshots.split == "test")
         shown = np.sort(np.random.default_rng(0).permutation(test)[:MAX_PROJECTED])
-        table = scores[(scores["model"] == "network") & (scores["split"] == "test")].reset_index(drop=True)
+        table = scores[(scores["model"] == "network") & (scores["split"] == "test")]
+        table = table[table["horizon"] == table["horizon"].min()].reset_index(drop=True)  # a row a snapshot
         metadata = table.iloc[np.searchsorted(test, shown)]
-        write_final(
+        self.write(
             writer, scores, metrics, {key: self.settings[key] for key in HPARAMS},
             embeddings=customer_vectors(self.network.task, self.network.datamodule, shown),
             metadata=metadata[["customer_id", "cutoff", "label", "score"]],
@@ -94,8 +114,8 @@ class Fold:
 
 
 def churn_metrics(settings: Mapping[str, Any], scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
-    """metrics.json of churn scores, of a fold or of a table."""
+    """metrics.json of churn or propensity scores, of a fold or of a table."""
     return summarise(
-        scores, task="churn", fingerprint=fingerprint, data_counts=counts,
+        scores, task=settings["task"]["name"], fingerprint=fingerprint, data_counts=counts,
         resamples=settings["bootstrap"], threshold=settings["threshold"], seed=settings["seed"],
     )  # fmt: skip

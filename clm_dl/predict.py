@@ -21,7 +21,8 @@ def main(config: DictConfig) -> None:
         if given := [key for key, value in options.items() if value]:
             raise ValueError(f"{given[0]} is for runs that recommend, and {config.run} answers {run.config['task']['name']}: leave it out")
         table = run.predict(config.input, cutoff=config.cutoff)
-        print(f"{len(table):,} customers scored, {int(table['in_population'].sum()):,} in the population of the run: {config.output}")
+        customers = table.groupby("customer_id", sort=False)["in_population"].first()  # a survival run has a row a horizon
+        print(f"{len(customers):,} customers scored, {int(customers.sum()):,} in the population of the run: {config.output}")
     write_parquet(table, config.output)
 
 

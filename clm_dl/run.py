@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.vocabulary import Vocabulary
-from clm_dl.metrics.calibration import PlattCalibrator
+from clm_dl.metrics.calibration import CurveCalibrator, PlattCalibrator
 from clm_dl.tasks import TASKS, SequenceTask
 
 RUN_VERSION = 1
@@ -95,8 +95,9 @@ class Run:
         return schema
 
     @property
-    def calibration(self) -> PlattCalibrator:
-        return PlattCalibrator.from_dict(self.checkpoint["calibration"])
+    def calibration(self) -> PlattCalibrator | CurveCalibrator:
+        state = self.checkpoint["calibration"]
+        return CurveCalibrator.from_dict(state) if "horizons" in state else PlattCalibrator.from_dict(state)
 
     @cached_property
     def catalogue(self) -> Catalogue:

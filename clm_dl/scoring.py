@@ -16,10 +16,11 @@ from scipy.special import expit
 from clm_dl.data.clean import prepare_store
 from clm_dl.data.cutoffs import parse_cutoff
 from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.scores import scores_table
+from clm_dl.data.scores import curve_table, scores_table
 from clm_dl.data.snapshots import Snapshots, scoring_snapshots
 from clm_dl.data.store import EventStore
 from clm_dl.metrics.ranking import Scorer
+from clm_dl.metrics.survival import hazards, restricted_mean
 from clm_dl.run import Run
 from clm_dl.settings import RANKED
 from clm_dl.stores import open_store
@@ -33,6 +34,12 @@ MAX_TOKENS = 8192  # padded tokens of a batch, where the task has no budget of i
 def churn_probabilities(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
     """Prior-corrected, uncalibrated P(churn) `[N]` of the snapshots `index_N`, in that order."""
     return expit(_apply(task, datamodule, index_N, task.logits).astype(np.float64))
+
+
+@torch.inference_mode()
+def survival_curves(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
+    """Uncalibrated P(active through each horizon) `[N, S]` of the snapshots `index_N`, in that order."""
+    return _apply(task, datamodule, index_N, task.active).astype(np.float64)
 
 
 @torch.inference_mode()
@@ -102,7 +109,7 @@ def scoring_datamodule(run: Run, store: EventStore, snapshots: Snapshots) -> Seq
 
 
 def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
-    """One calibrated score for every customer with an event before the cutoff.
+    """One calibrated score for every customer with an event before the cutoff; of a survival run, one for each horizon.
 
     Args:
         events: a path or a table in the format the run was trained on; None for the run's own log.
@@ -110,11 +117,23 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame
 
     Returns:
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
+        Of a survival run also `hazard`, the chance to leave by the horizon of who was active through the one before, and `remaining_days`,
+        the expected remaining lifetime up to the last horizon.
     """
-    if run.task.name != "churn":
+    if run.task.name in RANKED:
         raise ValueError(f"run {run.path} answers {run.task.name} with ranked lists: use run.recommend")
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
-        raw = churn_probabilities(run.task, datamodule, np.arange(len(snapshots)))
+        everyone = np.arange(len(snapshots))
+        if run.task.name == "survival":
+            horizons = run.config["task"]["horizons_days"]
+            raw_NS = survival_curves(run.task, datamodule, everyone)
+            active_NS = run.calibration.predict(raw_NS)
+            nothing = np.full(raw_NS.shape, np.nan)
+            table = curve_table(store, snapshots, horizons, model="network", active=active_NS, active_raw=raw_NS, label=nothing)
+            table["hazard"] = hazards(active_NS).ravel()
+            table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
+            return table.assign(in_population=np.repeat(in_population, len(horizons)))
+        raw = churn_probabilities(run.task, datamodule, everyone)
         table = scores_table(store, snapshots, model="network", task=run.task.name, score=run.calibration.predict(raw), score_raw=raw)
         return table.assign(in_population=in_population)
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from clm_dl.baselines.churn import build_baseline
 from clm_dl.config import build, nearest
+from clm_dl.data.lifetimes import check_horizons
 from clm_dl.data.roles import choice
 from clm_dl.metrics.ranking import REPEATS
 from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.survival import metric_names
 from clm_dl.metrics.uncertainty import METRICS
 
 RANKED = ("next_item", "next_order")  # tasks that answer with a ranked list
@@ -21,7 +23,9 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     seed, task = settings["seed"], settings["task"]["name"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
-    known = [name if name == "mrr" else f"{name}@{settings['k']}" for name in RANKED_METRICS] if task in RANKED else list(METRICS)
+    if task not in RANKED:
+        check_question(settings)
+    known = known_metrics(settings)
     settings["objective"] = settings["objective"] or (f"ndcg@{settings['k']}" if task in RANKED else "log_loss")
     if settings["objective"] not in known:
         raise ValueError(
@@ -44,6 +48,29 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     if settings["encoder"]["name"] == "none" and settings["ckpt"]:
         raise ValueError("ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint")
     return settings
+
+
+def known_metrics(settings: Mapping[str, Any]) -> list[str]:
+    """The metrics of the task, any of which a sweep may optimise."""
+    task = settings["task"]["name"]
+    if task in RANKED:
+        return [name if name == "mrr" else f"{name}@{settings['k']}" for name in RANKED_METRICS]
+    return list(metric_names(settings["task"]["horizons_days"])) if task == "survival" else list(METRICS)
+
+
+def check_question(settings: dict[str, Any]) -> None:
+    """Raise ValueError where task and labels do not ask the same question; the horizons of survival enter the snapshots' rule."""
+    task, labels, is_table = settings["task"]["name"], settings["labels"]["name"], settings["data"]["name"] == "table"
+    if task == "churn" and labels == "event":
+        raise ValueError("labels=event says whether something happened, which is no churn: set task=propensity")
+    if is_table and task != "churn":
+        raise ValueError(f"data=table has no time, so it answers task=churn alone, got task={task}")
+    if task == "propensity" and labels not in ("event", "given", "churn_event"):
+        raise ValueError(f"task=propensity asks whether something happens, got labels={labels}: choose labels=event or give labels=FILE")
+    if task == "survival":
+        horizons = settings["task"]["horizons_days"]
+        check_horizons(horizons)
+        settings["snapshots"]["follow_days"] = horizons[-1]
 
 
 def build_recommender(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:

@@ -14,9 +14,9 @@ from clm_dl.config import command
 from clm_dl.experiment import run_experiment
 from clm_dl.run import helper_process
 from clm_dl.visual.terminal import print_comparison
+from clm_dl.visual.text import lower_is_better
 
 RUN_FOLDER = "CLM_RUN_FOLDER"  # tells the further processes of a distributed run where it lives
-MINIMISED = ("log_loss", "brier", "ece")
 
 
 @command("train")
@@ -50,7 +50,7 @@ def objective(metrics: dict, name: str) -> float:
     if name not in models[0]:
         raise ValueError(f"objective must be one of {', '.join(models[0])}, got {name!r}")
     values = [math.nan if model[name]["value"] is None else model[name]["value"] for model in models]
-    return min(values) if name in MINIMISED else max(values)
+    return min(values) if lower_is_better(name) else max(values)
 
 
 if __name__ == "__main__":

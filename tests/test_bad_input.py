@@ -144,7 +144,7 @@ def test_one_class_only_in_a_split(refused: Callable[..., str]) -> None:
         (["imbalance=smoot"], "smoot"),
         (["objective=auc"], "objective must be one of auroc"),
         (["encoder=none", "baselines=none"], "nothing to train"),
-        (["labels=events"], "did you mean 'no_event'"),
+        (["labels=events"], "did you mean 'event'"),
         (["trainer.accelerator=abacus"], "abacus"),
         (["task.batch_size=0"], "batch_size must be at least 1"),
         (["baseline.logistic._target_=os.system"], r"trusted=[os]"),

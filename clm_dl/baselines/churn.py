@@ -145,6 +145,7 @@ def fit_score(
     store: EventStore,
     baselines: Sequence[Mapping[str, Any]],
     seed: int,
+    task: str = "churn",
     impute: str = "median",
     imbalance: str = "none",
     trusted: Iterable[str] = (),
@@ -168,5 +169,5 @@ def fit_score(
         model.calibrate(X[calibration], snapshots.label[calibration])
         raw = model.raw_score(X[held_out])
         score = model.probabilities(raw)[:, 1]
-        parts.append(scores_table(store, snapshots.select(held_out), model=config["name"], task="churn", score=score, score_raw=raw))
+        parts.append(scores_table(store, snapshots.select(held_out), model=config["name"], task=task, score=score, score_raw=raw))
     return pd.concat(parts, ignore_index=True)

@@ -35,7 +35,8 @@ class EventBatch:
         mask_BT: bool. length_B: int64.
         recency_B, tenure_B: float32, log1p of days from the last, and from the first, event to the cutoff.
         static_BS: float32, NaN missing. known_BK: float32, NaN missing: calendar sums of the label window, history features.
-        label_B: float32, NaN censored. index_B: int64, rows of the Snapshots.
+        label_B: float32, NaN censored. target_BK: float32, NaN unknown: what a task wants to know beside the label; K is 0 for most.
+        index_B: int64, rows of the Snapshots.
     """
 
     categorical: dict[str, Tensor]
@@ -54,6 +55,7 @@ class EventBatch:
     static_BS: Tensor
     known_BK: Tensor
     label_B: Tensor
+    target_BK: Tensor
     index_B: Tensor
 
     def __len__(self) -> int:
@@ -97,7 +99,7 @@ class EventDataset(Dataset[EventBatch]):
 
     Args:
         max_tokens: the last so many tokens of a history are kept.
-        static_CS: float32 `[customers, S]`. known_NK: float32 `[N, K]`.
+        static_CS: float32 `[customers, S]`. known_NK, target_NK: float32 `[N, K]`; without targets K is 0.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class EventDataset(Dataset[EventBatch]):
         max_tokens: int,
         static_CS: np.ndarray,
         known_NK: np.ndarray,
+        target_NK: np.ndarray | None = None,
     ):
         if max_tokens < 1:
             raise ValueError(f"sequence.max_tokens must be at least 1, got {max_tokens}")
@@ -123,6 +126,7 @@ class EventDataset(Dataset[EventBatch]):
         self.customer_N = torch.from_numpy(np.asarray(snapshots.customer, dtype=np.int64))
         self.label_N = torch.from_numpy(np.asarray(snapshots.label, dtype=np.float32))
         self.static_CS, self.known_NK = torch.from_numpy(static_CS), torch.from_numpy(known_NK)
+        self.target_NK = torch.zeros(len(self.label_N), 0) if target_NK is None else torch.from_numpy(np.asarray(target_NK, np.float32))
         time = sequences.time
         date = time.astype("datetime64[us]")
         self.time = torch.from_numpy(_with_padding(time))
@@ -181,6 +185,7 @@ class EventDataset(Dataset[EventBatch]):
             static_BS=self.static_CS[self.customer_N[index_B]],
             known_BK=self.known_NK[index_B],
             label_B=self.label_N[index_B],
+            target_BK=self.target_NK[index_B],
             index_B=index_B,
         )
 

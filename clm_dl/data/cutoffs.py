@@ -41,14 +41,22 @@ def cutoff_grid(first: int, end: int, *, span: int, every: int) -> np.ndarray:
     last = end - span
     if last <= first:
         raise ValueError(
-            f"no snapshot matured: the log spans {(end - first) / DAY:g} days and gap + horizon take {span / DAY:g} days, "
-            "so shorten snapshots.horizon_days"
+            f"no snapshot matured: the log spans {(end - first) / DAY:g} days and a label window with its follow-up {span / DAY:g}, "
+            "so shorten snapshots.horizon_days (of task=survival also task.horizons_days)"
         )
     return np.arange(last, first, -every, dtype=np.int64)[::-1]
 
 
 def split_cutoffs(
-    grid: np.ndarray, lists: Mapping[str, Dates], *, first: int, end: int, span: int, shift: int = 0, splits: Sequence[str] = SPLITS
+    grid: np.ndarray,
+    lists: Mapping[str, Dates],
+    *,
+    first: int,
+    end: int,
+    span: int,
+    shift: int = 0,
+    follow: int = 0,
+    splits: Sequence[str] = SPLITS,
 ) -> dict[str, np.ndarray]:
     """Cutoffs of each split (int64 microseconds, ascending), explicit or `auto`; no label window reaches a later split's cutoff.
 
@@ -57,6 +65,7 @@ def split_cutoffs(
         lists: "auto" or dates for train, val and test.
         first, end: time of the first event and end of the data; a cutoff lies in (first, end].
         span: W, microseconds from a cutoff to the end of its label window.
+        follow: how much longer than `span` the `auto` cutoffs of val and test are followed; `grid` already leaves room for it.
         shift: how far explicit lists are moved back (rolling-origin folds); what then falls before the data is left out.
         splits: those that have cutoffs of their own; the others stay empty.
     """
@@ -67,13 +76,14 @@ def split_cutoffs(
         if isinstance(dates, str):
             if dates != "auto":
                 raise ValueError(f"snapshots.{name} must be auto or a list of dates, got {dates!r}")
-            chosen = grid if limit is None else grid[grid + span <= limit]
+            needed = span if name == "train" else span + follow
+            chosen = grid if limit is None else grid[grid + needed <= limit]
             if name != "train" and len(chosen):
                 chosen = chosen[chosen > chosen[-1] - span]
             if not len(chosen):
                 raise ValueError(
-                    f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of {span / DAY:g} days, "
-                    "so shorten snapshots.horizon_days or set snapshots.val_customers"
+                    f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of {needed / DAY:g} days, "
+                    "so shorten snapshots.horizon_days (of task=survival also task.horizons_days) or set snapshots.val_customers"
                 )
         else:
             chosen = _explicit(name, dates, first=first, end=end, shift=shift)

@@ -34,6 +34,7 @@ class SequenceDataModule(pl.LightningDataModule):
         batch_size, max_tokens_per_batch: largest number of snapshots and of padded tokens of a batch; either may be None.
         calendar: table of known-future covariates, see `calendar.known_future`.
         seed: of the order of the batches.
+        targets: float `[N, K]`, NaN unknown: `target_BK` of the batches.
 
     Attributes:
         vocabulary: the Vocabulary. schema: plain dict, see `schema.fit_schema`.
@@ -65,6 +66,7 @@ class SequenceDataModule(pl.LightningDataModule):
         pin_memory: bool = False,
         calendar: Mapping[str, Any] | None = None,
         seed: int = 0,
+        targets: np.ndarray | None = None,
     ):
         super().__init__()
         if (vocabulary is None) != (schema is None):
@@ -105,6 +107,7 @@ class SequenceDataModule(pl.LightningDataModule):
             max_tokens=max_tokens,
             static_CS=static_inputs(schema, static),
             known_NK=np.array(known[list(schema["known"])], dtype=np.float32),
+            target_NK=targets,
         )
         self._limits: dict[str, Any] = {"max_tokens": max_tokens_per_batch, "batch_size": batch_size, "seed": seed}
         self._options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, "persistent_workers": num_workers > 0}

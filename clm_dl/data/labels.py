@@ -1,8 +1,8 @@
-"""Labels: three-valued churn (1, 0, NaN = censored) of (customer, cutoff) pairs, computed for all of them at once."""
+"""Labels: three-valued outcomes (1, 0, NaN = censored) of (customer, cutoff) pairs, computed for all of them at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,14 +65,8 @@ class NoEvent:
         self.offsets, self.time = store.offsets, store.time
         self.starts_at_cutoff = gap == 0 and not event_types  # then the window begins with the row after the history
         if event_types:
-            if not store.has("event_type"):
-                raise ValueError("labels.event_types needs an event type, but the log has no data.roles.event_type")
-            known = store.dictionary("event_type")
-            unknown = sorted(set(map(str, event_types)) - set(known))
-            if unknown:
-                raise ValueError(f"labels.event_types: no event of type {unknown[0]!r} in the log, it has {', '.join(sorted(known)[:20])}")
-            chosen = np.flatnonzero(np.isin(known, [str(value) for value in event_types]))
-            self.offsets, self.time = rows_where(store.offsets, store.time, np.isin(store.column("event_type"), chosen))
+            chosen = has_value(store, "event_type", event_types, "labels.event_types")
+            self.offsets, self.time = rows_where(store.offsets, store.time, chosen)
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         row = stop if self.starts_at_cutoff else self.offsets[customer] + count_before(self.offsets, self.time, customer, cutoff + self.gap)
@@ -136,7 +130,66 @@ class ChurnEvent:
         return _censor(closed > opened, cutoff + self.span <= self.end), population
 
 
-LABELS: dict[str, type[Any]] = {"no_event": NoEvent, "contractual": Contractual, "churn_event": ChurnEvent}
+class ChosenEvent:
+    """An event with one of `values` of `field` in [cutoff + gap, cutoff + gap + horizon). Positive: it happened.
+
+    Args:
+        field: a categorical field of the log (event_type, item, a category); null = any event counts.
+        values: of the field, at least one.
+        first: population rule, no such event before the cutoff (a prospect's first purchase).
+        dormant_days: population rule, no event at all in the N days before the cutoff (reactivation); null = everyone.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        horizon: int,
+        gap: int,
+        field: str | None = None,
+        values: list[Any] | None = None,
+        first: bool = False,
+        dormant_days: float | None = None,
+    ):
+        if (field is None) != (not values):
+            raise ValueError(f"labels.field and labels.values belong together, got {field!r} and {values!r}: give both or neither")
+        if first and field is None:
+            raise ValueError("labels.first=true needs the event that did not happen yet: set labels.field and labels.values")
+        if dormant_days is not None and not dormant_days > 0:
+            raise ValueError(f"labels.dormant_days must be > 0 days, got {dormant_days}")
+        self.end, self.gap, self.span, self.first = store.end, gap, gap + horizon, first
+        self.dormant = None if dormant_days is None else to_us(dormant_days)
+        self.time = self.chosen = np.asarray(store.time)
+        self.offsets = store.offsets
+        if field is not None and values:
+            self.offsets, self.chosen = rows_where(store.offsets, store.time, has_value(store, field, values, "labels.values"))
+
+    def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        before, opened, closed = (
+            count_before(self.offsets, self.chosen, customer, at) for at in (cutoff, cutoff + self.gap, cutoff + self.span)
+        )
+        population = (before == 0) if self.first else np.ones(len(customer), bool)
+        if self.dormant is not None:
+            population &= self.time[stop - 1] < cutoff - self.dormant
+        return _censor(closed > opened, cutoff + self.span <= self.end), population
+
+
+def has_value(store: EventStore, field: str, values: Iterable[Any], key: str) -> np.ndarray:
+    """Bool `[events]`: where the categorical `field` has one of `values`; ValueError names `key` and what the log has."""
+    if field not in store.names("categorical"):
+        known = ", ".join(store.names("categorical")) or "none"
+        role = ", but the log has no data.roles.event_type" if field == "event_type" else ""
+        raise ValueError(f"{key} needs the categorical field {field!r}{role}; its categorical fields are {known}")
+    dictionary = store.dictionary(field)
+    unknown = sorted({str(value) for value in values} - set(dictionary))
+    if unknown:
+        known = ", ".join(sorted(dictionary)[:20]) + (" …" if len(dictionary) > 20 else "")
+        raise ValueError(f"{key}: no event with {field} {unknown[0]!r} in the log, it has {known}")
+    chosen = np.isin(dictionary, [str(value) for value in values])
+    return np.append(chosen, False)[store.column(field)]  # code −1 (missing) reads the last one
+
+
+LABELS: dict[str, type[Any]] = {"no_event": NoEvent, "contractual": Contractual, "churn_event": ChurnEvent, "event": ChosenEvent}
 
 
 def build_labeller(store: EventStore, labels: Mapping[str, Any], *, horizon: int, gap: int) -> Labeller:

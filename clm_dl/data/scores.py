@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -30,4 +32,29 @@ def scores_table(
             "label": snapshots.label,
             "recent": snapshots.recent,
         }
+    )
+
+
+def curve_table(
+    store: EventStore,
+    snapshots: Snapshots,
+    horizons_days: Sequence[float],
+    *,
+    model: str,
+    active: np.ndarray,
+    active_raw: np.ndarray,
+    label: np.ndarray,
+) -> pd.DataFrame:
+    """Survival curves of one model as Scores, one row a snapshot and horizon, the horizons of a snapshot one below the other.
+
+    All arrays are `[N, S]`: P(active through the horizon), before calibration, and the label 1 active, 0 left, NaN censored.
+    """
+    num = len(horizons_days)
+    table = scores_table(store, snapshots, model=model, task="survival", score=np.nan, score_raw=np.nan)
+    table = table.loc[table.index.repeat(num)].reset_index(drop=True)
+    return table.assign(
+        horizon=np.tile(np.asarray(horizons_days, dtype=float), len(snapshots)),
+        score=active.ravel(),
+        score_raw=active_raw.ravel(),
+        label=label.ravel(),
     )

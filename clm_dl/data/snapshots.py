@@ -24,7 +24,7 @@ class Snapshots:
 
     Attributes:
         customer: int64 code in the store. cutoff: int64 microseconds UTC. split: "train", "val", "test" (or "predict").
-        label: float64, 1 churned, 0 stayed, NaN censored.
+        label: float64, 1 churned (of task=propensity: it happened), 0 not, NaN censored.
         start, stop: int64; the history is the store's rows [start, stop), all before the cutoff, never empty.
         recent: bool, active in the last `recent_days`.
         horizon_days, gap_days: of the label window [cutoff + gap, cutoff + gap + horizon).
@@ -103,6 +103,7 @@ def build_snapshots(
     test: Dates = "auto",
     labels: Mapping[str, Any] = NO_EVENT,
     seed: int = 0,
+    follow_days: float = 0.0,
 ) -> Snapshots:
     """All labelled snapshots of a store, split by cutoff so that no label window reaches a later split.
 
@@ -119,6 +120,8 @@ def build_snapshots(
         val_customers: share of the customers kept out of training and scored at the training cutoffs; then `val` is not used.
         labels: `{"name": no_event | contractual | churn_event | given, …}`; given: path to a file, each row of it a snapshot.
         seed: of the choice of validation customers.
+        follow_days: how much further than the label window `auto` lets the snapshots of validation and test be followed; training has
+            all that its label windows leave room for, however briefly followed.
 
     Raises:
         ValueError: bad numbers or dates, cutoffs outside the data, overlapping splits, an empty population, nothing matured.
@@ -126,7 +129,7 @@ def build_snapshots(
     check_rule(horizon_days, gap_days, every_days, active_days, recent_days, val_customers, folds, fold)
     if not store.num_events:
         raise ValueError(f"the store {store.path} has no events, so there is nothing to take a snapshot of")
-    horizon, gap = to_us(horizon_days), to_us(gap_days)
+    horizon, gap, follow = to_us(horizon_days), to_us(gap_days), to_us(follow_days)
     first = int(np.asarray(store.time)[store.offsets[:-1][np.diff(store.offsets) > 0]].min())
     given = labels["name"] == "given"
     labeller = None if given else build_labeller(store, labels, horizon=horizon, gap=gap)
@@ -136,11 +139,11 @@ def build_snapshots(
         grid = np.unique(frame["cutoff"].to_numpy())
         grid = grid[grid <= grid.max(initial=0) - fold * span]
     else:
-        newest = store.end - fold * span
-        grid = cutoff_grid(first, newest, span=span, every=to_us(every_days)) if "auto" in (train, val, test) else np.zeros(0, np.int64)
+        newest, every, is_auto = store.end - fold * span, to_us(every_days), "auto" in (train, val, test)
+        grid = cutoff_grid(first, newest, span=span + follow, every=every) if is_auto else np.zeros(0, np.int64)
     lists = {"train": train, "val": val, "test": test}
     splits = ("train", "test") if val_customers else SPLITS
-    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, shift=fold * span, splits=splits)
+    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, shift=fold * span, follow=follow, splits=splits)
     recency = to_us(horizon_days if recent_days is None else recent_days)
     window = None if active_days is None else to_us(active_days)
 
@@ -197,7 +200,7 @@ def check_classes(snapshots: Snapshots) -> None:
         label = label[~np.isnan(label)]
         if len(label) and label.min() == label.max():
             raise ValueError(
-                f"one class only in {split}: all {len(label)} labelled snapshots {'churned' if label[0] else 'stayed'}, "
+                f"one class only in {split}: all {len(label)} labels are {label[0]:g}, "
                 "so change snapshots.horizon_days, snapshots.active_days or the cutoffs"
             )
 

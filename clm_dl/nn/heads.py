@@ -1,6 +1,6 @@
 """Heads: what turns a pooled vector and the facts known at the cutoff into a prediction.
 
-Shapes: B snapshots, D width, E extra inputs, S static attributes, K facts known at the cutoff, P bins.
+Shapes: B snapshots, D width, E extra inputs, S static attributes or outputs, K facts known at the cutoff, P bins.
 """
 
 from __future__ import annotations
@@ -84,18 +84,29 @@ class HeadFeatures(nn.Module):
         return torch.cat([self.scale(value_BE), value_BE[:, 2:].isnan().float(), self.bins(value_BE)], dim=-1)
 
 
-class BinaryHead(nn.Module):
-    """z_BD, extra_BE -> logit_B: an MLP with one hidden layer (`hidden_size=0`: linear). Starts near 0, so the first loss is about ln 2."""
+class VectorHead(nn.Module):
+    """z_BD, extra_BE -> output_BS: an MLP with one hidden layer (`hidden_size=0`: linear). Starts near 0."""
 
-    def __init__(self, input_size: int, *, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1) -> None:
+    def __init__(self, input_size: int, *, num_outputs: int, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
         width = input_size + extra_size
         hidden: list[nn.Module] = [nn.Linear(width, hidden_size), nn.GELU(), nn.Dropout(dropout)] if hidden_size else []
         self.hidden = nn.Sequential(*hidden)
-        self.output = nn.Linear(hidden_size or width, 1)
+        self.output = nn.Linear(hidden_size or width, num_outputs)
         nn.init.normal_(self.output.weight, std=0.01)
         nn.init.zeros_(self.output.bias)
 
     def forward(self, z_BD: Tensor, extra_BE: Tensor | None = None) -> Tensor:
         input_BD = z_BD if extra_BE is None else torch.cat([z_BD, extra_BE], dim=-1)  # [B,D] + [B,E] -> [B,D+E]
-        return self.output(self.hidden(input_BD)).squeeze(-1)
+        output_BS: Tensor = self.output(self.hidden(input_BD))
+        return output_BS
+
+
+class BinaryHead(VectorHead):
+    """z_BD, extra_BE -> logit_B; the first loss is about ln 2."""
+
+    def __init__(self, input_size: int, *, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1) -> None:
+        super().__init__(input_size, num_outputs=1, extra_size=extra_size, hidden_size=hidden_size, dropout=dropout)
+
+    def forward(self, z_BD: Tensor, extra_BE: Tensor | None = None) -> Tensor:
+        return super().forward(z_BD, extra_BE).squeeze(-1)

@@ -1,9 +1,16 @@
 """Tasks: Lightning modules that turn one encoder into an answer about the customer."""
 
 from clm_dl.tasks.base import SequenceTask
-from clm_dl.tasks.churn import ChurnTask
+from clm_dl.tasks.churn import ChurnTask, PropensityTask
 from clm_dl.tasks.next_item import NextItemTask, NextOrderTask
+from clm_dl.tasks.survival import SurvivalTask
 
-TASKS: dict[str, type[SequenceTask]] = {"churn": ChurnTask, "next_item": NextItemTask, "next_order": NextOrderTask}
+TASKS: dict[str, type[SequenceTask]] = {
+    "churn": ChurnTask,
+    "propensity": PropensityTask,
+    "survival": SurvivalTask,
+    "next_item": NextItemTask,
+    "next_order": NextOrderTask,
+}
 
-__all__ = ["TASKS", "ChurnTask", "NextItemTask", "NextOrderTask", "SequenceTask"]
+__all__ = ["TASKS", "ChurnTask", "NextItemTask", "NextOrderTask", "PropensityTask", "SequenceTask", "SurvivalTask"]

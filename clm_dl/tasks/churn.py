@@ -1,4 +1,4 @@
-"""ChurnTask: P(no event in the label window), a logit a snapshot."""
+"""ChurnTask and PropensityTask: the probability that a snapshot's label is 1, a logit a snapshot."""
 
 from __future__ import annotations
 
@@ -48,3 +48,9 @@ class ChurnTask(SnapshotTask):
         # of the whole epoch, never a mean of batches; every rank of a distributed run evaluates all of it
         self.log("val/log_loss", binary_cross_entropy(logit_B, label_B), prog_bar=True)
         self.log("val/auroc", binary_auroc(logit_B, label_B.long()), prog_bar=True)
+
+
+class PropensityTask(ChurnTask):
+    """As ChurnTask; positive = what is asked for happened (`labels=event`, or a label that is given)."""
+
+    name = "propensity"

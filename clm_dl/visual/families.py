@@ -1,4 +1,4 @@
-"""What is shown of a run, by family of tasks: churn has AUC and friends, ranked tasks have NDCG@10 and friends."""
+"""What is shown of a run, by family of tasks: churn has AUC and friends, survival the C-index, ranked tasks NDCG@10 and friends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clm_dl.metrics.summary import NETWORK
-from clm_dl.visual import facts_churn, facts_ranked
+from clm_dl.visual import facts_churn, facts_ranked, facts_survival
 
 if TYPE_CHECKING:
     from clm_dl.run import Run
@@ -21,7 +21,7 @@ class Family:
     """Columns and parts of the tables of one family of tasks.
 
     Attributes:
-        name: churn or ranked.
+        name: churn (propensity, too), survival or ranked.
         main: the metric that orders the models and is compared between runs.
         columns: metric -> title in the main tables; `more`: the same for the metrics that are a click away.
         tiles: metrics on top of the report.
@@ -120,9 +120,31 @@ def ranked(k: int) -> Family:
     )
 
 
+@cache
+def survival(horizons_days: tuple[float, ...]) -> Family:
+    """The family of survival runs with these horizons."""
+    each = {"auroc": "AUC", "ece": "ECE", "brier": "Brier", "log_loss": "log loss"}
+    return Family(
+        name="survival",
+        main="c_index",
+        columns={"c_index": "C-index", "ibs": "integrated Brier", "log_loss": "log loss", "ece": "ECE, worst"},
+        more={f"{metric}@{days:g}": f"{title}, {days:g} days" for metric, title in each.items() for days in horizons_days},
+        tiles=("c_index", "ibs", "ece"),
+        headline=("c_index", "ibs"),
+        differences=("c_index", "ibs", "log_loss", "ece"),
+        parts={"overall": "all snapshots", "recent": "recently active only"},
+        side_by_side=False,
+        count=facts_survival.count,
+        setup=facts_survival.setup,
+        limits=facts_survival.limits,
+    )
+
+
 def family(metrics: Metrics) -> Family:
     """The family of a run, by its metrics.json."""
-    return CHURN if metrics["task"] == "churn" else ranked(metrics["k"])
+    if metrics["task"] == "survival":
+        return survival(tuple(metrics["horizons_days"]))
+    return CHURN if metrics["task"] in ("churn", "propensity") else ranked(metrics["k"])
 
 
 def by_family(runs: Iterable[Run]) -> list[tuple[Family, list[Run]]]:

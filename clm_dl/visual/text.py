@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 
 Figure = Mapping[str, float | None]  # {"value", "low", "high"}
 UNDEFINED: Figure = {"value": None, "low": None, "high": None}
-LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ece@1"}
+LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ibs"}  # whatever follows an @
 NEITHER = ("novelty@", "diversity@", "popularity@", "repeat_ratio@")  # metrics that describe and do not judge
 TWO_DIGITS = ("lift@", "novelty@")  # metrics that are no shares
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller figure is the better one."""
+    return metric.split("@")[0] in LOWER_IS_BETTER
 
 
 def digits(metric: str) -> int:
@@ -55,10 +60,10 @@ def verdict(difference: Figure, metric: str) -> str:
         return "undefined"
     if low <= 0 <= high:
         return "a tie"
-    return "better" if (low > 0) != (metric in LOWER_IS_BETTER) else "worse"
+    return "better" if (low > 0) != lower_is_better(metric) else "worse"
 
 
 def best_value(metric: str, values: Sequence[float | None]) -> float | None:
     """The best of the values that are defined; None where there are none, or no best."""
     known = [value for value in values if value is not None and not metric.startswith(NEITHER)]
-    return (min if metric in LOWER_IS_BETTER else max)(known) if known else None
+    return (min if lower_is_better(metric) else max)(known) if known else None

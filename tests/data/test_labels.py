@@ -160,8 +160,47 @@ def test_labels_that_the_log_cannot_give(tmp_path: Path, labels: dict, message: 
 
 def test_unknown_event_type_is_named(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", [[0, 5]], end=10, event_type=[0, 1], dictionaries={"event_type": np.array(["view", "buy"])})
-    with pytest.raises(ValueError, match="no event of type 'sell' in the log, it has buy, view"):
+    with pytest.raises(ValueError, match="no event with event_type 'sell' in the log, it has buy, view"):
         label(store, 0, 3, horizon=2, event_types=["sell"])
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    logs=logs_of_days, cutoff=st.integers(1, 30), gap=st.integers(0, 4), horizon=st.integers(1, 10),
+    chosen=st.booleans(), first=st.booleans(), dormant=st.sampled_from([None, 4]),
+)  # fmt: skip
+def test_a_chosen_event_equals_plain_python(tmp_path_factory, logs, cutoff, gap, horizon, chosen, first, dormant) -> None:
+    codes = [day % 3 - 1 for log in logs for day in log]  # every third is missing, the next ones view, then buy
+    dictionaries = {"event_type": np.array(["view", "buy"])}
+    store = make_store(tmp_path_factory.mktemp("s") / "s", logs, end=31, event_type=codes, dictionaries=dictionaries)
+    options = {"field": "event_type", "values": ["buy"], "first": first} if chosen else {}
+    for customer, log in enumerate(logs):
+        if not any(day < cutoff for day in log):
+            continue
+        found, population = label(store, customer, cutoff, horizon=horizon, gap=gap, name="event", dormant_days=dormant, **options)
+        bought = [day for day in log if not chosen or day % 3 == 2]
+        happened = any(cutoff + gap <= day < cutoff + gap + horizon for day in bought)
+        np.testing.assert_equal(found, np.nan if cutoff + gap + horizon > 31 else float(happened))
+        never = not any(day < cutoff for day in bought)
+        asleep = dormant is None or not any(cutoff - dormant <= day < cutoff for day in log)
+        assert population == ((never or not (chosen and first)) and asleep)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"field": "event_type"}, "belong together"),
+        ({"values": ["buy"]}, "belong together"),
+        ({"first": True}, "labels.first=true needs the event"),
+        ({"dormant_days": 0}, "dormant_days must be > 0"),
+        ({"field": "event_type", "values": ["sell"]}, "labels.values: no event with event_type 'sell' in the log, it has buy, view"),
+        ({"field": "colour", "values": ["red"]}, "needs the categorical field 'colour'; its categorical fields are event_type"),
+    ],
+)
+def test_a_chosen_event_that_cannot_be(tmp_path: Path, options: dict, message: str) -> None:
+    store = make_store(tmp_path / "s", [[0, 5]], end=10, event_type=[0, 1], dictionaries={"event_type": np.array(["view", "buy"])})
+    with pytest.raises(ValueError, match=message):
+        label(store, 0, 3, horizon=2, name="event", **options)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -123,6 +123,13 @@ def test_auto_grid_by_hand(tmp_path: Path) -> None:
     assert back.cutoff_dates() == snapshots.cutoff_dates()
 
 
+def test_auto_leaves_validation_and_test_room_to_be_followed_and_takes_all_of_training(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", [[day + 0.5 for day in range(200)], [0.5]], 200)
+    snapshots = build_snapshots(store, horizon_days=20, every_days=10, follow_days=30)
+    # test in (130, 150]; val by 140 − 50: in (70, 90]; train needs no more than its label windows: by 80 − 20
+    assert snapshots.cutoff_dates() == {"train": dates(*range(10, 70, 10)), "val": dates(80, 90), "test": dates(140, 150)}
+
+
 def test_folds_move_listed_cutoffs_back(store: EventStore) -> None:
     lists = {"train": dates(20, 60, 80), "val": dates(100), "test": dates(150)}
     snapshots = build_snapshots(store, horizon_days=20, gap_days=0, folds=2, fold=1, **lists)
@@ -242,7 +249,7 @@ def test_bad_input_is_one_sentence(store: EventStore, changes: dict, message: st
 
 def test_one_class_only(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", [[day + 0.5 for day in range(200)]] * 3, 200)
-    with pytest.raises(ValueError, match="one class only in train: all 6 labelled snapshots stayed"):
+    with pytest.raises(ValueError, match="one class only in train: all 6 labels are 0"):
         check_classes(build_snapshots(store, horizon_days=20, **EXPLICIT))
 
 

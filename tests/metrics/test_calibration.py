@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from clm_dl.metrics.calibration import PlattCalibrator, ece, prior_correction, reliability
+from clm_dl.metrics.calibration import CurveCalibrator, PlattCalibrator, ece, prior_correction, reliability
 
 
 def test_ece_equals_bins_made_by_hand():
@@ -81,3 +81,18 @@ def test_prior_correction_undoes_undersampling():
     assert prior_correction([0.0, 1.0], 0.1, 0.5).tolist() == [0, 1]
     with pytest.raises(ValueError, match="strictly between"):
         prior_correction([0.5], 0.0, 0.5)
+
+
+def test_curves_are_calibrated_by_horizon_and_do_not_rise():
+    rng = np.random.default_rng(3)
+    true = np.sort(rng.random((30_000, 3)), axis=1)[:, ::-1]
+    label = (true > rng.random((30_000, 1))).astype(float)
+    tilted = expit(0.5 * logit(true) + [1.0, 0.0, -1.0])
+    known = rng.random(true.shape) < 0.8
+    calibrator = CurveCalibrator().fit(tilted, np.where(known, label, np.nan), known)
+    curve = calibrator.predict(tilted)
+    for s in range(3):
+        assert ece(label[:, s], curve[:, s]) < 0.02 < ece(label[:, s], tilted[:, s])
+    assert (np.diff(curve, axis=1) <= 0).all()
+    assert (np.diff(CurveCalibrator([PlattCalibrator(1, 0), PlattCalibrator(1, 3)]).predict(true[:, :2]), axis=1) <= 0).all()
+    np.testing.assert_array_equal(CurveCalibrator.from_dict(calibrator.to_dict()).predict(tilted), curve)

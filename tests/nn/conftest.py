@@ -92,6 +92,7 @@ def make_batch() -> Callable[..., EventBatch]:
             static_BS=torch.where(torch.rand(num, 1, generator=generator) < 0.5, math.nan, torch.ones(num, 1)),
             known_BK=torch.randn(num, 1, generator=generator),
             label_B=(torch.arange(num) % 2).float(),
+            target_BK=torch.zeros(num, 0),
             index_B=torch.arange(num),
         )
         if bags:

@@ -1,0 +1,41 @@
+"""TensorBoard at the end of a survival run: figures, final scalars with hparams, customers in the projector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch.utils.tensorboard import SummaryWriter
+
+from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.survival_summary import curve_scores
+from clm_dl.visual.families import family
+from clm_dl.visual.plots_survival import survival_figures
+from clm_dl.visual.tensorboard import write_hparams, write_projector
+
+
+def write_final_survival(
+    writer: SummaryWriter,
+    scores: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    hparams: Mapping[str, Any],
+    *,
+    embeddings: np.ndarray,
+    metadata: pd.DataFrame,
+) -> None:
+    """Write what only a finished run has; `embeddings` [N, D] with one row of `metadata` each. Call it once a run."""
+    shown, overall = family(metrics), metrics["split"]["test"]["overall"]
+    names = shown.ordered(overall)
+    for caption, figure in survival_figures(curve_scores(scores, "test"), metrics, names).items():
+        writer.add_figure(f"test/{caption.lower().replace(' ', '_')}", figure)
+    for name in names:
+        final = {m: overall[name][m]["value"] for m in (*shown.columns, *shown.more) if overall[name][m]["value"] is not None}
+        if name == NETWORK:
+            write_hparams(writer, hparams, {f"test/{m}": value for m, value in final.items()})
+        else:
+            for m, value in final.items():
+                writer.add_scalar(f"test_{name}/{m}", value)
+    write_projector(writer, embeddings, metadata, tag="customers")
+    writer.flush()

@@ -1,0 +1,76 @@
+"""Survival baselines: the base rate is Kaplan–Meier's curve, hazards are learnt from those followed so far, curves do not rise."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sksurv.nonparametric import kaplan_meier_estimator
+
+from clm_dl.baselines.churn import build_baseline
+from clm_dl.baselines.survival import HazardBaseline, fit_score_curves
+from clm_dl.config import CONFIG_DIR
+from clm_dl.data.cutoffs import DAY
+from clm_dl.data.lifetimes import Lifetimes
+from clm_dl.data.snapshots import Snapshots
+from clm_dl.data.store import write_store
+from clm_dl.metrics.classification import auroc
+from clm_dl.metrics.survival_summary import curve_scores
+
+DAYS = [0, 28, 56]
+SURVIVAL = sorted(path.stem for path in (CONFIG_DIR / "baseline").glob("*.yaml") if "survival" in yaml.safe_load(path.read_text())["task"])
+
+
+def load(name: str) -> dict:
+    config = yaml.safe_load((CONFIG_DIR / "baseline" / f"{name}.yaml").read_text())
+    return config | ({"n_estimators": 40} if name == "lightgbm" else {})
+
+
+def customers(num: int = 6000, seed: int = 0) -> tuple[pd.DataFrame, Lifetimes]:
+    """Who was away for long leaves at once, who orders often stays longer; a third is followed for 30 days only."""
+    rng = np.random.default_rng(seed)
+    recency, orders = rng.gamma(2, 10, num), rng.poisson(4, num).astype(float)
+    left = rng.exponential(10 * (1 + orders))
+    left[rng.random(num) < 1 / (1 + np.exp(2 - 0.08 * recency))] = -np.inf
+    return pd.DataFrame({"recency": recency, "orders": orders}), Lifetimes(left, rng.choice([30.0, 100, 100], num))
+
+
+def test_which_baselines_answer_survival() -> None:
+    assert SURVIVAL == ["base_rate", "lightgbm", "logistic", "recency"]
+
+
+def test_the_base_rate_is_the_kaplan_meier_curve() -> None:
+    X, life = customers()
+    left = life.intervals(DAYS)
+    model = HazardBaseline(build_baseline(load("base_rate"), seed=0)).fit(X, left, X[:0], left[:0])
+    survived, is_left = (left == 0).sum(axis=1), (left == 1).any(axis=1)
+    _, expected = kaplan_meier_estimator(is_left, np.where(is_left, survived + 1, survived + 0.5))
+    found = model.predict_curve(X.iloc[:2])
+    np.testing.assert_allclose(found, [np.unique(expected)[::-1][: len(DAYS)]] * 2, atol=1e-9)
+    full = Lifetimes(life.left_N, np.full(len(X), 100.0)).active(DAYS).mean(axis=0)
+    np.testing.assert_allclose(found[0], full, atol=0.015)  # as if all had been followed
+
+
+@pytest.mark.parametrize("name", SURVIVAL)
+def test_every_baseline_scores_curves_that_do_not_rise(tmp_path, name: str) -> None:
+    X, life = customers()
+    num = len(X)
+    store = write_store(
+        tmp_path / "store", customer_ids=np.arange(num), offsets=np.arange(num + 1), time=np.zeros(num),
+        columns={}, fields=[], dictionaries={}, end=DAY, fingerprint="test",
+    )  # fmt: skip
+    index = np.arange(num)
+    split = np.where(index < 3000, "train", np.where(index < 4500, "val", "test"))
+    snapshots = Snapshots(
+        customer=index, cutoff=DAY * (1 + np.digitize(index, [3000, 3700, 4500])), split=split, label=(life.left_N < 0).astype(float),
+        start=index, stop=index + 1, recent=index % 2 == 0, horizon_days=28.0, gap_days=0.0,
+    )  # fmt: skip
+    scores = fit_score_curves(X, snapshots, life, DAYS, store=store, baselines=[load(name)], seed=0)
+    assert set(scores["split"]) == {"val", "test"}
+    assert scores["horizon"].tolist() == DAYS * 3000
+    table = curve_scores(scores, "test")
+    np.testing.assert_array_equal(table.label, life.active(DAYS)[4500:])
+    for curves in (table.active[name], table.raw[name]):
+        assert (np.diff(curves, axis=1) <= 1e-12).all()
+    known = ~np.isnan(table.label[:, 2])
+    least = {"base_rate": 0.49, "recency": 0.55}.get(name, 0.65)
+    assert auroc(table.label[known, 2], table.active[name][known, 2]) > least
