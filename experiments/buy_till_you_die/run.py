@@ -1,7 +1,6 @@
 """Buy-till-you-die models on CDNOW: 39 weeks from 39, weekly totals against forecasts of the series, P(no purchase), and fitting time.
 
-python experiments/buy_till_you_die/run.py [--study FOLDER] [--customers 200000]       writes results.csv and the tables in README.md
-python experiments/buy_till_you_die/run.py --fit pareto_nbd --customers 200000         fits simulated customers; prints one JSON line
+python experiments/buy_till_you_die/run.py [--study FOLDER] [--customers 200000]      writes results.csv and the tables in README.md
 """
 
 from __future__ import annotations
@@ -9,10 +8,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import re
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,34 +135,6 @@ def silence(data_dir: str) -> list[dict[str, Any]]:
     return rows
 
 
-def simulate(kind: str, num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequency, recency and t of `num` customers in continuous time, with CDNOW's parameters, so that hardly two rows are equal."""
-    rng = np.random.default_rng(seed)
-    t, rate = rng.uniform(27, 39, num), rng.gamma(0.55, 1 / 10.6, num)
-    leave = np.zeros(num) if kind == "pareto_nbd" else rng.beta(0.79, 2.43, num)
-    until = np.minimum(t, rng.exponential(1 / rng.gamma(0.61, 1 / 11.7, num))) if kind == "pareto_nbd" else t
-    now, x, t_x = np.zeros((3, num))
-    alive = rng.random(num) >= leave if kind == "mbg_nbd" else np.ones(num, bool)
-    while alive.any():
-        now += rng.exponential(1 / rate)
-        alive = alive & (now <= until)
-        x, t_x = x + alive, np.where(alive, now, t_x)
-        alive &= rng.random(num) >= leave
-    return x, t_x, t
-
-
-def measure(kind: str, num: int) -> dict[str, Any]:
-    """Seconds to fit, and this process's peak memory: imports, simulation and fit."""
-    data = simulate(kind, num)
-    started, cpu_started = time.perf_counter(), time.process_time()
-    model = MODELS[kind]().fit(*data)
-    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu_started
-    found = ", ".join(f"{key} {getattr(model, f'{key}_'):.4f}" for key in model.names)
-    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024
-    figures = {"seconds": round(seconds, 2), "cpu_seconds": round(cpu, 2), "peak_mib": round(peak)}
-    return {"part": "speed", "model": kind, "customers": num, **figures, "parameters": found}
-
-
 def markdown(results: pd.DataFrame) -> str:
     """The tables of the README."""
     tables = {
@@ -192,33 +161,22 @@ def _cell(name: str, value: Any) -> str:
         return value
     if pd.isna(value):
         return ""
-    formats = {
-        "bias": "+.1%",
-        "cumulative_mape": ".1%",
-        "mape": ".1%",
-        "customers": ",.0f",
-        "peak_mib": ",.0f",
-        "seconds": ".1f",
-        "cpu_seconds": ".1f",
-    }
-    return format(value, ({"log_likelihood": ",.2f"} | formats).get(name, ".4f"))
+    formats = {"log_likelihood": ",.2f", "customers": ",.0f", "peak_mib": ",.0f", "seconds": ".1f", "cpu_seconds": ".1f"}
+    formats |= {"bias": "+.1%", "cumulative_mape": ".1%", "mape": ".1%"}
+    return format(value, formats.get(name, ".4f"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", type=Path, default=Path(__file__).parent)
     parser.add_argument("--customers", type=int, default=200_000)
-    parser.add_argument("--fit", choices=list(MODELS))
     chosen = parser.parse_args(arguments)
-    if chosen.fit:
-        print(json.dumps(measure(chosen.fit, chosen.customers)))
-        return
     data_dir = compose("train").paths.data_dir
     log = read_sample(data_dir)
     rows, fitted = holdout(*histories(log))
     rows += weekly(log, fitted) + series() + silence(data_dir)
     for kind in MODELS:
-        command = [sys.executable, __file__, "--fit", kind, "--customers", str(chosen.customers)]
+        command = [sys.executable, str(Path(__file__).with_name("speed.py")), kind, "--customers", str(chosen.customers)]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     results = pd.DataFrame(rows)
     results.to_csv(chosen.study / "results.csv", index=False, float_format="%.6g")
