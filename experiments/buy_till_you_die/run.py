@@ -163,7 +163,7 @@ def _cell(name: str, value: Any) -> str:
         return ""
     formats = {"log_likelihood": ",.2f", "customers": ",.0f", "peak_mib": ",.0f", "seconds": ".1f", "cpu_seconds": ".1f"}
     formats |= {"bias": "+.1%", "cumulative_mape": ".1%", "mape": ".1%"}
-    return format(value, formats.get(name, ".4f"))
+    return format(value, formats.get(name, ".4f" if abs(value) < 100 else ",.1f"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -178,8 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kind in MODELS:
         command = [sys.executable, str(Path(__file__).with_name("speed.py")), kind, "--customers", str(chosen.customers)]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    results = pd.DataFrame(rows)
-    results.to_csv(chosen.study / "results.csv", index=False, float_format="%.6g")
+    pd.DataFrame(rows).to_csv(chosen.study / "results.csv", index=False, float_format="%.6g")
+    results = pd.read_csv(chosen.study / "results.csv")
     readme = chosen.study / "README.md"
     text = readme.read_text()
     head, tail = text[: text.index(START) + len(START)], text[text.index(END) :]
