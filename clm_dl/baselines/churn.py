@@ -11,9 +11,11 @@ import pandas as pd
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import has_fit_parameter
 
 from clm_dl.baselines.preprocessing import IMBALANCE, IMPUTE, build_preprocessor, resample
+from clm_dl.baselines.silence import CannotAnswer
 from clm_dl.config import build
 from clm_dl.data.scores import scores_table
 from clm_dl.data.snapshots import Snapshots
@@ -51,8 +53,19 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
         self.max_rows = max_rows
         self.seed = seed
 
-    def fit(self, X: pd.DataFrame, y: np.ndarray, X_val: pd.DataFrame | None = None, y_val: np.ndarray | None = None) -> ChurnBaseline:
-        """Fit on `[N, F]` features and labels in {0, 1}; the validation rows stop an estimator that can stop early."""
+    def fit(
+        self,
+        X: pd.DataFrame,
+        y: np.ndarray,
+        X_val: pd.DataFrame | None = None,
+        y_val: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+    ) -> ChurnBaseline:
+        """Fit on `[N, F]` features and labels in {0, 1}; the validation rows stop an estimator that can stop early.
+
+        groups: the customer of each row `[N]`, for an estimator whose fit takes them. An estimator with a true `reads_table` gets
+        the features raw, and no resampling or weights.
+        """
         y = np.asarray(y, dtype=np.int64)
         if y.min() == y.max():
             raise ValueError(f"one class only in train: all {len(y)} labels are {y[0]}, so there is nothing to learn")
@@ -61,8 +74,9 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
         X = self._select(X)
         if self.max_rows is not None and len(X) > self.max_rows:
             chosen = np.sort(np.random.default_rng(self.seed).permutation(len(X))[: self.max_rows])
-            X, y = X.iloc[chosen], y[chosen]
-        self.preprocessor_ = build_preprocessor(X, impute=self.impute, seed=self.seed)
+            X, y, groups = X.iloc[chosen], y[chosen], None if groups is None else np.asarray(groups)[chosen]
+        reads_table = getattr(self.estimator, "reads_table", False)
+        self.preprocessor_ = FunctionTransformer() if reads_table else build_preprocessor(X, impute=self.impute, seed=self.seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # iterative imputation stops after a fixed number of rounds
             rows = self.preprocessor_.fit_transform(X)
@@ -73,9 +87,11 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
         if self.imbalance == "class_weight" and has_fit_parameter(self.estimator_, "sample_weight"):
             self.sampled_rate_ = 0.5
             arguments["sample_weight"] = self._weight(y)
-        elif self.imbalance not in ("none", "class_weight"):
+        elif self.imbalance not in ("none", "class_weight") and not reads_table:
             rows, y = resample(rows, y, self.imbalance, seed=self.seed)
             self.sampled_rate_ = float(y.mean())
+        if groups is not None and has_fit_parameter(self.estimator_, "groups"):
+            arguments["groups"] = groups
         if X_val is not None and y_val is not None and has_fit_parameter(self.estimator_, "eval_X"):
             y_val = np.asarray(y_val, dtype=np.int64)
             arguments |= {"eval_X": self.preprocessor_.transform(self._select(X_val)), "eval_y": y_val, "eval_weight": self._weight(y_val)}
@@ -163,11 +179,20 @@ def fit_score(
     train, stopping, calibration = snapshots.training, snapshots.early_stopping, snapshots.calibration
     parts = []
     for config in baselines:
-        log(f"baseline {config['name']}")
         model = build_baseline(config, seed=seed, impute=impute, imbalance=imbalance, trusted=trusted)
-        model.fit(X[train], snapshots.label[train], X[stopping], snapshots.label[stopping])
+        log(f"baseline {config['name']}")
+        known = snapshots.label[train], X[stopping], snapshots.label[stopping]
+        try:
+            model.fit(X[train], *known, groups=snapshots.customer[train])
+        except CannotAnswer as reason:
+            if len(baselines) == 1:
+                raise
+            log(f"baseline {config['name']} is left out: {reason}")
+            continue
         model.calibrate(X[calibration], snapshots.label[calibration])
         raw = model.raw_score(X[held_out])
         score = model.probabilities(raw)[:, 1]
         parts.append(scores_table(store, snapshots.select(held_out), model=config["name"], task=task, score=score, score_raw=raw))
+    if not parts:
+        raise CannotAnswer(f"none of the baselines {', '.join(config['name'] for config in baselines)} can answer: choose others")
     return pd.concat(parts, ignore_index=True)

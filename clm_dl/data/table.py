@@ -32,7 +32,7 @@ def table_scores(
 
     Args:
         data: the keys of configs/data/table.yaml; `frame` (pandas, Polars or Arrow) may stand in for `path`.
-        baselines: `baseline` groups; those that name `columns` which the table lacks (recency) are left out.
+        baselines: `baseline` groups; those that name `columns` which the table lacks (recency), or need a horizon, are left out.
 
     Returns:
         Rows of the Scores table (split "test", cutoff NaT, horizon NaN, recent false), and counts: rows_in, kept, quarantined,
@@ -46,7 +46,8 @@ def table_scores(
     rare = int(min(label.sum(), len(label) - label.sum()))
     if not 2 <= folds <= rare // 2:
         raise ValueError(f"data.folds must be from 2 to half of the rarer class ({rare} rows), got {folds}")
-    configs = [config for config in baselines if set(config.get("columns") or ()) <= set(X.columns)]
+    timeless = [config for config in baselines if "horizon_days" not in config]
+    configs = [config for config in timeless if set(config.get("columns") or ()) <= set(X.columns)]
     if data.get("network"):
         configs = [{**data["network"], "name": "network"}, *configs]
     raw, score = np.zeros((2, len(configs), len(label)))

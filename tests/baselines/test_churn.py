@@ -23,7 +23,8 @@ LOGISTIC = {"name": "logistic", "_target_": "sklearn.linear_model.LogisticRegres
 
 def load(name: str) -> dict[str, Any]:
     config = yaml.safe_load((CONFIG_DIR / "baseline" / f"{name}.yaml").read_text())
-    return config | ({"n_estimators": 20} if name in ("forest", "lightgbm") else {})
+    fixed = {"horizon_days": 28, "labels": "no_event"}  # what the run's configuration fills in
+    return config | {key: fixed[key] for key in fixed if key in config} | ({"n_estimators": 20} if name in ("forest", "lightgbm") else {})
 
 
 def make_table(seed: int = 0, num: int = 1200) -> tuple[pd.DataFrame, np.ndarray]:
@@ -32,6 +33,8 @@ def make_table(seed: int = 0, num: int = 1200) -> tuple[pd.DataFrame, np.ndarray
     recency, orders = rng.gamma(2, 10, num), rng.poisson(4, num)
     y = (rng.random(num) < 1 / (1 + np.exp(2.8 - 0.08 * recency + 0.15 * orders))).astype(float)
     X = pd.DataFrame({"recency": recency, "orders": orders.astype(float), "gap": np.where(orders > 3, rng.random(num), np.nan)})
+    X["orders"] = X["orders"].clip(lower=1)
+    X["tenure"] = X["recency"] + np.where(X["orders"] > 1, 12 * X["orders"], 0)
     X["static_age"] = pd.Series(rng.choice(["young", "old", "?"], num)).where(lambda text: text != "?").astype("category")
     return X, y
 
@@ -56,8 +59,9 @@ def make_snapshots(y: np.ndarray) -> Snapshots:
     )  # fmt: skip
 
 
-def test_all_nine_are_there() -> None:
-    assert set(NAMES) == {"base_rate", "recency", "logistic", "tree", "forest", "knn", "naive_bayes", "svm", "lightgbm"}
+def test_all_twelve_are_there() -> None:
+    learners = {"base_rate", "recency", "logistic", "tree", "forest", "knn", "naive_bayes", "svm", "lightgbm"}
+    assert set(NAMES) == learners | {"bg_nbd", "mbg_nbd", "pareto_nbd"}
 
 
 @pytest.mark.parametrize("name", NAMES)

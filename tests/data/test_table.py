@@ -97,6 +97,13 @@ def test_out_of_fold_scores_of_baselines_and_network(frame: pd.DataFrame) -> Non
     assert counts["customers"] == 300
 
 
+def test_what_needs_a_horizon_is_left_out_of_a_table_without_time(frame: pd.DataFrame) -> None:
+    columns = frame.assign(recency=1.0, orders=2.0)
+    timed = {"name": "bg_nbd", "_target_": "clm_dl.baselines.silence.SilenceClassifier", "horizon_days": None}
+    scores, _ = table_scores(settings(frame=columns, network=None), baselines=[timed, RECENCY], seed=0)
+    assert scores["model"].unique().tolist() == ["recency"]
+
+
 def test_labels_without_signal_score_at_chance(frame: pd.DataFrame) -> None:
     """Out of fold means that a model cannot repeat the labels it has seen."""
     frame["left"] = np.random.default_rng(1).permutation(frame["left"])

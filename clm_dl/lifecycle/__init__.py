@@ -1,0 +1,1 @@
+"""Lifecycle: what the scores mean for the business."""

@@ -1,0 +1,102 @@
+"""Value baselines: every shipped configuration on spend that is often zero, past mean by hand, bad input."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.stats import spearmanr
+
+from clm_dl.baselines.value import build_value_baseline
+from clm_dl.config import CONFIG_DIR
+
+NAMES = sorted(path.stem for path in (CONFIG_DIR / "baseline").glob("*.yaml") if "value" in yaml.safe_load(path.read_text())["task"])
+
+
+def load(name: str) -> dict[str, Any]:
+    config = yaml.safe_load((CONFIG_DIR / "baseline" / f"{name}.yaml").read_text())
+    return (
+        config | ({"horizon_days": 91.0} if "horizon_days" in config else {}) | ({"n_estimators": 60} if "n_estimators" in config else {})
+    )
+
+
+def make_table(seed: int = 0, num: int = 3000) -> tuple[pd.DataFrame, np.ndarray]:
+    """Customers with a rate and a value an order of their own; spend of the 91 days after the cutoff."""
+    rng = np.random.default_rng(seed)
+    rate, value = rng.gamma(1.0, 1 / 60, num), rng.gamma(4.0, 1 / 4.0, num) * 30
+    tenure = rng.uniform(30, 300, num)
+    repeats = rng.poisson(rate * tenure)
+    last = np.where(repeats > 0, tenure * rng.beta(np.maximum(repeats, 1), 1), 0)
+    orders = repeats + 1
+    mean = value * rng.gamma(8.0 * orders) / (8 * orders)
+    X = pd.DataFrame({"recency": tenure - last, "tenure": tenure, "orders": orders, "spend": mean * orders, "spend_per_order": mean})
+    X["gap_mean"] = np.where(repeats > 0, last / np.maximum(repeats, 1), np.nan)
+    X["static_age"] = pd.Series(rng.choice(["young", "old"], num)).astype("category")
+    later = rng.poisson(rate * 91)
+    y = np.where(later > 0, value * rng.gamma(8.0 * np.maximum(later, 1)) / 8, 0.0)
+    return X.astype({name: np.float32 for name in X if name != "static_age"}), y
+
+
+def test_all_five_are_there() -> None:
+    assert set(NAMES) == {"past_mean", "ridge", "lasso", "lightgbm_value", "bg_nbd_gamma_gamma"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_baseline_orders_customers_and_gets_the_total_right(name: str) -> None:
+    X, y = make_table()
+    fit, held, test = slice(0, 1500), slice(1500, 2000), slice(2000, None)
+    one, two = (build_value_baseline(load(name), seed=1).fit(X[fit], y[fit], X[held], y[held]).predict(X[test]) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert one.shape == (1000,)
+    assert one.min() >= 0
+    assert np.isfinite(one).all()
+    assert spearmanr(one, y[test]).statistic > 0.35
+    assert one.sum() == pytest.approx(y[test].sum(), rel=0.5 if name == "past_mean" else 0.15)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_test_rows_and_batch_mates_do_not_touch_a_prediction(name: str) -> None:
+    X, y = make_table(num=800)
+    model = build_value_baseline(load(name), seed=0).fit(X[:500], y[:500])
+    np.testing.assert_allclose(model.predict(X[500:])[:1], model.predict(X[500:501]), rtol=1e-9)
+
+
+def test_past_mean_by_hand() -> None:
+    X, y = make_table(num=3)
+    X[["spend", "tenure"]] = [[100.0, 200.0], [100.0, 10.0], [0.0, 100.0]]
+    model = build_value_baseline(load("past_mean"), seed=0).fit(X, y + 1)
+    assert model.predict(X).tolist() == pytest.approx([100 / 200 * 91, 100.0, 0.0])
+
+
+def test_early_stopping_keeps_fewer_trees() -> None:
+    X, y = make_table()
+    config = load("lightgbm_value") | {"n_estimators": 500, "learning_rate": 0.3, "patience": 5}
+    assert build_value_baseline(config, seed=0).fit(X[:1000], y[:1000], X[1000:], y[1000:]).estimator_.model_.best_iteration_ < 100
+    poisson = build_value_baseline(load("lightgbm_value") | {"options": {"objective": "poisson"}}, seed=0).fit(X, y)
+    assert poisson.estimator_.model_.objective_ == "poisson"
+
+
+@pytest.mark.parametrize(
+    ("name", "y", "message"),
+    [
+        ("ridge", np.zeros(100), "all-zero spend in train"),
+        ("ridge", np.r_[np.ones(99), -3.0], "must be finite and ≥ 0, got -3"),
+        ("ridge", np.r_[np.ones(99), np.nan], "must be finite and ≥ 0, got nan"),
+    ],
+)
+def test_bad_labels_are_one_sentence(name: str, y: np.ndarray, message: str) -> None:
+    X, _ = make_table(num=100)
+    with pytest.raises(ValueError, match=message):
+        build_value_baseline(load(name), seed=0).fit(X, y)
+
+
+def test_bad_settings_are_one_sentence() -> None:
+    X, y = make_table(num=100)
+    with pytest.raises(ValueError, match="impute must be one of"):
+        build_value_baseline(load("ridge"), seed=0, impute="guess")
+    with pytest.raises(ValueError, match="more than 0 days, got None"):
+        build_value_baseline(load("past_mean") | {"horizon_days": None}, seed=0).fit(X, y)
+    for name in ("past_mean", "bg_nbd_gamma_gamma"):
+        with pytest.raises(ValueError, match=r"no column 'spend.*data\.roles\.amount"):
+            build_value_baseline(load(name), seed=0).fit(X.drop(columns=["spend", "spend_per_order"]), y)
