@@ -114,13 +114,19 @@ def build_datamodule(
     settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, targets: np.ndarray | None = None
 ) -> SequenceDataModule:
     """Batches of `snapshots`; vocabulary and scalers are fitted on the training period."""
+    return SequenceDataModule(store, snapshots, targets=targets, calendar=settings["data"].get("calendar"), **batch_options(settings))
+
+
+def batch_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What every data module takes from the settings: tokens, vocabulary, batches."""
     task, vocabulary = settings["task"], settings["vocabulary"]
-    return SequenceDataModule(
-        store, snapshots, **settings["sequence"],
-        vocabulary_min_count=vocabulary["min_count"], vocabulary_max_size=vocabulary["max_size"], vocabulary_fields=vocabulary["fields"],
-        batch_size=task["batch_size"], max_tokens_per_batch=task["max_tokens_per_batch"], num_workers=task["num_workers"],
-        pin_memory=torch.cuda.is_available(), calendar=settings["data"].get("calendar"), seed=settings["seed"], targets=targets,
-    )  # fmt: skip
+    return {
+        **settings["sequence"],
+        **{f"vocabulary_{name}": vocabulary[name] for name in ("min_count", "max_size", "fields")},
+        **{name: task[name] for name in ("batch_size", "max_tokens_per_batch", "num_workers")},
+        "pin_memory": torch.cuda.is_available(),
+        "seed": settings["seed"],
+    }
 
 
 def build_callbacks(settings: Mapping[str, Any], folder: Path, task: SequenceTask) -> list[Callback]:

@@ -18,7 +18,7 @@ from clm_dl.data.protocols import build_ranking
 from clm_dl.data.ranked import RankingDataModule
 from clm_dl.data.ranked_scores import ranked_scores
 from clm_dl.data.store import EventStore
-from clm_dl.fit import HPARAMS, Network, event_writer, fit_network, prepare_network
+from clm_dl.fit import HPARAMS, Network, batch_options, event_writer, fit_network, prepare_network
 from clm_dl.metrics.ranking import AMONG, Ranks, Scorer, rank, seen_items
 from clm_dl.metrics.ranking_summary import summarise_ranking
 from clm_dl.metrics.summary import NETWORK
@@ -59,7 +59,7 @@ class RankedFold:
         self.network: Network | None = None
         if network and settings["encoder"]["name"] != "none":
             task = {**task, "repeats": settings["policy"]["repeats"]}
-            datamodule = clock("network", ranking_datamodule, settings, store, self.ranking, self.catalogue)
+            datamodule = clock("network", RankingDataModule, store, self.ranking, self.catalogue, **batch_options(settings))
             self.network = clock("network", prepare_network, {**settings, "task": task}, datamodule, folder)
             _task(self.network).load_catalogue(self.catalogue)
         self.held_out = np.flatnonzero(self.snapshots.split != "train")
@@ -181,14 +181,3 @@ class RankedFold:
 def _task(network: Network) -> NextItemTask:
     assert isinstance(network.task, NextItemTask)
     return network.task
-
-
-def ranking_datamodule(settings: Mapping[str, Any], store: EventStore, ranking: Any, catalogue: Catalogue) -> RankingDataModule:
-    """Batches of a ranking; vocabulary and scalers are fitted on its training rows."""
-    task, vocabulary = settings["task"], settings["vocabulary"]
-    return RankingDataModule(
-        store, ranking, catalogue, **settings["sequence"],
-        vocabulary_min_count=vocabulary["min_count"], vocabulary_max_size=vocabulary["max_size"], vocabulary_fields=vocabulary["fields"],
-        batch_size=task["batch_size"], max_tokens_per_batch=task["max_tokens_per_batch"], num_workers=task["num_workers"],
-        pin_memory=torch.cuda.is_available(), seed=settings["seed"],
-    )  # fmt: skip

@@ -109,3 +109,23 @@ def _explicit(name: str, dates: Sequence[Any] | None, *, first: int, end: int, s
     if not len(moved):
         raise ValueError(f"no {name} cutoff is left in the data after moving back by {shift / DAY:g} days, so use fewer snapshots.folds")
     return moved
+
+
+def split_rank(split: np.ndarray) -> np.ndarray:
+    """0, 1, 2 for train, val, test; 3 for anything else: sorts snapshots."""
+    return np.select([split == name for name in SPLITS], list(range(len(SPLITS))), default=len(SPLITS))
+
+
+def check_rule(
+    horizon: float, gap: float, every: float, active: float | None, recent: float | None, val_customers: float, folds: int, fold: int
+) -> None:
+    """Raise ValueError where a number of the `snapshots` settings is out of its range."""
+    for name, value in {"horizon_days": horizon, "every_days": every, "active_days": active, "recent_days": recent}.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"snapshots.{name} must be > 0 days, got {value}")
+    if not gap >= 0:
+        raise ValueError(f"snapshots.gap_days must be ≥ 0, got {gap}")
+    if not 0 <= val_customers < 1:
+        raise ValueError(f"snapshots.val_customers is a share of the customers and must be in [0, 1), got {val_customers}")
+    if not (folds >= 1 and 0 <= fold < folds):
+        raise ValueError(f"snapshots.fold must be from 0 to snapshots.folds − 1, got fold {fold} of {folds}")

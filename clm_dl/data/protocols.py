@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from clm_dl.data.catalogue import item_dictionary
-from clm_dl.data.cutoffs import cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
+from clm_dl.data.cutoffs import check_rule, cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
 from clm_dl.data.ranking import Ranking, assemble, part_of
 from clm_dl.data.roles import check_keys, choice
-from clm_dl.data.snapshots import check_rule, count_before
+from clm_dl.data.snapshots import count_before
 from clm_dl.data.store import EventStore
 
 __all__ = ["Ranking", "build_ranking"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clm_dl.data.cutoffs import SPLITS, iso
-from clm_dl.data.snapshots import Snapshots, split_rank
+from clm_dl.data.cutoffs import SPLITS, iso, split_rank
+from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 
 Part = dict[str, np.ndarray]  # customer, cutoff, split, stop of the history, target rows [first, last), recent

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.cutoffs import DAY, SPLITS, Dates, cutoff_grid, iso, split_cutoffs, to_us
+from clm_dl.data.cutoffs import DAY, SPLITS, Dates, check_rule, cutoff_grid, iso, split_cutoffs, split_rank, to_us
 from clm_dl.data.labels import Labeller, build_labeller, count_before, read_given
 from clm_dl.data.store import EventStore
 
@@ -241,26 +241,6 @@ def _given_part(
         counts["inactive"] = counts.get("inactive", 0) + int((~inside).sum())
         part = {name: value[inside] for name, value in part.items()}
     return part | {"split": np.full(len(part["label"]), split)}
-
-
-def split_rank(split: np.ndarray) -> np.ndarray:
-    """0, 1, 2 for train, val, test; 3 for anything else: sorts snapshots."""
-    return np.select([split == name for name in SPLITS], list(range(len(SPLITS))), default=len(SPLITS))
-
-
-def check_rule(
-    horizon: float, gap: float, every: float, active: float | None, recent: float | None, val_customers: float, folds: int, fold: int
-) -> None:
-    """Raise ValueError where a number of the `snapshots` settings is out of its range."""
-    for name, value in {"horizon_days": horizon, "every_days": every, "active_days": active, "recent_days": recent}.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"snapshots.{name} must be > 0 days, got {value}")
-    if not gap >= 0:
-        raise ValueError(f"snapshots.gap_days must be ≥ 0, got {gap}")
-    if not 0 <= val_customers < 1:
-        raise ValueError(f"snapshots.val_customers is a share of the customers and must be in [0, 1), got {val_customers}")
-    if not (folds >= 1 and 0 <= fold < folds):
-        raise ValueError(f"snapshots.fold must be from 0 to snapshots.folds − 1, got fold {fold} of {folds}")
 
 
 def _check_population(snapshots: Snapshots, cutoffs: Mapping[str, np.ndarray], span: int, end: int) -> None:

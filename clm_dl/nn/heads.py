@@ -21,30 +21,24 @@ if TYPE_CHECKING:
 class PiecewiseLinear(nn.Module):
     """Each number as the share of every bin that it has passed: what a tree splits on, a linear map can weigh. [B, E] -> [B, P]
 
-    Piecewise linear encoding (Gorishniy et al. 2022, On Embeddings for Numerical Features), a column for each pair of neighbouring edges.
-    Inner bins go from 0 to 1; below the first and above the last edge the outer bins go on, up to `reach` widths. NaN gives zeros.
+    Piecewise linear encoding (Gorishniy et al. 2022, On Embeddings for Numerical Features), a column for each pair of neighbouring edges,
+    from 0 to 1 in the outer bins too. NaN gives zeros.
     """
 
-    def __init__(self, edges: Sequence[Sequence[float]], *, reach: float = 5.0) -> None:
+    def __init__(self, edges: Sequence[Sequence[float]]) -> None:
         super().__init__()
-        bins = [
-            (column, low, high, low == known[0], high == known[-1]) for column, known in enumerate(edges) for low, high in pairwise(known)
-        ]
+        bins = [(column, low, high) for column, known in enumerate(edges) for low, high in pairwise(known)]
         self.column_P: Tensor
         self.low_P: Tensor
         self.width_P: Tensor
-        self.floor_P: Tensor
-        self.ceiling_P: Tensor
         self.register_buffer("column_P", torch.tensor([column for column, *_ in bins], dtype=torch.long))
-        self.register_buffer("low_P", torch.tensor([low for _, low, *_ in bins]))
-        self.register_buffer("width_P", torch.tensor([high - low for _, low, high, *_ in bins]))
-        self.register_buffer("floor_P", torch.tensor([-reach if is_first else 0.0 for *_, is_first, _ in bins]))
-        self.register_buffer("ceiling_P", torch.tensor([1.0 + reach if is_last else 1.0 for *_, is_last in bins]))
+        self.register_buffer("low_P", torch.tensor([low for _, low, _ in bins]))
+        self.register_buffer("width_P", torch.tensor([high - low for _, low, high in bins]))
         self.output_size = len(bins)
 
     def forward(self, value_BE: Tensor) -> Tensor:
         share_BP = (value_BE[:, self.column_P] - self.low_P) / self.width_P
-        return share_BP.clamp(self.floor_P, self.ceiling_P).nan_to_num(0.0)
+        return share_BP.clamp(0.0, 1.0).nan_to_num(0.0)
 
 
 class HeadFeatures(nn.Module):
@@ -52,7 +46,9 @@ class HeadFeatures(nn.Module):
 
     Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale", "edges"} of recency, of
     tenure and of each static attribute in the order of static_BS; `schema["known"]` likewise of the columns of known_BK. Without edges a
-    number is only scaled. Recency and tenure are always known; the others get a flag each. E = 2 + 2S + 2K + P = `output_size`.
+    number is only scaled; with them it counts as the outermost edge where it lies beyond: totals grow with the log, and later cutoffs
+    would otherwise ask for what training never saw. Recency and tenure are always known; the others get a flag each.
+    E = 2 + 2S + 2K + P = `output_size`.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -61,8 +57,13 @@ class HeadFeatures(nn.Module):
         static = [name for name in head if name not in ("recency", "tenure")]
         self.num_static, self.num_known = len(static), len(known)
         statistics = [head["recency"], head["tenure"], *(head[name] for name in static), *known]
+        edges = [item.get("edges") or [] for item in statistics]
+        self.smallest_E: Tensor
+        self.largest_E: Tensor
+        self.register_buffer("smallest_E", torch.tensor([known[0] if known else -torch.inf for known in edges]))
+        self.register_buffer("largest_E", torch.tensor([known[-1] if known else torch.inf for known in edges]))
         self.scale = RobustScale(statistics)
-        self.bins = PiecewiseLinear([item.get("edges", []) for item in statistics])
+        self.bins = PiecewiseLinear(edges)
         self.output_size = 2 + 2 * (self.num_static + self.num_known) + self.bins.output_size
 
     def forward(self, batch: EventBatch) -> Tensor:
@@ -71,7 +72,7 @@ class HeadFeatures(nn.Module):
             parts.append(batch.static_BS)
         if self.num_known:
             parts.append(batch.known_BK)
-        value_BE = torch.cat(parts, dim=-1)
+        value_BE = torch.cat(parts, dim=-1).clamp(self.smallest_E, self.largest_E)  # NaN stays NaN
         return torch.cat([self.scale(value_BE), value_BE[:, 2:].isnan().float(), self.bins(value_BE)], dim=-1)
 
 

@@ -15,7 +15,8 @@ from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.protocols import build_ranking
 from clm_dl.data.ranked import RankingDataModule
 from clm_dl.data.store import EventStore
-from clm_dl.ranked_fold import UNIT, ranking_datamodule
+from clm_dl.fit import batch_options
+from clm_dl.ranked_fold import UNIT
 from clm_dl.run import Run
 from clm_dl.stores import open_store
 from clm_dl.tasks import TASKS, NextItemTask
@@ -42,7 +43,8 @@ def datamodule(store: EventStore) -> Callable[[str], RankingDataModule]:
     def make(task: str) -> RankingDataModule:
         if task not in made:
             ranking = build_ranking(store, protocol={"name": "leave_one_out"}, unit=UNIT[task])
-            made[task] = ranking_datamodule(settings_of(task), store, ranking, Catalogue.from_store(store, ranking.training_rows))
+            catalogue = Catalogue.from_store(store, ranking.training_rows)
+            made[task] = RankingDataModule(store, ranking, catalogue, **batch_options(settings_of(task)))
         return made[task]
 
     return make
