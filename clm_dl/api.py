@@ -77,6 +77,36 @@ class Churn:
         return _fit(self.config.copy(), events, {"customer": customer, "time": time, **roles}, categorical, numeric, output_dir)
 
 
+class Survival(Churn):
+    """When every customer of an event log leaves: P(active through each horizon) and the expected remaining lifetime.
+
+    A customer leaves at the last event before `silence_days` without any, counted from the cutoff on.
+
+    Args:
+        horizons_days: ascending days after the cutoff; 0 is "has not left at the cutoff". The last one and the silence must fit several
+            times into the log: after training, after validation and after test.
+        encoder, active_days, seed, overrides: as in `Churn`.
+
+    Example:
+        >>> run = Survival(horizons_days=[0, 28, 56], silence_days=28).fit(events, customer="household_id", time="ts")
+        >>> run.metrics["split"]["test"]["overall"]["network"]["c_index"]
+        >>> run.predict(events, cutoff="2017-12-01")  # a row a customer and horizon, and remaining_days
+    """
+
+    def __init__(
+        self,
+        encoder: str = "lstm",
+        horizons_days: Sequence[float] = (0, 28, 56),
+        *,
+        silence_days: float = 28,
+        active_days: float | None = None,
+        seed: int = 0,
+        overrides: Sequence[str] = (),
+    ):
+        question = ["task=survival", f"task.horizons_days={list(horizons_days)}"]
+        super().__init__(encoder, silence_days, active_days=active_days, seed=seed, overrides=[*question, *overrides])
+
+
 class NextItem:
     """The items that every customer of an event log takes next, ranked over all items of the log.
 

@@ -33,7 +33,7 @@ def results(runs: Sequence[Run], names: Mapping[Path, str]) -> pd.DataFrame:
         seconds = json.loads((run.path / "timing.json").read_text()).get(NETWORK)
         for model in run.metrics["split"]["test"]["overall"]:
             row = {"data": run.config["data"]["name"], "encoder": names[run.path], "seed": run.config["seed"], "model": model}
-            rows.append(row | (churn if run.metrics["task"] == "churn" else ranked)(run, model) | {"seconds": seconds})
+            rows.append(row | FIGURES.get(run.metrics["task"], ranked)(run, model) | {"seconds": seconds})
     return pd.DataFrame(rows).round(6)
 
 
@@ -41,6 +41,13 @@ def churn(run: Run, model: str) -> dict[str, float]:
     """Figures of all test snapshots, and the AUC of the recently active."""
     test = run.metrics["split"]["test"]
     return {name: test["overall"][model][name]["value"] for name in METRICS} | {RECENT: test["recent"][model]["auroc"]["value"]}
+
+
+def survival(run: Run, model: str) -> dict[str, float | None]:
+    """Figures of the whole curve, then calibration error and AUC at each horizon."""
+    test, days = run.metrics["split"]["test"]["overall"][model], run.metrics["horizons_days"]
+    each = [f"{metric}@{day:g}" for metric in ("ece", "auroc") for day in days]
+    return {name: test[name]["value"] for name in ("c_index", "ibs", "log_loss", *each)}
 
 
 def ranked(run: Run, model: str) -> dict[str, float | None]:
@@ -56,6 +63,10 @@ def ranked(run: Run, model: str) -> dict[str, float | None]:
         .get("value")
         for of, part, metric in wanted
     }
+
+
+FIGURES = {"churn": churn, "survival": survival}
+SHOWN = {"churn": ["auroc", "log_loss"], "survival": ["c_index", "ibs", "log_loss"]}  # metrics whose differences are shown
 
 
 def network_names(groups: Sequence[Group]) -> dict[Path, str]:
@@ -99,7 +110,7 @@ def chosen(table: pd.DataFrame) -> list[str]:
 def differences(groups: Sequence[Group], names: Mapping[Path, str], pairs: Sequence[str]) -> list[str]:
     """The pairs, one line each and a line a network where `network` is meant; the groups scored the same snapshots."""
     metrics = groups[0].runs[0].metrics
-    shown = ["auroc", "log_loss"] if metrics["task"] == "churn" else [f"ndcg@{metrics['k']}", f"hr@{metrics['k']}", "auc"]
+    shown = SHOWN.get(metrics["task"]) or [f"ndcg@{metrics['k']}", f"hr@{metrics['k']}", "auc"]
     lines = ["", "Differences on test, paired over seeds and customers (1,000 resamples, 95 %):", ""]
     lines += ["| difference | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
     having = {model: group for group in reversed(groups) for model in group.runs[0].metrics["split"]["test"]["overall"]}

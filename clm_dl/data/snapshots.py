@@ -24,7 +24,7 @@ class Snapshots:
 
     Attributes:
         customer: int64 code in the store. cutoff: int64 microseconds UTC. split: "train", "val", "test" (or "predict").
-        label: float64, 1 churned, 0 stayed, NaN censored.
+        label: float64, 1 churned (of task=propensity: it happened), 0 not, NaN censored.
         start, stop: int64; the history is the store's rows [start, stop), all before the cutoff, never empty.
         recent: bool, active in the last `recent_days`.
         horizon_days, gap_days: of the label window [cutoff + gap, cutoff + gap + horizon).
@@ -200,7 +200,7 @@ def check_classes(snapshots: Snapshots) -> None:
         label = label[~np.isnan(label)]
         if len(label) and label.min() == label.max():
             raise ValueError(
-                f"one class only in {split}: all {len(label)} labelled snapshots {'churned' if label[0] else 'stayed'}, "
+                f"one class only in {split}: all {len(label)} labels are {label[0]:g}, "
                 "so change snapshots.horizon_days, snapshots.active_days or the cutoffs"
             )
 

@@ -11,6 +11,8 @@ import numpy as np
 from clm_dl.metrics.ranked_table import ranked_table
 from clm_dl.metrics.ranking_summary import ranked_bootstrap
 from clm_dl.metrics.summary import NETWORK, score_table
+from clm_dl.metrics.survival import survival_bootstrap
+from clm_dl.metrics.survival_summary import curve_scores
 from clm_dl.metrics.uncertainty import Bootstrap, bootstrap
 
 if TYPE_CHECKING:
@@ -101,7 +103,11 @@ def _over_seeds(runs: Sequence[Run], model: str, drawn_RS: np.ndarray, part: str
 def _bootstrap(run: Run, model: str, resamples: int, part: str) -> Bootstrap:
     """The model's test metrics on the same draws of customers for every run of one fingerprint."""
     scores, metrics = run.scores, run.metrics
-    if metrics["task"] == "churn":
+    if metrics["task"] == "survival":
+        curves = curve_scores(scores, "test")
+        one = {model: curves.active[model]}
+        return survival_bootstrap(curves.customer, curves.label, one, metrics["horizons_days"], resamples=resamples)
+    if metrics["task"] in ("churn", "propensity"):
         table = score_table(scores, "test")
         return bootstrap(table.customer, table.label, {model: table.score[model]}, resamples=resamples, threshold=metrics["threshold"])
     catalogue = run.catalogue

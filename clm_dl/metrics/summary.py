@@ -96,7 +96,7 @@ def summarise(
 ) -> dict[str, Any]:
     """The metrics of a run, JSON-able, in the shape above.
 
-    `threshold` names who counts as churned in accuracy, F1, precision and recall; `profit` {"benefit", "cost"} is per
+    `threshold` names who counts as positive in accuracy, F1, precision and recall; `profit` {"benefit", "cost"} is per
     positive reached and per contact. The best baseline is chosen on validation, never on test where avoidable.
     """
     tables = {split: score_table(scores, split) for split in ("test", "val")}

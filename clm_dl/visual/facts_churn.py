@@ -66,6 +66,7 @@ def population_lines(settings: Mapping[str, Any]) -> list[str]:
         "contractual": "no renewal within the grace days after an expiry in the window",
         "churn_event": f"a churn event in {window}",
         "given": "given in a file",
+        "event": f"{chosen_event(settings)} in {window}",
     }
     who = f"with an event in the {active:g} days before the cutoff" if active else "with at least one event before the cutoff"
     recent = snapshots.get("recent_days") or snapshots["horizon_days"]
@@ -74,6 +75,15 @@ def population_lines(settings: Mapping[str, Any]) -> list[str]:
         f"- Positive: {meaning.get(str(labels), str(labels))}. A window that the data does not cover is censored, never 0.",
         f'- "Recently active": an event in the {recent:g} days before the cutoff.',
     ]
+
+
+def chosen_event(settings: Mapping[str, Any]) -> str:
+    """What labels=event asks for, and of whom."""
+    labels = settings.get("labels") or {}
+    event = f"an event with {labels['field']} {' or '.join(map(str, labels['values']))}" if labels.get("field") else "any event"
+    who = "; scored are only customers who never had one" * bool(labels.get("first"))
+    dormant = labels.get("dormant_days")
+    return event + who + (f"; scored are only customers without an event for {dormant:g} days" if dormant else "")
 
 
 def split_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -113,7 +123,7 @@ def limit_lines(metrics: Mapping[str, Any]) -> list[str]:
         "- Intervals hold the trained models fixed: they cover the draw of customers, not the seed of training. A claim needs five seeds.",
         "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
         "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check the reliability again.",
-        "- Scores say who is likely to leave, not whom a contact would keep.",
+        "- Scores say what is likely to happen, not whom a contact would change.",
     ]
     if reference["censored"]:
         lines.append(f"- {reference['censored']:,} test snapshots are censored: their window ends after the data.")

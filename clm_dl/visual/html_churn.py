@@ -74,5 +74,5 @@ def _profit(metrics: Mapping[str, Any]) -> dict[str, Any]:
         (name, [{"value": number(models[name].get(key)), "low": "–", "high": "–", "best": False} for key in columns])
         for name in CHURN.ordered(metrics["split"]["test"]["overall"])
     ]
-    note = f"{metrics['profit']['benefit']} for each churned customer reached, {metrics['profit']['cost']} for each contact."
+    note = f"{metrics['profit']['benefit']} for each positive reached, {metrics['profit']['cost']} for each contact."
     return {"title": "Profit", "tables": [{"title": "", "columns": list(columns.values()), "rows": rows, "floor": None}], "note": note}

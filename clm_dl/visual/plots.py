@@ -40,7 +40,7 @@ def reliability_figure(label: Floats, scores: Scores, bins: int = 15) -> Figure:
 
 
 def precision_recall_figure(label: Floats, scores: Scores) -> Figure:
-    """Precision against recall of the churned; the dotted line is the prevalence."""
+    """Precision against recall of the positives; the dotted line is the prevalence."""
     figure, axes = empty_figure("Precision and recall", "recall", "precision")
     for name, curve, style in _curves(label, scores):
         reached = curve.positive[0, 1:]
@@ -62,8 +62,8 @@ def roc_figure(label: Floats, scores: Scores) -> Figure:
 
 
 def gain_figure(label: Floats, scores: Scores) -> Figure:
-    """Share of the churned reached against the share contacted, between a random and a perfect ranking."""
-    figure, axes = empty_figure("Cumulative gain", "share of snapshots contacted", "share of the churned reached")
+    """Share of the positives reached against the share contacted, between a random and a perfect ranking."""
+    figure, axes = empty_figure("Cumulative gain", "share of snapshots contacted", "share of the positives reached")
     for name, curve, style in _curves(label, scores):
         axes.plot(curve.mass[0] / max(curve.mass[0, -1], 1), curve.positive[0] / max(curve.positive[0, -1], 1), label=name, **style)
     axes.plot([0, float(label.mean()) if len(label) else 0.0, 1], [0, 1, 1], color=DARK, linestyle="--", linewidth=1, label="perfect")
@@ -73,11 +73,11 @@ def gain_figure(label: Floats, scores: Scores) -> Figure:
 
 
 def histogram_figure(label: Floats, score: Floats, name: str) -> Figure:
-    """How the scores of the churned and of the stayed are spread, each as a share of its own class."""
+    """How the scores of the positives and of the negatives are spread, each as a share of its own class."""
     figure, axes = empty_figure(f"Scores of {name}", "predicted probability", "share of the class")
     top = float(score.max()) if len(score) else 1.0
     edges = np.linspace(0, max(top, 1e-6), 41)
-    for title, mask, color in (("stayed", label == 0, COLORS[0]), ("churned", label == 1, COLORS[1])):
+    for title, mask, color in (("negative", label == 0, COLORS[0]), ("positive", label == 1, COLORS[1])):
         weights = np.full(int(mask.sum()), 1 / max(int(mask.sum()), 1))
         axes.hist(score[mask], bins=edges.tolist(), weights=weights, color=color, alpha=0.55, label=title)
     return legend(figure, axes, "upper right")
@@ -86,7 +86,7 @@ def histogram_figure(label: Floats, score: Floats, name: str) -> Figure:
 def profit_figure(label: Floats, scores: Scores, *, benefit: float, cost: float) -> Figure:
     """Profit per snapshot against the share contacted; dots are the maxima."""
     figure, axes = empty_figure(
-        f"Profit: {benefit:g} a churned reached, {cost:g} a contact", "share of snapshots contacted", "profit per snapshot"
+        f"Profit: {benefit:g} a positive reached, {cost:g} a contact", "share of snapshots contacted", "profit per snapshot"
     )
     lowest = 0.0
     for name, score, style in styles(scores):

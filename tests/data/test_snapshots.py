@@ -249,7 +249,7 @@ def test_bad_input_is_one_sentence(store: EventStore, changes: dict, message: st
 
 def test_one_class_only(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", [[day + 0.5 for day in range(200)]] * 3, 200)
-    with pytest.raises(ValueError, match="one class only in train: all 6 labelled snapshots stayed"):
+    with pytest.raises(ValueError, match="one class only in train: all 6 labels are 0"):
         check_classes(build_snapshots(store, horizon_days=20, **EXPLICIT))
 
 
