@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from clm_dl.config import compose
 from clm_dl.data.batch import EventBatch
 from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.clean import prepare_store
@@ -138,3 +139,42 @@ def test_new_items_are_ranked_among_themselves(ring_log: pd.DataFrame, tmp_path:
     worst = auc(lambda index_B: -wanted[index_B], ranking, cold_V)
     best = auc(lambda index_B: wanted[index_B], ranking, cold_V)
     assert worst["auc"] < 0.1 < 0.9 < best["auc"]
+
+
+def test_cdnow_39_weeks_from_39() -> None:
+    study = script("buy_till_you_die/run.py")
+    log = study.read_sample(compose("train").paths.data_dir)
+    rows, fitted = study.holdout(*study.histories(log))
+    found = {row["model"]: [round(row["mae"], 4), round(row["rmse"], 3)] for row in rows}
+    published = {"predict zero": [0.7985, 2.206], "bg_nbd": [0.7855, 1.608], "pareto_nbd": [0.7545, 1.603]}
+    assert {name: found[name] for name in published} == published
+    corr = {row["model"]: round(row["corr"], 3) for row in rows}
+    assert [corr["bg_nbd"], corr["pareto_nbd"]] == [0.626, 0.630]
+    bias = {row["model"]: row["bias"] for row in rows}
+    assert bias["pareto_nbd"] == pytest.approx(-0.115, abs=5e-4)
+    assert bias["bg_nbd"] == pytest.approx(-0.122, abs=1e-3)
+    ahead = fitted["bg_nbd"].expected_purchases(39).sum()
+    weeks = np.diff(np.append(0.0, fitted["bg_nbd"].expected_purchases(np.arange(1, 40)[:, None]).sum(1)))
+    assert weeks.sum() == pytest.approx(ahead)
+
+
+def test_the_buy_till_you_die_tables_are_those_of_its_results() -> None:
+    study = script("buy_till_you_die/run.py")
+    text = (EXPERIMENTS / "buy_till_you_die" / "README.md").read_text()
+    table = text[text.index(study.START) + len(study.START) : text.index(study.END)]
+    results = pd.read_csv(EXPERIMENTS / "buy_till_you_die" / "results.csv")
+    assert table.strip() == study.markdown(results).strip()
+    speed = results[results["part"] == "speed"]
+    assert len(speed) == 3
+    assert speed["customers"].min() >= 200_000
+    assert speed["seconds"].max() < 30
+    assert speed["peak_mib"].max() < 1024
+
+
+@pytest.mark.parametrize("kind", ["bg_nbd", "mbg_nbd", "pareto_nbd"])
+def test_speed_is_measured_on_a_fit_that_finds_its_world(kind: str) -> None:
+    figures = script("buy_till_you_die/speed.py").measure(kind, 4000)
+    assert figures["customers"] == 4000
+    assert 0 < figures["cpu_seconds"] < 30
+    found = dict(pair.split() for pair in figures["parameters"].split(", "))
+    assert float(found["r"]) / float(found["alpha"]) == pytest.approx(0.55 / 10.6, rel=0.2)

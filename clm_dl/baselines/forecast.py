@@ -1,11 +1,11 @@
-"""Forecasts of a series: ARIMA chosen by AICc, and a backtest of it on growing histories against the last value and the mean."""
+"""Forecasts of a series: ARIMA chosen by AICc, and a backtest on growing histories against the last value and the mean."""
 
 from __future__ import annotations
 
 import importlib
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,9 @@ class Arima:
             room = len(y) - d - 2  # AICc divides by observations − parameters − 1
             candidates = [(order, drift) for order, drift in candidates if order[0] + order[2] + drift + 1 < room] or [((0, d, 0), False)]
         fitted = [(self._fit_one(y, order, drift), order, drift) for order, drift in candidates]
+        fitted = [one for one in fitted if one[0] is not None]
+        if not fitted:
+            raise ValueError(f"no ARIMA could be fitted to {len(y)} periods, of order {self.order or 'any'}: try (0, 1, 0)")
         self.result_, self.order_, self.drift_ = min(fitted, key=lambda one: self._criterion(one[0]))
         self.criterion_, self.converged_ = self._criterion(self.result_), _converged(self.result_)
         return self
@@ -77,7 +80,10 @@ class Arima:
             warnings.simplefilter(
                 "ignore"
             )  # poor starting values and unconverged candidates: said by `converged_`, passed over in a choice
-            return model(y, order=order, trend=trend).fit()
+            try:
+                return model(y, order=order, trend=trend).fit()
+            except np.linalg.LinAlgError:  # the climb left the stationary region
+                return None
 
     def _criterion(self, result: Any) -> float:
         value = float(getattr(result, self.criterion))
@@ -99,11 +105,15 @@ def differences(series: ArrayLike, max_d: int = 2) -> int:
     return max_d
 
 
-def backtest(series: ArrayLike, *, num_periods: int, origins: Sequence[int], model: Arima | None = None) -> pd.DataFrame:
-    """Forecasts of `num_periods` from each origin, each fitted on the values before it and on no later one.
+def backtest(series: ArrayLike, *, num_periods: int, origins: Sequence[int], models: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Forecasts of `num_periods` from each origin, each fitted anew on the values before it and on no later one.
+
+    Args:
+        origins: how many values lie before each forecast.
+        models: with `fit(series)` and `forecast(num_periods)`, by name; null = arima, `Arima()`. The last value and the mean are added.
 
     Returns:
-        One row an origin, step ahead (1, 2, …) and model (arima, last, mean): origin, step, model, actual, forecast.
+        One row an origin, step ahead (1, 2, …) and model: origin, step, model, actual, forecast.
     """
     y = check_series(series)
     wrong = [origin for origin in origins if not 3 <= origin <= len(y) - num_periods]
@@ -111,12 +121,12 @@ def backtest(series: ArrayLike, *, num_periods: int, origins: Sequence[int], mod
         raise ValueError(
             f"origins must leave at least 3 values before and {num_periods} after them in {len(y)}, got {wrong or list(origins)}"
         )
-    settings = {} if model is None else {name: value for name, value in vars(model).items() if not name.endswith("_")}
+    models = {"arima": Arima()} if models is None else models
     parts = []
     for origin in origins:
         before = y[:origin]
         forecasts = {
-            "arima": Arima(**settings).fit(before).forecast(num_periods),
+            **{name: model.fit(before).forecast(num_periods) for name, model in models.items()},
             "last": np.full(num_periods, before[-1]),
             "mean": np.full(num_periods, before.mean()),
         }

@@ -64,13 +64,13 @@ def _customer(store: EventStore) -> np.ndarray:
 
 
 def _weeks(store: EventStore, time: np.ndarray) -> tuple[pd.DatetimeIndex, np.ndarray]:
-    """When each whole week begins, and the week of each time (negative: before the first whole one)."""
+    """When each whole week begins, and the week of each time; −1: before the first whole one, or not before the end of the data."""
     num = int((store.end - np.asarray(store.time).min()) // WEEK) if store.num_events else 0
     if num < 1:
         raise ValueError("the log is shorter than one week, so it has no weekly series")
     begin = store.end - num * WEEK
     start = pd.to_datetime(begin + WEEK * np.arange(num), unit="us", utc=True)
-    return start, (time - begin) // WEEK
+    return start, np.where((time >= begin) & (time < store.end), (time - begin) // WEEK, -1)
 
 
 def _count(store: EventStore, time: np.ndarray) -> pd.Series:

@@ -59,9 +59,9 @@ def make_snapshots(y: np.ndarray) -> Snapshots:
     )  # fmt: skip
 
 
-def test_all_twelve_are_there() -> None:
+def test_all_thirteen_are_there() -> None:
     learners = {"base_rate", "recency", "logistic", "tree", "forest", "knn", "naive_bayes", "svm", "lightgbm"}
-    assert set(NAMES) == learners | {"bg_nbd", "mbg_nbd", "pareto_nbd"}
+    assert set(NAMES) == learners | {"bayes_net", "bg_nbd", "mbg_nbd", "pareto_nbd"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -55,7 +55,7 @@ def test_drift_is_chosen_where_there_is_one() -> None:
 def test_a_backtest_does_not_see_the_future() -> None:
     rng = np.random.default_rng(0)
     y = 50 + rng.normal(size=40).cumsum()
-    settings: dict[str, Any] = {"num_periods": 4, "origins": [20, 28], "model": Arima((1, 1, 0))}
+    settings: dict[str, Any] = {"num_periods": 4, "origins": [20, 28], "models": {"arima": Arima((1, 1, 0))}}
     table = backtest(y, **settings)
     assert len(table) == 2 * 4 * 3
     changed = y.copy()
@@ -85,6 +85,22 @@ def test_a_backtest_does_not_see_the_future() -> None:
 def test_bad_input_is_one_sentence(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_candidate_that_cannot_be_fitted_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    from statsmodels.tsa.arima.model import ARIMA
+
+    real = ARIMA.fit
+
+    def fit(self: Any, *args: Any, **options: Any) -> Any:
+        if self.k_ar > 0:
+            raise np.linalg.LinAlgError("LU decomposition error.")
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(ARIMA, "fit", fit)
+    assert Arima(max_p=1, max_q=1).fit(GOLDEN).order_[0] == 0
+    with pytest.raises(ValueError, match=r"no ARIMA could be fitted to 10 periods, of order \(1, 0, 0\)"):
+        Arima((1, 0, 0)).fit(GOLDEN)
 
 
 def test_without_statsmodels_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

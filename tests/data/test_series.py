@@ -1,5 +1,7 @@
 """Weekly series of a log: counts against a loop over its events, cohorts, whole weeks only."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ END = 37
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
     days = np.concatenate(list(DAYS.values()))
+    assert max(days) < END
     return write_store(
         tmp_path_factory.mktemp("series") / "store", customer_ids=np.array(list(DAYS), dtype=object), offsets=np.array([0, 5, 7, 8]),
         time=days * DAY, columns={"dept": np.array([0, 1, 0, -1, 1, 1, 0, 1])}, fields=[Field("dept", "categorical")],
@@ -45,7 +48,7 @@ def test_demand_by_category_sums_to_lines(store: EventStore) -> None:
     assert demand["toys"].tolist() == [1, 0, 0, 0, 2]
 
 
-def test_the_future_changes_nothing(store: EventStore, tmp_path) -> None:
+def test_the_future_changes_nothing(store: EventStore, tmp_path: Path) -> None:
     log = {name: [day for day in days if day < 23] for name, days in DAYS.items()}
     days = np.concatenate([np.array(part, dtype=np.int64) for part in log.values()])
     early = write_store(
@@ -63,3 +66,12 @@ def test_bad_input_is_one_sentence(store: EventStore) -> None:
         weekly_silenced(store, horizon_days=0)
     with pytest.raises(ValueError, match="nobody has a first event between"):
         first_between(store, "1980-01-01", "1981-01-01")
+
+
+def test_an_event_at_the_end_of_the_data_is_in_no_week(tmp_path: Path) -> None:
+    store = write_store(
+        tmp_path / "end", customer_ids=np.array(["a"], dtype=object), offsets=np.array([0, 3]), time=np.array([0, 8, 14]) * DAY,
+        columns={"dept": np.array([0, 0, 0])}, fields=[Field("dept", "categorical")],
+        dictionaries={"dept": np.array(["food"], dtype=object)}, end=14 * DAY, fingerprint="end",
+    )  # fmt: skip
+    assert weekly_orders(store).tolist() == weekly_demand(store, "dept")["food"].tolist() == [1, 1]
