@@ -22,7 +22,7 @@ from clm_dl.data.snapshots import Snapshots, later_snapshots, scoring_snapshots
 from clm_dl.data.store import EventStore
 from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.metrics.ranking import Scorer
-from clm_dl.metrics.survival import restricted_mean
+from clm_dl.metrics.survival import hazards, restricted_mean
 from clm_dl.run import Run
 from clm_dl.settings import RANKED
 from clm_dl.stores import open_store
@@ -122,7 +122,8 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
 
     Returns:
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
-        Of a survival run also `remaining_days`, the expected remaining lifetime up to the last horizon.
+        Of a survival run also `hazard`, the chance to leave by the horizon of who was active through the one before, and `remaining_days`,
+        the expected remaining lifetime up to the last horizon.
     """
     if run.task.name in RANKED:
         raise ValueError(f"run {run.path} answers {run.task.name} with ranked lists: use run.recommend")
@@ -136,6 +137,7 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
             active_NS = run.calibration.predict(raw_NS)
             nothing = np.full(raw_NS.shape, np.nan)
             table = curve_table(store, snapshots, horizons, model="network", active=active_NS, active_raw=raw_NS, label=nothing)
+            table["hazard"] = hazards(active_NS).ravel()
             table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
             return table.assign(in_population=np.repeat(in_population, len(horizons)))
         raw = churn_probabilities(run.task, datamodule, everyone)

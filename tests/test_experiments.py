@@ -17,6 +17,7 @@ from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.clean import prepare_store
 from clm_dl.data.protocols import build_ranking
 from clm_dl.data.ranked import RankingDataModule
+from clm_dl.experiment import run_experiment
 from clm_dl.run import Run
 from clm_dl.stores import open_store
 
@@ -139,6 +140,22 @@ def test_new_items_are_ranked_among_themselves(ring_log: pd.DataFrame, tmp_path:
     worst = auc(lambda index_B: -wanted[index_B], ranking, cold_V)
     best = auc(lambda index_B: wanted[index_B], ranking, cold_V)
     assert worst["auc"] < 0.1 < 0.9 < best["auc"]
+
+
+def test_curves_are_held_against_the_truth_of_the_simulator(tmp_path: Path) -> None:
+    truth = script("survival/truth.py")
+    words = ["experiment=survival_simulator", "data.num_customers=3000", "encoder=none", "baselines=[base_rate]", "bootstrap=5"]
+    config = compose("train", [*words, f"paths.data_dir={tmp_path}", f"paths.output_dir={tmp_path / 'run'}"])
+    run = run_experiment(config, log=lambda text: None)
+    (tmp_path / "README.md").write_text(f"{truth.START}\nstale\n{truth.END}\nThe answer.\n")
+    truth.main([str(run.path), "--study", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "truth.csv").set_index("model")
+    assert table.loc["truth"].filter(like="MAE").eq(0).all()
+    assert table.loc["base_rate", "MAE, 28 days"] > 0.1
+    text = (tmp_path / "README.md").read_text()
+    assert "stale" not in text
+    assert "| base_rate | 1 |" in text
+    assert text.endswith("The answer.\n")
 
 
 def test_cdnow_39_weeks_from_39() -> None:

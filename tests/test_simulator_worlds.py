@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from clm_dl.config import compose
 from clm_dl.data.simulator import oracle_probability
+from clm_dl.data.simulator_truth import true_survival
 from clm_dl.data.snapshots import build_snapshots
 from clm_dl.experiment import run_experiment
+from clm_dl.metrics.survival_summary import curve_scores
 from clm_dl.stores import open_store
 
 
@@ -42,3 +45,18 @@ def test_preset_as_shipped_in_both_worlds(tmp_path: Path) -> None:
     assert max(order.values()) < 0.7
     rfm = aucs(tmp_path / "rfm", "data.world=rfm", "baselines=[logistic,forest,lightgbm]")
     assert min(rfm[name] for name in ("network", "lightgbm")) >= rfm["oracle"] - 0.02
+
+
+@pytest.mark.slow
+def test_survival_preset_knows_the_true_curve(tmp_path: Path) -> None:
+    words = ["experiment=survival_simulator", "trainer.enable_progress_bar=false", "bootstrap=10", "baselines=[logistic]"]
+    config = compose("train", [*words, f"paths.data_dir={tmp_path}", f"paths.output_dir={tmp_path / 'run'}"])
+    run = run_experiment(config, log=lambda text: None)
+    store = open_store(run.config["data"], run.config["paths"])
+    snapshots = build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
+    truth = true_survival(store, snapshots.select(snapshots.split == "test"), run.config["task"]["horizons_days"])
+    error = {name: np.abs(curve - truth).mean(axis=0) for name, curve in curve_scores(run.scores, "test").active.items()}
+    assert error["network"].max() <= 0.03
+    assert error["logistic"].max() >= 0.1
+    overall = run.metrics["split"]["test"]["overall"]["network"]
+    assert overall["ece"]["value"] <= 0.02

@@ -75,6 +75,7 @@ def test_prediction_has_a_row_a_horizon_and_the_future_changes_nothing(survival_
     assert table["horizon"].tolist() == DAYS * before["cust"].nunique()
     assert table["label"].isna().all()
     curves = table["score"].to_numpy().reshape(-1, 3)
+    np.testing.assert_allclose(np.cumprod(1 - table["hazard"].to_numpy().reshape(-1, 3), axis=1), curves)
     np.testing.assert_allclose(table["remaining_days"].to_numpy()[::3], restricted_mean(curves, DAYS))
     assert (np.diff(curves, axis=1) <= 1e-9).all()
     pd.testing.assert_frame_equal(survival_run.predict(shuffled, cutoff="2021-08-01"), table)

@@ -55,11 +55,17 @@ class BetaGeo(PurchaseModel):
 
     def _purchases_alive(self, horizon: np.ndarray, x: np.ndarray, T: np.ndarray) -> np.ndarray:
         a = self.a_ if abs(self.a_ - 1) > 1e-6 else 1 + 1e-6  # 0/0 at 1, smooth around it
-        stays = self.b_ + x + self.at_first
-        # Euler's transformation of the published form: its arguments stay small however large x is
+        stays, shape = self.b_ + x + self.at_first, self.r_ + x
         log_shrink = np.log(self.alpha_ + T) - np.log(self.alpha_ + T + horizon)
-        series = hyp2f1(a + stays - 1 - self.r_ - x, a - 1, a + stays - 1, -np.expm1(log_shrink))
-        return np.asarray((a + stays - 1) / (a - 1) * (1 - np.exp((a - 1) * log_shrink) * series))
+        total = a + stays - 1
+        total = np.where(np.abs(total) > 1e-7, total, 1e-7)  # 0 · ∞ at 0
+        euler = shape > a - 1  # Euler's transformation of the published form, where that one's series would be long or overflow
+        first, second = np.where(euler, total - shape, shape), np.where(euler, a - 1, stays)
+        series = hyp2f1(first, second, total, -np.expm1(log_shrink))
+        purchases = np.asarray(total / (a - 1) * (1 - np.exp(np.where(euler, a - 1, shape) * log_shrink) * series))
+        if not np.isfinite(purchases).all():
+            raise ValueError(f"a horizon of {horizon.max():g} is too long for histories of {T.min():g} to {T.max():g}: give a shorter one")
+        return purchases
 
 
 class ModifiedBetaGeo(BetaGeo):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import minimize
 
-LIMIT = 10.0  # a log-parameter that ends here, in units of the data's mean time or amount, has run away
+LIMIT = 7.0  # a log-parameter that ends here, in units of the data's mean time or amount, has run away
 SCREENED = 4_000  # weighted rows on which the starts are compared
 TOLERANCE = 1e-5  # largest slope of the mean log-likelihood, per log-parameter, at a maximum
 
@@ -29,7 +29,7 @@ def maximise(
     Args:
         weight: `[N]`, how many customers each row stands for.
         starts: log-parameters, each `[P]`.
-        limits: accept a parameter at e^±10: the model without that part of it (no dropout, no heterogeneity).
+        limits: accept a parameter at e^±7: the model without that part of it (no dropout, no heterogeneity).
 
     Raises:
         ConvergenceError: no start ended at a maximum, or a parameter ran away and `limits` is false.
@@ -51,7 +51,7 @@ def maximise(
         where = int(np.flatnonzero(stuck)[0])
         raise ConvergenceError(
             f"the likelihood has no maximum: {names[where]} runs to {'infinity' if theta[where] > 0 else 'zero'}, "
-            "so the data do not tell this model's parameters apart (too few customers, or no spread among them)"
+            "so the data do not tell this model's parameters apart (too few customers, or no spread among them); limits=True accepts that"
         )
     return np.exp(theta), value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,17 +55,18 @@ class SilenceClassifier(ClassifierMixin, _HistoryModel):
     """P(no purchase in the horizon), not 1 − P(alive): whoever is alive may still stay away. `fit` does not look at the labels.
 
     Args:
-        labels: name of the labels group; the answer fits labels that mean silence (no_event) and no others.
+        labels: the run's `labels` settings, null = no_event; the answer fits labels that mean silence of every kind and no others.
     """
 
-    def __init__(self, *, model: str = "bg_nbd", horizon_days: float | None = None, labels: str = "no_event"):
+    def __init__(self, *, model: str = "bg_nbd", horizon_days: float | None = None, labels: Mapping[str, Any] | None = None):
         super().__init__(model=model, horizon_days=horizon_days)
         self.labels = labels
 
     def fit(self, X: pd.DataFrame, y: np.ndarray | None = None, groups: np.ndarray | None = None) -> SilenceClassifier:
         """Fit to the histories `[N]`. groups: the customer of each row, null = each row is a customer."""
-        if self.labels != "no_event":
-            raise CannotAnswer(f"it knows silence, and labels={self.labels} mean something else")
+        if self.labels and (self.labels["name"] != "no_event" or self.labels.get("event_types")):
+            types = f" with event_types={list(self.labels['event_types'])}" if self.labels.get("event_types") else ""
+            raise CannotAnswer(f"it knows silence, and labels={self.labels['name']}{types} mean something else")
         self._fit_purchases(X, groups)
         self.classes_ = np.array([0, 1])
         return self

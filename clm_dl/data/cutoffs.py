@@ -41,8 +41,8 @@ def cutoff_grid(first: int, end: int, *, span: int, every: int) -> np.ndarray:
     last = end - span
     if last <= first:
         raise ValueError(
-            f"no snapshot matured: the log spans {(end - first) / DAY:g} days and gap + horizon take {span / DAY:g} days, "
-            "so shorten snapshots.horizon_days"
+            f"no snapshot matured: the log spans {(end - first) / DAY:g} days and a label window with its follow-up {span / DAY:g}, "
+            "so shorten snapshots.horizon_days (of task=survival also task.horizons_days)"
         )
     return np.arange(last, first, -every, dtype=np.int64)[::-1]
 
@@ -82,8 +82,8 @@ def split_cutoffs(
                 chosen = chosen[chosen > chosen[-1] - span]
             if not len(chosen):
                 raise ValueError(
-                    f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of {span / DAY:g} days, "
-                    "so shorten snapshots.horizon_days or set snapshots.val_customers"
+                    f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of {needed / DAY:g} days, "
+                    "so shorten snapshots.horizon_days (of task=survival also task.horizons_days) or set snapshots.val_customers"
                 )
         else:
             chosen = _explicit(name, dates, first=first, end=end, shift=shift)

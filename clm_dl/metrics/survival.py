@@ -77,6 +77,13 @@ def restricted_mean(active_NS: ArrayLike, horizons_days: Sequence[float]) -> Flo
     return np.asarray(np.trapezoid(active_NS, days, axis=1))
 
 
+def hazards(active_NS: ArrayLike) -> Floats:
+    """[N, S]: P(left by the horizon | active through the one before), of the first horizon P(left by it); 1 where nobody is left."""
+    active_NS = np.asarray(active_NS, dtype=float)
+    before_NS = np.column_stack([np.ones(len(active_NS)), active_NS[:, :-1]])
+    return 1 - np.divide(active_NS, before_NS, out=np.zeros_like(active_NS), where=before_NS > 0)
+
+
 def survival_bootstrap(
     customer: ArrayLike,
     label_NS: ArrayLike,

@@ -11,7 +11,7 @@ from torch import nn
 
 from clm_dl.nn.convolution import CausalConvolution
 from clm_dl.nn.embedding import EventEmbedding
-from clm_dl.nn.heads import BinaryHead, HeadFeatures
+from clm_dl.nn.heads import BinaryHead, HeadFeatures, VectorHead
 from clm_dl.nn.hstu import HSTU
 from clm_dl.nn.items import ItemTower
 from clm_dl.nn.losses import binary_cross_entropy
@@ -39,6 +39,7 @@ __all__ = [
     "EventEmbedding",
     "HeadFeatures",
     "ItemTower",
+    "VectorHead",
     "binary_cross_entropy",
     "build_encoder",
     "build_pooling",

@@ -1,30 +1,12 @@
-"""Discrete-time hazards: the chance to leave in each interval of a grid, given that it was reached; head, curve and loss.
+"""Discrete-time hazards: the chance to leave in each interval of a grid, given that it was reached; curve and loss.
 
-Shapes: B snapshots, D width, E extra inputs, S intervals (one ends at each horizon).
+Shapes: B snapshots, S intervals (one ends at each horizon).
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-
-
-class HazardHead(nn.Module):
-    """z_BD, extra_BE -> logit_BS: an MLP with one hidden layer (`hidden_size=0`: linear). Starts near 0: hazards of a half."""
-
-    def __init__(self, input_size: int, *, num_intervals: int, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1) -> None:
-        super().__init__()
-        width = input_size + extra_size
-        hidden: list[nn.Module] = [nn.Linear(width, hidden_size), nn.GELU(), nn.Dropout(dropout)] if hidden_size else []
-        self.hidden = nn.Sequential(*hidden)
-        self.output = nn.Linear(hidden_size or width, num_intervals)
-        nn.init.normal_(self.output.weight, std=0.01)
-        nn.init.zeros_(self.output.bias)
-
-    def forward(self, z_BD: Tensor, extra_BE: Tensor) -> Tensor:
-        logit_BS: Tensor = self.output(self.hidden(torch.cat([z_BD, extra_BE], dim=-1)))  # [B,D] + [B,E] -> [B,D+E] -> [B,S]
-        return logit_BS
 
 
 def survival_curve(logit_BS: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Heads: what turns a pooled vector and the facts known at the cutoff into a prediction.
 
-Shapes: B snapshots, D width, E extra inputs, S static attributes, K facts known at the cutoff, P bins.
+Shapes: B snapshots, D width, E extra inputs, S static attributes or outputs, K facts known at the cutoff, P bins.
 """
 
 from __future__ import annotations
@@ -21,24 +21,30 @@ if TYPE_CHECKING:
 class PiecewiseLinear(nn.Module):
     """Each number as the share of every bin that it has passed: what a tree splits on, a linear map can weigh. [B, E] -> [B, P]
 
-    Piecewise linear encoding (Gorishniy et al. 2022, On Embeddings for Numerical Features), a column for each pair of neighbouring edges,
-    from 0 to 1 in the outer bins too. NaN gives zeros.
+    Piecewise linear encoding (Gorishniy et al. 2022, On Embeddings for Numerical Features), a column for each pair of neighbouring edges.
+    Inner bins go from 0 to 1; below the first and above the last edge the outer bins go on, up to `reach` widths. NaN gives zeros.
     """
 
-    def __init__(self, edges: Sequence[Sequence[float]]) -> None:
+    def __init__(self, edges: Sequence[Sequence[float]], *, reach: float = 5.0) -> None:
         super().__init__()
-        bins = [(column, low, high) for column, known in enumerate(edges) for low, high in pairwise(known)]
+        bins = [
+            (column, low, high, low == known[0], high == known[-1]) for column, known in enumerate(edges) for low, high in pairwise(known)
+        ]
         self.column_P: Tensor
         self.low_P: Tensor
         self.width_P: Tensor
+        self.floor_P: Tensor
+        self.ceiling_P: Tensor
         self.register_buffer("column_P", torch.tensor([column for column, *_ in bins], dtype=torch.long))
-        self.register_buffer("low_P", torch.tensor([low for _, low, _ in bins]))
-        self.register_buffer("width_P", torch.tensor([high - low for _, low, high in bins]))
+        self.register_buffer("low_P", torch.tensor([low for _, low, *_ in bins]))
+        self.register_buffer("width_P", torch.tensor([high - low for _, low, high, *_ in bins]))
+        self.register_buffer("floor_P", torch.tensor([-reach if is_first else 0.0 for *_, is_first, _ in bins]))
+        self.register_buffer("ceiling_P", torch.tensor([1.0 + reach if is_last else 1.0 for *_, is_last in bins]))
         self.output_size = len(bins)
 
     def forward(self, value_BE: Tensor) -> Tensor:
         share_BP = (value_BE[:, self.column_P] - self.low_P) / self.width_P
-        return share_BP.clamp(0.0, 1.0).nan_to_num(0.0)
+        return share_BP.clamp(self.floor_P, self.ceiling_P).nan_to_num(0.0)
 
 
 class HeadFeatures(nn.Module):
@@ -46,8 +52,8 @@ class HeadFeatures(nn.Module):
 
     Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale", "edges"} of recency, of
     tenure and of each static attribute in the order of static_BS; `schema["known"]` likewise of the columns of known_BK. Without edges a
-    number is only scaled; with them it counts as the outermost edge where it lies beyond: totals grow with the log, and later cutoffs
-    would otherwise ask for what training never saw. Recency and tenure are always known; the others get a flag each.
+    number is only scaled. Tenure and the numbers of known_BK count as their outermost edge where they lie beyond it: they grow with the
+    log, and later cutoffs would otherwise ask for what training never saw. Recency and tenure are always known; the others get a flag each.
     E = 2 + 2S + 2K + P = `output_size`.
     """
 
@@ -57,13 +63,15 @@ class HeadFeatures(nn.Module):
         static = [name for name in head if name not in ("recency", "tenure")]
         self.num_static, self.num_known = len(static), len(known)
         statistics = [head["recency"], head["tenure"], *(head[name] for name in static), *known]
-        edges = [item.get("edges") or [] for item in statistics]
+        ends = [
+            [-torch.inf, torch.inf] if place == 0 else item.get("edges") or [-torch.inf, torch.inf] for place, item in enumerate(statistics)
+        ]
         self.smallest_E: Tensor
         self.largest_E: Tensor
-        self.register_buffer("smallest_E", torch.tensor([known[0] if known else -torch.inf for known in edges]))
-        self.register_buffer("largest_E", torch.tensor([known[-1] if known else torch.inf for known in edges]))
+        self.register_buffer("smallest_E", torch.tensor([edges[0] for edges in ends]))
+        self.register_buffer("largest_E", torch.tensor([edges[-1] for edges in ends]))
         self.scale = RobustScale(statistics)
-        self.bins = PiecewiseLinear(edges)
+        self.bins = PiecewiseLinear([item.get("edges", []) for item in statistics])
         self.output_size = 2 + 2 * (self.num_static + self.num_known) + self.bins.output_size
 
     def forward(self, batch: EventBatch) -> Tensor:
@@ -76,18 +84,29 @@ class HeadFeatures(nn.Module):
         return torch.cat([self.scale(value_BE), value_BE[:, 2:].isnan().float(), self.bins(value_BE)], dim=-1)
 
 
-class BinaryHead(nn.Module):
-    """z_BD, extra_BE -> logit_B: an MLP with one hidden layer (`hidden_size=0`: linear). Starts near 0, so the first loss is about ln 2."""
+class VectorHead(nn.Module):
+    """z_BD, extra_BE -> output_BS: an MLP with one hidden layer (`hidden_size=0`: linear). Starts near 0."""
 
-    def __init__(self, input_size: int, *, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1) -> None:
+    def __init__(self, input_size: int, *, num_outputs: int, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
         width = input_size + extra_size
         hidden: list[nn.Module] = [nn.Linear(width, hidden_size), nn.GELU(), nn.Dropout(dropout)] if hidden_size else []
         self.hidden = nn.Sequential(*hidden)
-        self.output = nn.Linear(hidden_size or width, 1)
+        self.output = nn.Linear(hidden_size or width, num_outputs)
         nn.init.normal_(self.output.weight, std=0.01)
         nn.init.zeros_(self.output.bias)
 
     def forward(self, z_BD: Tensor, extra_BE: Tensor | None = None) -> Tensor:
         input_BD = z_BD if extra_BE is None else torch.cat([z_BD, extra_BE], dim=-1)  # [B,D] + [B,E] -> [B,D+E]
-        return self.output(self.hidden(input_BD)).squeeze(-1)
+        output_BS: Tensor = self.output(self.hidden(input_BD))
+        return output_BS
+
+
+class BinaryHead(VectorHead):
+    """z_BD, extra_BE -> logit_B; the first loss is about ln 2."""
+
+    def __init__(self, input_size: int, *, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1) -> None:
+        super().__init__(input_size, num_outputs=1, extra_size=extra_size, hidden_size=hidden_size, dropout=dropout)
+
+    def forward(self, z_BD: Tensor, extra_BE: Tensor | None = None) -> Tensor:
+        return super().forward(z_BD, extra_BE).squeeze(-1)

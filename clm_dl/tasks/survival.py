@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from clm_dl.data.batch import EventBatch
 from clm_dl.data.lifetimes import check_horizons
-from clm_dl.nn.hazard import HazardHead, hazard_loss, survival_curve
+from clm_dl.nn import VectorHead
+from clm_dl.nn.hazard import hazard_loss, survival_curve
 from clm_dl.tasks.base import SnapshotTask
 
 
@@ -26,7 +27,7 @@ class SurvivalTask(SnapshotTask):
         check_horizons(self.task["horizons_days"])
         self.validation_outputs: list[tuple[Tensor, Tensor]] = []
         options = {"hidden_size": self.task["head_size"], "dropout": self.task["dropout"]}
-        return HazardHead(size, num_intervals=len(self.task["horizons_days"]), extra_size=extra_size, **options)
+        return VectorHead(size, num_outputs=len(self.task["horizons_days"]), extra_size=extra_size, **options)  # hazards of a half
 
     def loss(self, output: Tensor, batch: EventBatch) -> Tensor:
         return hazard_loss(output, batch.target_BK)

@@ -169,6 +169,32 @@ def test_pareto_integral_agrees_with_the_published_form(alpha: float, beta: floa
         assert alive[0] == pytest.approx(-(r + x) * np.log(alpha + t) - s * np.log(beta + t))
 
 
+@pytest.mark.parametrize("kind", [BetaGeo, ModifiedBetaGeo])
+@pytest.mark.parametrize(
+    "parameters",  # everyday ones, a + b = 1, none leaves, all leave, no spread of rates, no spread of anything
+    [
+        (0.24, 4.4, 0.79, 2.4),
+        (0.4, 3, 0.3, 0.7),
+        (0.5, 5, 0.01, 1000),
+        (2, 10, 1000, 0.5),
+        (1000, 15000, 0.5, 0.6),
+        (1000, 15000, 300, 900),
+    ],
+)
+def test_expected_purchases_agree_with_the_published_form_in_many_digits(kind: type[Any], parameters: tuple[float, ...]) -> None:
+    model = kind()
+    model.r_, model.alpha_, model.a_, model.b_ = parameters
+    x, t, horizon = np.array([0.0, 1, 7, 300]), np.full(4, 30.0), np.array([1.0, 39.0, 250.0])[:, None]
+    found = model._purchases_alive(horizon, x, t)
+    for (row, column), value in np.ndenumerate(found):
+        with mpmath.workdps(60):
+            r, alpha, a, b = map(mpmath.mpf, parameters)
+            shape, stays, h = r + x[column], b + x[column] + model.at_first + mpmath.mpf(10) ** -30, horizon[row, 0]
+            series = mpmath.hyp2f1(shape, stays, a + stays - 1, h / (alpha + 30 + h))
+            expected = (a + stays - 1) / (a - 1) * (1 - ((alpha + 30) / (alpha + 30 + h)) ** shape * series)
+        assert value == pytest.approx(float(expected), rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_unit_order_and_repetition_change_nothing(kind: type[Any], sample: Any) -> None:
     x, t_x, t = (values[::4] for values in sample)

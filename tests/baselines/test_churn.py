@@ -23,7 +23,7 @@ LOGISTIC = {"name": "logistic", "_target_": "sklearn.linear_model.LogisticRegres
 
 def load(name: str) -> dict[str, Any]:
     config = yaml.safe_load((CONFIG_DIR / "baseline" / f"{name}.yaml").read_text())
-    fixed = {"horizon_days": 28, "labels": "no_event"}  # what the run's configuration fills in
+    fixed = {"horizon_days": 28, "labels": {"name": "no_event", "event_types": None}}  # what the run's configuration fills in
     return config | {key: fixed[key] for key in fixed if key in config} | ({"n_estimators": 20} if name in ("forest", "lightgbm") else {})
 
 

@@ -95,12 +95,17 @@ def test_it_meets_the_others_in_the_scores_table(store: EventStore, world: Any) 
 def test_it_is_left_out_aloud_where_churn_is_not_silence(store: EventStore, world: Any) -> None:
     snapshots, X = world
     said: list[str] = []
-    contract = BG_NBD | {"labels": "contractual"}
+    contract = BG_NBD | {"labels": {"name": "contractual", "grace_days": 30}}
     scores = fit_score(X, snapshots, store=store, baselines=[contract, LOGISTIC], seed=0, log=said.append)
     assert scores["model"].unique().tolist() == ["logistic"]
     assert "baseline bg_nbd is left out: it knows silence, and labels=contractual mean something else" in said
     with pytest.raises(CannotAnswer, match="it knows silence"):
         fit_score(X, snapshots, store=store, baselines=[contract], seed=0)
+    some = BG_NBD | {"labels": {"name": "no_event", "event_types": ["purchase"]}}
+    with pytest.raises(CannotAnswer, match=r"labels=no_event with event_types=\['purchase'\] mean something else"):
+        fit_score(X, snapshots, store=store, baselines=[some], seed=0)
+    every = BG_NBD | {"labels": {"name": "no_event", "event_types": None}}
+    assert len(fit_score(X, snapshots, store=store, baselines=[every], seed=0))
     with pytest.raises(CannotAnswer, match="none of the baselines bg_nbd, bg_nbd can answer"):
         fit_score(X, snapshots, store=store, baselines=[contract, contract], seed=0)
 

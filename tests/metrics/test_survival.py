@@ -10,6 +10,7 @@ from clm_dl.metrics.classification import auroc, brier, log_loss
 from clm_dl.metrics.survival import (
     brier_terms,
     c_index,
+    hazards,
     integrated_brier,
     metric_names,
     restricted_mean,
@@ -99,6 +100,12 @@ def test_restricted_mean_is_the_area_under_the_curve():
     assert restricted_mean([[0.5, 0.5]], [0, 28]).tolist() == [14.0]
     assert restricted_mean([[0.5]], [28]).tolist() == [21.0]  # from 1 at the cutoff
     assert restricted_mean([[1.0, 0.5, 0.0]], [10, 20, 40]).tolist() == [10 + 7.5 + 5]
+
+
+def test_hazards_give_the_curve_back():
+    curve = np.array([[0.8, 0.4, 0.3], [1.0, 0.5, 0.0], [0.0, 0.0, 0.0]])
+    assert hazards(curve)[0] == pytest.approx([0.2, 0.5, 0.25])
+    np.testing.assert_allclose(np.cumprod(1 - hazards(curve), axis=1), curve)
 
 
 def test_nobody_left_gives_no_concordance():

@@ -110,18 +110,20 @@ def test_head_features_without_static_or_known(schema, make_batch):
     assert features(make_batch()).shape == (16, features.output_size) == (16, 2)
 
 
-def test_head_features_do_not_extrapolate(schema, make_batch):
-    batch = make_batch(num=3)
-    batch.recency_B, batch.tenure_B = torch.tensor([1.0, 2.0, 9.0]), torch.tensor([4.0, 5.0, 6.0])
-    head = {"recency": {"center": 1.0, "scale": 2.0, "edges": [1.0, 2.0, 3.0]}, "tenure": schema["head"]["tenure"]}
-    extra_BE = HeadFeatures({**schema, "head": head, "known": {}})(batch)
-    assert_close(extra_BE[:, 0], torch.tensor([0.0, 0.5, 1.0]))  # 9 counts as 3, the largest that training saw
-    assert_close(extra_BE[:, 2:], torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]))
+def test_what_grows_with_the_log_does_not_go_beyond_what_training_saw(schema, make_batch):
+    batch = make_batch(num=4)
+    batch.known_BK = torch.tensor([[1.0], [2.0], [9.0], [math.nan]])
+    head = {name: schema["head"][name] for name in ("recency", "tenure")}
+    extra_BE = HeadFeatures({**schema, "head": head, "known": {"orders": {"center": 1.0, "scale": 2.0, "edges": [1.0, 2.0, 3.0]}}})(batch)
+    assert_close(extra_BE[:, 2], torch.tensor([0.0, 0.5, 1.0, 0.0]))  # 9 counts as 3, the largest that training saw
+    assert_close(extra_BE[:, 3], torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    assert_close(extra_BE[:, 4:], torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]))
 
 
 def test_piecewise_linear_fills_the_bins_a_number_has_passed() -> None:
     encode = PiecewiseLinear([[0.0, 1.0, 3.0], [], [10.0, 20.0]])
     value_BE = torch.tensor([[2.0, 7.0, 5.0], [-1.0, 7.0, 15.0], [9.0, 7.0, float("nan")]])
-    expected = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.0, 0.5], [1.0, 1.0, 0.0]])
+    # the only bin of the last number is open on both sides, the first number's on the outer sides
+    expected = torch.tensor([[1.0, 0.5, -0.5], [-1.0, 0.0, 0.5], [1.0, 4.0, 0.0]])
     torch.testing.assert_close(encode(value_BE), expected)
     assert encode.output_size == 3

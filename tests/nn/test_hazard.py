@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from clm_dl.nn.hazard import HazardHead, hazard_loss, survival_curve
+from clm_dl.nn.hazard import hazard_loss, survival_curve
 
 NAN = float("nan")
 
@@ -52,11 +52,3 @@ def test_likelihood_finds_the_hazards_though_most_are_followed_briefly() -> None
 
     optimizer.step(closure)
     torch.testing.assert_close(torch.sigmoid(logit.detach()), true, atol=0.01, rtol=0)
-
-
-def test_head_starts_near_even_hazards() -> None:
-    for hidden in (0, 8):
-        head = HazardHead(4, num_intervals=3, extra_size=2, hidden_size=hidden)
-        logit = head(torch.randn(5, 4), torch.randn(5, 2))
-        assert logit.shape == (5, 3)
-        assert logit.abs().max() < 0.5
