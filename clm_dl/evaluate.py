@@ -1,4 +1,4 @@
-"""clm-evaluate: run directory → the network scored again from its checkpoint, with intervals, per cutoff and per slice."""
+"""clm-evaluate: run directory → the network scored again, with intervals, per cutoff and per slice; or frozen on later cutoffs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
+from clm_dl.backtest import backtest
 from clm_dl.clock import Clock
-from clm_dl.config import command, nearest
+from clm_dl.config import command, nearest, plain
 from clm_dl.data.store import EventStore
 from clm_dl.experiment import FOLDS
-from clm_dl.fold import churn_metrics
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.fold import changed, churn_metrics
+from clm_dl.metrics.summary import NETWORK, to_json
 from clm_dl.ranked_fold import RankedFold
 from clm_dl.recommending import ranked_task
-from clm_dl.run import Run, load_run, write_json
+from clm_dl.run import BACKTEST, Run, load_run, write_json
 from clm_dl.scoring import network_scorer, scoring_datamodule
 from clm_dl.settings import RANKED
 from clm_dl.stores import open_store
+from clm_dl.visual.drift import print_backtest
+from clm_dl.visual.html import render_report
 from clm_dl.visual.terminal import print_comparison, print_cutoffs
 
 Summary = Callable[[pd.DataFrame], dict[str, Any]]
@@ -29,10 +32,19 @@ Summary = Callable[[pd.DataFrame], dict[str, Any]]
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Print the comparison overall, in its parts, per cutoff and per slice; write evaluation.json."""
+    """Print the comparison overall, in its parts, per cutoff and per slice; write evaluation.json, with `cutoffs` backtest.json."""
     run = load_run(config.run)
     settings = run.config
     store = None if settings["data"]["name"] == "table" else open_store(settings["data"], settings["paths"], print)
+    if config.cutoffs is not None:
+        if store is None:
+            raise ValueError(f"{run.path} was trained on a table without time, so it has no later cutoffs: leave cutoffs out")
+        found = backtest(run, store, plain(config.cutoffs), resamples=config.bootstrap)
+        write_json(run.path / BACKTEST, to_json(found))
+        (run.path / "report.html").write_text(render_report([run.path]))
+        print_backtest(found)
+        print(f"backtest: {run.path / BACKTEST}\nreport:   {run.path / 'report.html'}")
+        return
     if settings["task"]["name"] in RANKED:
         assert store is not None
         scores, summary = evaluate_ranked(run, store, config.bootstrap)
@@ -62,7 +74,7 @@ def evaluate_snapshots(run: Run, store: EventStore | None, resamples: int) -> tu
     summary: Callable[..., dict[str, Any]] = partial(churn_metrics, settings)
     if store is not None:
         fold = FOLDS[settings["task"]["name"]](settings, store, 0, run.path, Clock(), network=False)
-        _check_same(run, fold.fingerprint)
+        fold.check(run.metrics["fingerprint"])
         summary = fold.summarise
         if NETWORK in set(scores["model"]):
             again, _ = fold.network_scores(run.task, scoring_datamodule(run, store, fold.snapshots), run.calibration)
@@ -74,22 +86,14 @@ def evaluate_ranked(run: Run, store: EventStore, resamples: int) -> tuple[pd.Dat
     """The same for a run that ranks: its network ranks the whole catalogue again for every validation and test snapshot."""
     scores = run.scores
     fold = RankedFold({**run.config, "bootstrap": resamples}, store, run.path, Clock(), network=False)
-    _check_same(run, fold.fingerprint)
+    if fold.fingerprint != run.metrics["fingerprint"]:
+        raise changed(run.path)
     if NETWORK in set(scores["model"]):
         if not np.array_equal(run.catalogue.item_ids, fold.catalogue.item_ids):
-            raise _changed(run)
+            raise changed(run.path)
         scorer = network_scorer(ranked_task(run), scoring_datamodule(run, store, fold.snapshots), fold.held_out)
         scores = pd.concat([fold.scores_of({NETWORK: scorer}), scores[scores["model"] != NETWORK]], ignore_index=True)
     return scores, partial(fold.summarise, fingerprint=run.metrics["fingerprint"], counts=run.metrics["data"])
-
-
-def _check_same(run: Run, fingerprint: str) -> None:
-    if fingerprint != run.metrics["fingerprint"].split("-")[0]:
-        raise _changed(run)
-
-
-def _changed(run: Run) -> ValueError:
-    return ValueError(f"the snapshots of {run.path} cannot be made again: its log or labels changed since it was trained; train anew")
 
 
 if __name__ == "__main__":

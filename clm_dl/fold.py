@@ -54,6 +54,11 @@ class Fold:
     def fingerprint(self) -> str:
         return self.snapshots.fingerprint(self.store)
 
+    def check(self, fingerprint: str) -> None:
+        """Raise ValueError unless these are the snapshots that a run's metrics.json names."""
+        if self.fingerprint != fingerprint.split("-")[0]:
+            raise changed(self.folder)
+
     def fit(self, log: Log) -> None:
         """Train the network, if there is one."""
         if self.network:
@@ -119,3 +124,8 @@ def churn_metrics(settings: Mapping[str, Any], scores: pd.DataFrame, fingerprint
         scores, task=settings["task"]["name"], fingerprint=fingerprint, data_counts=counts,
         resamples=settings["bootstrap"], threshold=settings["threshold"], seed=settings["seed"],
     )  # fmt: skip
+
+
+def changed(folder: Path) -> ValueError:
+    """The log of the run in `folder` is not what it was trained on."""
+    return ValueError(f"the snapshots of {folder} cannot be made again: its log or labels changed since it was trained; train anew")

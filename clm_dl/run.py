@@ -25,6 +25,7 @@ from clm_dl.tasks import TASKS, SequenceTask
 RUN_VERSION = 1
 MODEL = Path("checkpoints") / "model.ckpt"
 ITEMS, CARDS = "items.parquet", "cards.json"  # of ranked runs
+BACKTEST = "backtest.json"  # of clm-evaluate cutoffs=…
 
 
 class Run:
@@ -114,11 +115,11 @@ class Run:
             raise ValueError(f"checkpoint {self.path / MODEL} is corrupt: its weights do not fit its own schema; train again") from error
         return task.eval()
 
-    def predict(self, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
+    def predict(self, events: Any = None, *, cutoff: Any = None, recalibrate: bool = False) -> pd.DataFrame:
         """Calibrated scores of every customer with an event before `cutoff` (see `scoring.predict`)."""
         from clm_dl.scoring import predict  # scoring builds on Run
 
-        return predict(self, events, cutoff=cutoff)
+        return predict(self, events, cutoff=cutoff, recalibrate=recalibrate)
 
     def recommend(self, events: Any = None, **options: Any) -> pd.DataFrame:
         """Ranked lists of items with their reasons (see `recommending.recommend`)."""
@@ -195,7 +196,18 @@ def helper_process() -> bool:
 
 def clear_results(folder: Path, *, resumed: bool) -> None:
     """Make `folder` and take out what an earlier run left there; its checkpoints and training curve stay when it is resumed."""
-    names = ["metrics.json", "scores.parquet", "evaluation.json", "timing.json", "report.html", "model_card.md", ITEMS, CARDS, str(MODEL)]
+    names = [
+        "metrics.json",
+        "scores.parquet",
+        "evaluation.json",
+        "timing.json",
+        "report.html",
+        "model_card.md",
+        ITEMS,
+        CARDS,
+        BACKTEST,
+        str(MODEL),
+    ]
     if not resumed:
         names += ["events.out.tfevents.*", "checkpoints/*.ckpt"]
     for path in [path for name in names for path in folder.glob(name)]:

@@ -16,9 +16,11 @@ from scipy.special import expit
 from clm_dl.data.clean import prepare_store
 from clm_dl.data.cutoffs import parse_cutoff
 from clm_dl.data.datamodule import SequenceDataModule
+from clm_dl.data.labels import label_span
 from clm_dl.data.scores import curve_table, scores_table
-from clm_dl.data.snapshots import Snapshots, scoring_snapshots
+from clm_dl.data.snapshots import Snapshots, later_snapshots, scoring_snapshots
 from clm_dl.data.store import EventStore
+from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.metrics.ranking import Scorer
 from clm_dl.metrics.survival import hazards, restricted_mean
 from clm_dl.run import Run
@@ -27,6 +29,8 @@ from clm_dl.stores import open_store
 from clm_dl.tasks import NextItemTask
 from clm_dl.tasks.base import SequenceTask
 
+RULE = ("horizon_days", "gap_days", "active_days", "recent_days")  # of who is scored, and for which window
+PROBABILITIES = ("churn", "propensity")  # tasks whose score is one probability a snapshot
 MAX_TOKENS = 8192  # padded tokens of a batch, where the task has no budget of its own
 
 
@@ -87,7 +91,7 @@ def snapshots_of(run: Run, events: Any, cutoff: Any) -> Iterator[tuple[EventStor
             if source and data.get("sources"):
                 raise ValueError("this run was trained on several data.sources: predict from its own log by leaving input out")
             store = prepare_store({"data_dir": config["paths"]["data_dir"], **data, **source}, Path(folder) / "store", before=at)
-        rule = {key: config["snapshots"][key] for key in ("horizon_days", "gap_days", "active_days", "recent_days")}
+        rule = {key: config["snapshots"][key] for key in RULE}
         snapshots, in_population = scoring_snapshots(store, store.end if at is None else at, labels=config["labels"], **rule)
         yield store, scoring_datamodule(run, store, snapshots), snapshots, in_population
 
@@ -108,12 +112,13 @@ def scoring_datamodule(run: Run, store: EventStore, snapshots: Snapshots) -> Seq
     )  # fmt: skip
 
 
-def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
+def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bool = False) -> pd.DataFrame:
     """One calibrated score for every customer with an event before the cutoff; of a survival run, one for each horizon.
 
     Args:
         events: a path or a table in the format the run was trained on; None for the run's own log.
         cutoff: ISO date or time (UTC when it names no zone); None for the end of the log. Nothing at or after it is read.
+        recalibrate: of churn and propensity runs, calibrate on the newest cutoff of this log whose labels are known, not as in training.
 
     Returns:
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
@@ -124,6 +129,8 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame
         raise ValueError(f"run {run.path} answers {run.task.name} with ranked lists: use run.recommend")
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
         everyone = np.arange(len(snapshots))
+        if recalibrate and run.task.name not in PROBABILITIES:
+            raise ValueError(f"recalibrate is for runs of {' or '.join(PROBABILITIES)}, got one of {run.task.name}: leave it out")
         if run.task.name == "survival":
             horizons = run.config["task"]["horizons_days"]
             raw_NS = survival_curves(run.task, datamodule, everyone)
@@ -134,8 +141,17 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame
             table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
             return table.assign(in_population=np.repeat(in_population, len(horizons)))
         raw = churn_probabilities(run.task, datamodule, everyone)
-        table = scores_table(store, snapshots, model="network", task=run.task.name, score=run.calibration.predict(raw), score_raw=raw)
+        calibration = newest_calibration(run, store) if recalibrate else run.calibration
+        table = scores_table(store, snapshots, model="network", task=run.task.name, score=calibration.predict(raw), score_raw=raw)
         return table.assign(in_population=in_population)
+
+
+def newest_calibration(run: Run, store: EventStore) -> PlattCalibrator:
+    """Platt's calibration on the newest cutoff of `store` whose labels are all known."""
+    config, rule = run.config["labels"], {key: run.config["snapshots"][key] for key in RULE}
+    newest = later_snapshots(store, np.array([store.end - label_span(store, config, **rule)]), **rule, labels=config)
+    raw = churn_probabilities(run.task, scoring_datamodule(run, store, newest), np.arange(len(newest)))
+    return PlattCalibrator().fit(raw, newest.label)
 
 
 def embed(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:

@@ -202,6 +202,12 @@ def build_labeller(store: EventStore, labels: Mapping[str, Any], *, horizon: int
     return labeller
 
 
+def label_span(store: EventStore, labels: Mapping[str, Any], *, horizon_days: float, gap_days: float, **_: Any) -> int:
+    """Microseconds from a cutoff to the end of its label window; given labels are taken to look as far as silence does."""
+    horizon, gap = to_us(horizon_days), to_us(gap_days)
+    return horizon + gap if labels["name"] == "given" else build_labeller(store, labels, horizon=horizon, gap=gap).span
+
+
 def churn_flag(store: EventStore) -> np.ndarray:
     """Bool `[events]`: where the churn_event column is set (number above 0, time, or a word other than no, false, 0)."""
     values = store.column("churn_event")

@@ -14,7 +14,7 @@ from clm_dl.data.cutoffs import DAY, SPLITS, Dates, check_rule, cutoff_grid, iso
 from clm_dl.data.labels import Labeller, build_labeller, count_before, read_given
 from clm_dl.data.store import EventStore
 
-__all__ = ["SPLITS", "Snapshots", "build_snapshots", "check_classes", "count_before", "scoring_snapshots"]
+__all__ = ["SPLITS", "Snapshots", "build_snapshots", "check_classes", "count_before", "later_snapshots", "scoring_snapshots"]
 NO_EVENT: Mapping[str, Any] = {"name": "no_event"}
 
 
@@ -191,6 +191,33 @@ def scoring_snapshots(
         in_population &= labeller(part["customer"], part["cutoff"], part["stop"])[1]
     part |= {"split": np.full(len(last), "predict"), "label": np.full(len(last), np.nan)}
     return Snapshots(**part, horizon_days=float(horizon_days), gap_days=float(gap_days), counts={}), in_population
+
+
+def later_snapshots(
+    store: EventStore,
+    cutoffs: np.ndarray,
+    *,
+    horizon_days: float,
+    gap_days: float = 0.0,
+    active_days: float | None = None,
+    recent_days: float | None = None,
+    labels: Mapping[str, Any] = NO_EVENT,
+) -> Snapshots:
+    """The population of each of `cutoffs` (int64 microseconds, ascending) with its labels, all of split "test": what came after a run.
+
+    Raises:
+        ValueError: labels that are given row by row, or nobody in the population.
+    """
+    if labels["name"] == "given":
+        raise ValueError("labels=given bring their own cutoffs, so there are no later ones: use labels=no_event or another computed label")
+    labeller = build_labeller(store, labels, horizon=to_us(horizon_days), gap=to_us(gap_days))
+    recency = to_us(horizon_days if recent_days is None else recent_days)
+    active, everyone = None if active_days is None else to_us(active_days), np.arange(store.num_customers)
+    parts = [_part(store, labeller, everyone, "test", cutoff, active, recency) for cutoff in cutoffs.tolist()]
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if not len(arrays["customer"]):
+        raise ValueError(f"nobody is in the population of {', '.join(iso(cutoff) for cutoff in cutoffs.tolist())}: choose other cutoffs")
+    return Snapshots(**arrays, horizon_days=float(horizon_days), gap_days=float(gap_days), counts={})
 
 
 def check_classes(snapshots: Snapshots) -> None:

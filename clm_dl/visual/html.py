@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 
 from clm_dl.metrics.compare import Group, group_runs, paired_difference
 from clm_dl.metrics.summary import NETWORK
-from clm_dl.run import Run, load_run
+from clm_dl.run import BACKTEST, Run, load_run
 from clm_dl.visual import html_churn, html_ranked, html_survival
+from clm_dl.visual.drift import drift_figure, section
 from clm_dl.visual.families import Family, by_family, family
 from clm_dl.visual.text import digits, mean_sd, number, signed, verdict
 
@@ -81,6 +82,7 @@ def _judged(difference: dict[str, dict[str, float]] | None, metric: str) -> dict
 def _run(run: Run, *, draw: bool) -> dict[str, Any]:
     metrics, shown = run.metrics, family(run.metrics)
     page, names = PAGES[shown.name], shown.ordered(metrics["split"]["test"]["overall"])
+    found = json.loads((run.path / BACKTEST).read_text()) if (run.path / BACKTEST).is_file() else None
     timing = json.loads((run.path / "timing.json").read_text()) if (run.path / "timing.json").is_file() else {}
     return {
         "name": run.path.name,
@@ -95,6 +97,7 @@ def _run(run: Run, *, draw: bool) -> dict[str, Any]:
         "chosen": _chosen(metrics),
         "figures": [(caption, _data_uri(figure)) for caption, figure in page.figures(run, names).items()] if draw and names else [],
         "cards": json.loads((run.path / CARDS).read_text()) if draw and (run.path / CARDS).is_file() else [],
+        "drift": {**section(found), "figure": _data_uri(drift_figure(found))} if found else None,
         "facts": list({**shown.setup(metrics, run.config), **shown.limits(metrics)}.items()),
         "details": page.details(metrics),
         "timing": [(name, seconds) for name, seconds in timing.items() if isinstance(seconds, (int, float))],

@@ -121,12 +121,17 @@ def empty_figure(title: str, x: str, y: str, height: float = 3.9) -> tuple[Figur
     axes.set_title(title, fontsize=11, loc="left", fontweight="bold", color=DARK)
     axes.set_xlabel(x, fontsize=9, color=DARK)
     axes.set_ylabel(y, fontsize=9, color=DARK)
+    house_style(axes)
+    return figure, axes
+
+
+def house_style(axes: Axes) -> None:
+    """Quiet ticks, grid and frame."""
     axes.tick_params(labelsize=8, color=GREY, labelcolor=DARK)
     axes.grid(color="#E8E8E8", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
-    return figure, axes
 
 
 def styles(scores: Scores) -> Iterator[tuple[str, Floats, dict[str, Any]]]:
