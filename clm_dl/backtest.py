@@ -13,8 +13,9 @@ from clm_dl.clock import Clock
 from clm_dl.data.cutoffs import DAY, cutoff_grid, iso, parse_cutoff, to_us
 from clm_dl.data.features import history_features
 from clm_dl.data.labels import label_span
+from clm_dl.data.later import later_snapshots
 from clm_dl.data.scores import scores_table
-from clm_dl.data.snapshots import Snapshots, later_snapshots
+from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 from clm_dl.fold import Fold, churn_metrics
 from clm_dl.metrics.calibration import PlattCalibrator

@@ -17,8 +17,9 @@ from clm_dl.data.clean import prepare_store
 from clm_dl.data.cutoffs import parse_cutoff
 from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.labels import label_span
+from clm_dl.data.later import later_snapshots, scoring_snapshots
 from clm_dl.data.scores import curve_table, scores_table
-from clm_dl.data.snapshots import Snapshots, later_snapshots, scoring_snapshots
+from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.metrics.ranking import Scorer

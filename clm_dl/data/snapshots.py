@@ -14,7 +14,7 @@ from clm_dl.data.cutoffs import DAY, SPLITS, Dates, check_rule, cutoff_grid, iso
 from clm_dl.data.labels import Labeller, build_labeller, count_before, read_given
 from clm_dl.data.store import EventStore
 
-__all__ = ["SPLITS", "Snapshots", "build_snapshots", "check_classes", "count_before", "later_snapshots", "scoring_snapshots"]
+__all__ = ["SPLITS", "Snapshots", "build_snapshots", "check_classes", "count_before"]
 NO_EVENT: Mapping[str, Any] = {"name": "no_event"}
 
 
@@ -157,7 +157,7 @@ def build_snapshots(
             parts.append(_given_part(store, rows, split, window, recency, counts))
         else:
             assert labeller is not None
-            parts += [_part(store, labeller, everyone, split, cutoff, window, recency) for cutoff in cutoffs[split].tolist()]
+            parts += [labelled_part(store, labeller, everyone, split, cutoff, window, recency) for cutoff in cutoffs[split].tolist()]
     if frame is not None:
         counts["outside_splits"] = len(frame) - int(np.isin(frame["cutoff"], np.concatenate(list(cutoffs.values()))).sum())
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -167,57 +167,6 @@ def build_snapshots(
     snapshots = Snapshots(**arrays, horizon_days=float(horizon_days), gap_days=float(gap_days), counts=counts)
     _check_population(snapshots, cutoffs, span, store.end)
     return snapshots
-
-
-def scoring_snapshots(
-    store: EventStore,
-    cutoff: int,
-    *,
-    horizon_days: float,
-    gap_days: float = 0.0,
-    active_days: float | None = None,
-    recent_days: float | None = None,
-    labels: Mapping[str, Any] = NO_EVENT,
-) -> tuple[Snapshots, np.ndarray]:
-    """Everyone with an event before `cutoff` (microseconds), split "predict", label NaN; and bool `[N]`, who fits the population rule."""
-    recency = to_us(horizon_days if recent_days is None else recent_days)
-    part = _history(store, np.arange(store.num_customers), np.asarray(cutoff, np.int64), recency)
-    if not len(part["customer"]):
-        raise ValueError(f"no customer has an event before the cutoff {iso(cutoff)}, so choose a later one")
-    last = np.asarray(store.time)[part["stop"] - 1]
-    in_population = np.ones(len(last), bool) if active_days is None else last >= cutoff - to_us(active_days)
-    if labels["name"] != "given":
-        labeller = build_labeller(store, labels, horizon=to_us(horizon_days), gap=to_us(gap_days))
-        in_population &= labeller(part["customer"], part["cutoff"], part["stop"])[1]
-    part |= {"split": np.full(len(last), "predict"), "label": np.full(len(last), np.nan)}
-    return Snapshots(**part, horizon_days=float(horizon_days), gap_days=float(gap_days), counts={}), in_population
-
-
-def later_snapshots(
-    store: EventStore,
-    cutoffs: np.ndarray,
-    *,
-    horizon_days: float,
-    gap_days: float = 0.0,
-    active_days: float | None = None,
-    recent_days: float | None = None,
-    labels: Mapping[str, Any] = NO_EVENT,
-) -> Snapshots:
-    """The population of each of `cutoffs` (int64 microseconds, ascending) with its labels, all of split "test": what came after a run.
-
-    Raises:
-        ValueError: labels that are given row by row, or nobody in the population.
-    """
-    if labels["name"] == "given":
-        raise ValueError("labels=given bring their own cutoffs, so there are no later ones: use labels=no_event or another computed label")
-    labeller = build_labeller(store, labels, horizon=to_us(horizon_days), gap=to_us(gap_days))
-    recency = to_us(horizon_days if recent_days is None else recent_days)
-    active, everyone = None if active_days is None else to_us(active_days), np.arange(store.num_customers)
-    parts = [_part(store, labeller, everyone, "test", cutoff, active, recency) for cutoff in cutoffs.tolist()]
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if not len(arrays["customer"]):
-        raise ValueError(f"nobody is in the population of {', '.join(iso(cutoff) for cutoff in cutoffs.tolist())}: choose other cutoffs")
-    return Snapshots(**arrays, horizon_days=float(horizon_days), gap_days=float(gap_days), counts={})
 
 
 def check_classes(snapshots: Snapshots) -> None:
@@ -232,7 +181,7 @@ def check_classes(snapshots: Snapshots) -> None:
             )
 
 
-def _history(store: EventStore, customer: np.ndarray, cutoff: np.ndarray, recency: int) -> dict[str, np.ndarray]:
+def history_part(store: EventStore, customer: np.ndarray, cutoff: np.ndarray, recency: int) -> dict[str, np.ndarray]:
     """The pairs that have a history, with its rows and the recent flag."""
     count = count_before(store.offsets, store.time, customer, cutoff)
     some = count > 0
@@ -243,10 +192,10 @@ def _history(store: EventStore, customer: np.ndarray, cutoff: np.ndarray, recenc
     return {"customer": customer, "cutoff": cutoff, "start": start, "stop": stop, "recent": recent}
 
 
-def _part(
+def labelled_part(
     store: EventStore, labeller: Labeller, customer: np.ndarray, split: str, cutoff: int, active: int | None, recency: int
 ) -> dict[str, np.ndarray]:
-    part = _history(store, customer, np.asarray(cutoff, np.int64), recency)
+    part = history_part(store, customer, np.asarray(cutoff, np.int64), recency)
     if active is not None:
         inside = np.asarray(store.time)[part["stop"] - 1] >= cutoff - active
         part = {name: value[inside] for name, value in part.items()}
@@ -260,7 +209,7 @@ def _given_part(
 ) -> dict[str, np.ndarray]:
     rows = rows.sort_values(["cutoff", "customer"])
     customer, cutoff = rows["customer"].to_numpy(), rows["cutoff"].to_numpy()
-    part = _history(store, customer, cutoff, recency)
+    part = history_part(store, customer, cutoff, recency)
     part["label"] = rows["label"].to_numpy()[count_before(store.offsets, store.time, customer, cutoff) > 0]
     counts["without_history"] = counts.get("without_history", 0) + len(rows) - len(part["label"])
     if active is not None:

@@ -10,7 +10,8 @@ import torch
 
 from clm_dl.data.clean import prepare_store
 from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.snapshots import build_snapshots, scoring_snapshots
+from clm_dl.data.later import scoring_snapshots
+from clm_dl.data.snapshots import build_snapshots
 from clm_dl.data.vocabulary import Vocabulary
 
 CUTOFF = pd.Timestamp("2020-04-20")  # last training cutoff

@@ -8,7 +8,8 @@ import pytest
 
 from clm_dl.data.cutoffs import DAY
 from clm_dl.data.features import rfm_features
-from clm_dl.data.snapshots import Snapshots, scoring_snapshots
+from clm_dl.data.later import scoring_snapshots
+from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore, Field, write_store
 
 FIELDS = [Field("item", "categorical", "item"), Field("amount", "numeric", "amount"), Field("quantity", "numeric")]

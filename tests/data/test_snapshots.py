@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data.cutoffs import DAY, iso, parse_cutoff
-from clm_dl.data.snapshots import SPLITS, Snapshots, build_snapshots, check_classes, scoring_snapshots
+from clm_dl.data.later import scoring_snapshots
+from clm_dl.data.snapshots import SPLITS, Snapshots, build_snapshots, check_classes
 from clm_dl.data.store import EventStore, write_store
 
 
