@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def draw_slices(
     length_B: Tensor, *, num: int, min_tokens: int, max_tokens: int, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(start_M, length_M): `num` random slices of each history, lengths and then places drawn evenly; shorter histories have shorter ones."""
+    """(start_M, length_M): `num` random slices of each history, lengths and then places drawn evenly."""
     total_M = length_B.cpu().repeat_interleave(num)
     low_M, high_M = total_M.clamp(max=min_tokens), total_M.clamp(max=max_tokens)
     length_M = low_M + (torch.rand(len(total_M), generator=generator) * (high_M - low_M + 1)).long()
@@ -62,8 +62,10 @@ def take_slices(batch: EventBatch, start_M: Tensor, length_M: Tensor) -> EventBa
 
 
 def contrastive_loss(z_MD: Tensor, *, num: int, margin: float, negatives: int) -> Tensor:
-    """Loss of each slice [M]: half the mean squared distance to the other slices of its history, plus half the mean of
-    max(0, margin − distance)² over the `negatives` slices of other histories that are nearest (Hadsell et al. 2006, hard negatives as in CoLES).
+    """Loss of each slice [M], Hadsell et al. 2006 with hard negatives as in CoLES.
+
+    Half the mean squared distance to the other slices of its history, plus half the mean of max(0, margin − distance)² over the `negatives`
+    slices of other histories that are nearest.
 
     Distances are between vectors of length 1; in a batch of one history there is nothing to be apart from.
     """

@@ -60,7 +60,7 @@ class NextEventHead(nn.Module):
         return torch.cat([*sums, loss_BTN.sum(1)], dim=1), torch.cat([*counts, known_BTN.sum(1).float()], dim=1)
 
     def lines(self, name: str, batch: EventBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Targets of a categorical field: (place_P flat positions that predict, row_L in P, ids_L, share_L one over the lines of its token)."""
+        """Targets of a categorical field: place_P, flat positions that predict; row_L in P, ids_L, share_L = 1 / lines of the token."""
         length = batch.mask_BT.shape[1]
         if batch.bags:
             ids_L, offset_N = batch.bags[name]
@@ -80,7 +80,8 @@ class NextEventHead(nn.Module):
     @torch.no_grad()
     def fit_marginals(self, batches: Iterable[EventBatch]) -> None:
         """Say the same of every token, the best that one can: how common each value is (one more of each), Huber's mean of each number."""
-        count = [torch.zeros(layer.out_features) for layer in self.logits]
+        biases = [layer.get_parameter("bias") for layer in self.logits]
+        count = [torch.zeros_like(bias_V) for bias_V in biases]
         values, known = [], []
         for batch in batches:
             for place, name in enumerate(self.fields):
@@ -89,14 +90,14 @@ class NextEventHead(nn.Module):
             value_BTN, known_BTN = self.values(batch)
             values.append(value_BTN.flatten(0, 1))
             known.append(known_BTN.flatten(0, 1))
-        for layer, count_V in zip(self.logits, count, strict=True):
+        for bias_V, count_V in zip(biases, count, strict=True):
             count_V[UNKNOWN + 1 :] += 1.0
-            layer.weight.zero_()
-            layer.bias.copy_(count_V.clamp(min=1e-6).log())
+            bias_V.copy_(count_V.clamp(min=1e-6).log())
         value_MN, known_MN = torch.cat(values), torch.cat(known)
         center_N = value_MN.new_zeros(value_MN.shape[1])
         for _ in range(STEPS):  # iteratively reweighted means
             weight_MN = known_MN / (value_MN - center_N).abs().clamp(min=1.0)
             center_N = (weight_MN * value_MN).sum(0) / weight_MN.sum(0).clamp(min=1e-9)
-        self.numbers.weight.zero_()
         self.numbers.bias.copy_(center_N)
+        for layer in (*self.logits, self.numbers):
+            layer.get_parameter("weight").zero_()

@@ -1,4 +1,4 @@
-"""SequenceTask: what every task shares (optimiser, schedule, guard against NaN); PooledTask: embedding → encoder → pooling; SnapshotTask: → head.
+"""SequenceTask: what every task shares (optimiser, schedule, guard against NaN); SnapshotTask: a head on a customer vector.
 
 Shapes: B snapshots, T events (tokens), D width, E head features.
 """

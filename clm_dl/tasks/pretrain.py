@@ -47,10 +47,9 @@ class PretrainTask(PooledTask):
             self.fields = self.head.names
         else:
             slices = options["slices"]
-            if slices["num"] < 2 or not 1 <= slices["min_tokens"] <= slices["max_tokens"] or slices["negatives"] < 1 or not slices["margin"] > 0:
-                raise ValueError(
-                    f"task.slices needs num of at least 2, 1 ≤ min_tokens ≤ max_tokens, negatives of at least 1 and margin > 0, got {slices}"
-                )
+            lengths = 1 <= slices["min_tokens"] <= slices["max_tokens"]
+            if not (slices["num"] >= 2 and lengths and slices["negatives"] >= 1 and slices["margin"] > 0):
+                raise ValueError(f"task.slices needs num ≥ 2, 1 ≤ min_tokens ≤ max_tokens, margin > 0 and negatives ≥ 1, got {slices}")
             self.fields = ("contrast",)
         self.register_buffer("floor_F", torch.ones(len(self.fields)))
 
@@ -60,7 +59,9 @@ class PretrainTask(PooledTask):
         if self.next_event:
             self.marginal.fit_marginals(batches)
             with torch.no_grad():
-                for mine, theirs in zip([*self.head.logits, self.head.numbers], [*self.marginal.logits, self.marginal.numbers], strict=True):
+                for mine, theirs in zip(
+                    [*self.head.logits, self.head.numbers], [*self.marginal.logits, self.marginal.numbers], strict=True
+                ):
                     mine.weight.normal_(std=0.01)
                     mine.bias.copy_(theirs.bias)
         self.eval()
