@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.cutoffs import iso
+from clm_dl.data.cutoffs import DAY, iso
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 from clm_dl.data.unlabelled import last_training_cutoff
@@ -76,6 +76,12 @@ def load_weights(task: SequenceTask, run: Run) -> None:
 
 
 def vectors(run: Run, store: EventStore, snapshots: Snapshots) -> pd.DataFrame:
-    """Vectors of the run's network for every snapshot, a row each: columns embedding_0, embedding_1, …"""
+    """Vectors of the run's network for every snapshot, a row each: columns embedding_0, embedding_1, …, recency and tenure (days).
+
+    The last two because tokens carry causal time only: what has passed since the last one is in no vector.
+    """
     z_ND = customer_vectors(run.task, scoring_datamodule(run, store, snapshots), np.arange(len(snapshots)))
-    return pd.DataFrame(z_ND, columns=[f"embedding_{d}" for d in range(z_ND.shape[1])])
+    time = np.asarray(store.time)
+    since = {"recency": time[snapshots.stop - 1], "tenure": time[snapshots.start]}
+    facts = {name: ((snapshots.cutoff - when_N) / DAY).astype(np.float32) for name, when_N in since.items()}
+    return pd.DataFrame(z_ND, columns=[f"embedding_{d}" for d in range(z_ND.shape[1])]).assign(**facts)

@@ -182,6 +182,7 @@ def fit_score(
     tables, parts = {"features": X, "embedding": embedding}, []
     for config in baselines:
         X = pd.concat([tables[name] for name in config.get("sees", ["features"])], axis=1)
+        X = X.loc[:, ~X.columns.duplicated()]
         model = build_baseline(config, seed=seed, impute=impute, imbalance=imbalance, trusted=trusted)
         log(f"baseline {config['name']}")
         known = snapshots.label[train], X[stopping], snapshots.label[stopping]

@@ -25,6 +25,7 @@ from clm_dl.metrics.uncertainty import Bootstrap, draw
 
 FORMAT = 1
 MARGINAL = "marginal"
+LEAST = 1e-3  # loss of the same guess for everyone below which a field hardly varies; it is left out of `loss`
 Floats = NDArray[np.float64]
 
 
@@ -84,6 +85,6 @@ def _metrics(parts: Mapping[str, tuple[Floats, Floats]], weight_RC: Floats) -> F
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = {name: (weight_RC @ sum_CF) / (weight_RC @ count_CF) for name, (sum_CF, count_CF) in parts.items()}
         share = {name: mean_RF / mean[MARGINAL] for name, mean_RF in mean.items()}
-    known = {name: np.isfinite(share_RF) for name, share_RF in share.items()}
+    known = {name: np.isfinite(share_RF) & (mean[MARGINAL] > LEAST) for name, share_RF in share.items()}
     relative = {name: np.where(known[name], share[name], 0.0).sum(1) / np.maximum(known[name].sum(1), 1) for name in parts}
     return np.stack([np.column_stack([relative[name], mean[name]]) for name in parts], axis=1)

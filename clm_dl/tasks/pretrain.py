@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clm_dl.data.batch import EventBatch
+from clm_dl.metrics.pretrain_summary import LEAST
 from clm_dl.nn.contrast import contrastive_loss, draw_slices, take_slices
 from clm_dl.nn.next_event import NextEventHead
 from clm_dl.tasks.base import PooledTask, width
@@ -23,12 +24,12 @@ class PretrainTask(PooledTask):
     """Two objectives: every position predicts the next token (`NextEventHead`), or slices of one history find each other (`nn.contrast`).
 
     The loss is the mean over the objective's fields, each divided by what a model that says the same of everyone loses on training, so that
-    1 is nothing learnt. For coles, which has the one field `contrast`, that model gives every slice the same vector.
+    1 is nothing learnt; a field that hardly varies is left out. For coles, which has the one field `contrast`, that model gives every slice the same vector.
     """
 
     name = "pretrain"
     monitor, mode = "val/loss", "min"
-    floor_F: Tensor
+    weight_F: Tensor  # of each field's loss
 
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         options = self.task
@@ -51,7 +52,7 @@ class PretrainTask(PooledTask):
             if not (slices["num"] >= 2 and lengths and slices["negatives"] >= 1 and slices["margin"] > 0):
                 raise ValueError(f"task.slices needs num ≥ 2, 1 ≤ min_tokens ≤ max_tokens, margin > 0 and negatives ≥ 1, got {slices}")
             self.fields = ("contrast",)
-        self.register_buffer("floor_F", torch.ones(len(self.fields)))
+        self.register_buffer("weight_F", torch.full((len(self.fields),), 1 / len(self.fields)))
 
     def fit_floor(self, batches: Iterable[EventBatch]) -> None:
         """Fit the model that says the same of everyone on training batches; it is the floor, and where the head begins."""
@@ -65,7 +66,9 @@ class PretrainTask(PooledTask):
                     mine.weight.normal_(std=0.01)
                     mine.bias.copy_(theirs.bias)
         self.eval()
-        self.floor_F.copy_(_mean([self.floor_losses(batch) for batch in batches]).clamp(min=1e-6))
+        floor_F = _mean([self.floor_losses(batch) for batch in batches])
+        varies_F = floor_F > LEAST
+        self.weight_F.copy_(torch.where(varies_F, 1.0 / floor_F.clamp(min=LEAST), 0.0) / varies_F.sum().clamp(min=1))
         self.train()
 
     # --- losses by customer and field: their sum and the number of predictions, [B, F] each
@@ -97,7 +100,7 @@ class PretrainTask(PooledTask):
     # --- training
 
     def batch_loss(self, batch: EventBatch) -> Tensor:
-        return (_mean([self.losses(batch)]) / self.floor_F).mean()
+        return (_mean([self.losses(batch)]) * self.weight_F).sum()
 
     def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
         self.validation_outputs.append(self.losses(batch))
@@ -105,7 +108,7 @@ class PretrainTask(PooledTask):
     def on_validation_epoch_end(self) -> None:
         loss_F = _mean(self.validation_outputs)
         self.validation_outputs.clear()
-        self.log("val/loss", (loss_F / self.floor_F).mean(), prog_bar=True)  # of the whole epoch, as in ChurnTask
+        self.log("val/loss", (loss_F * self.weight_F).sum(), prog_bar=True)  # of the whole epoch, as in ChurnTask
         for name, value in zip(self.fields, loss_F, strict=True):
             self.log(f"val/loss_{name}", value)
 

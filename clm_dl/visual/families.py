@@ -150,7 +150,7 @@ def pretrain(fields: tuple[str, ...]) -> Family:
         more={f"loss@{name}": name for name in fields[4:]},
         tiles=("loss",),
         headline=("loss",),
-        differences=("loss", *(f"loss@{name}" for name in fields)),
+        differences=("loss", *(f"loss@{name}" for name in fields[:4])),
         parts={"overall": "customers kept out"},
         side_by_side=False,
         count=facts_pretrain.count,
