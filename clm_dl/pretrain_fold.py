@@ -1,4 +1,4 @@
-"""PretrainFold: one pretraining: everyone's history up to the last training cutoff, and the losses of the customers kept out."""
+"""PretrainFold: a pretraining on everyone's history up to the last training cutoff, and the losses of the customers kept out."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from clm_dl.config import compose, plain
+from clm_dl.data.snapshots import build_snapshots
 from clm_dl.pretrained import vectors
 from clm_dl.run import Run, load_run
 from clm_dl.settings import check
@@ -71,8 +72,6 @@ def test_baselines_see_the_vectors_of_the_pretrained_network(pretrained: Run, fr
     overall = frozen.metrics["split"]["test"]["overall"]
     assert overall["embedding_logistic"]["auroc"]["value"] > 0.6
     store = open_store(frozen.config["data"], frozen.config["paths"])
-    from clm_dl.data.snapshots import build_snapshots
-
     snapshots = build_snapshots(store, **frozen.config["snapshots"], labels=frozen.config["labels"])
     table = vectors(pretrained, store, snapshots)
     assert len(table) == len(snapshots)
@@ -101,7 +100,13 @@ def test_a_run_is_whole_without_the_run_it_started_from(
 
 
 def test_a_resumed_start_equals_the_uninterrupted_one(train: Callable[..., Run], pretrained: Run, tmp_path: Path) -> None:
-    options = (f"init={pretrained.path}", "encoder.frozen=true", "task.schedule.name=constant", "baselines=none")
+    options = (
+        f"init={pretrained.path}",
+        "encoder.frozen=true",
+        "task.schedule.name=constant",
+        "task.schedule.warmup=0.0",
+        "baselines=none",
+    )
     straight = train(*options)
     train(*options, "trainer.max_epochs=1", f"paths.output_dir={tmp_path / 'run'}")
     resumed = train(*options, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"paths.output_dir={tmp_path / 'run'}")

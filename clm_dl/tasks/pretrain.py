@@ -24,7 +24,8 @@ class PretrainTask(PooledTask):
     """Two objectives: every position predicts the next token (`NextEventHead`), or slices of one history find each other (`nn.contrast`).
 
     The loss is the mean over the objective's fields, each divided by what a model that says the same of everyone loses on training, so that
-    1 is nothing learnt; a field that hardly varies is left out. For coles, which has the one field `contrast`, that model gives every slice the same vector.
+    1 is nothing learnt; a field that hardly varies is left out. For coles, which has the one field `contrast`, that model gives every slice
+    the same vector.
     """
 
     name = "pretrain"
