@@ -23,6 +23,8 @@ from clm_dl.tasks.base import SequenceTask
 from clm_dl.visual.tensorboard_pretrain import write_final_pretrain
 
 Log = Callable[[str], None]
+SAMPLE = 10_000  # training customers, about, that the floor is fitted on
+BLOCK = 64  # customers that are judged together
 
 
 class PretrainFold(Fold):
@@ -47,7 +49,7 @@ class PretrainFold(Fold):
         assert isinstance(task, PretrainTask)
         if self.network.checkpoint is None:
             train = np.flatnonzero(self.snapshots.split == "train")
-            self.clock("network", task.fit_floor, datamodule.loader(train))
+            self.clock("network", task.fit_floor, datamodule.loader(train[:: max(1, len(train) // SAMPLE)]))
         super().fit(log)
 
     def network_scores(self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None) -> tuple[pd.DataFrame, Any]:
@@ -61,17 +63,16 @@ class PretrainFold(Fold):
 
     @torch.inference_mode()
     def _losses(self, task: PretrainTask, datamodule: SequenceDataModule) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-        """(model, rows of the snapshots, sums of losses, predictions), each split in batches of its own: slices meet within a batch."""
+        """(model, rows of the snapshots, sums of losses, predictions) of each split, in blocks: slices are held against their block's."""
         task.eval()
         found = []
         for split in ("val", "test"):
-            batches = [batch.to(task.device) for batch in datamodule.loader(np.flatnonzero(self.snapshots.split == split))]
-            index_N = np.concatenate([batch.index_B.cpu().numpy() for batch in batches])
-            order = np.argsort(index_N)
+            index_N = np.flatnonzero(self.snapshots.split == split)
+            blocks = [index_N[start : start + BLOCK] for start in range(0, len(index_N), BLOCK)]
             for model, losses in ((NETWORK, task.losses), (MARGINAL, task.floor_losses)):
-                sums, counts = zip(*map(losses, batches), strict=True)
-                sum_NF, count_NF = (torch.cat(parts).double().cpu().numpy()[order] for parts in (sums, counts))
-                found.append((model, index_N[order], sum_NF, count_NF))
+                parts = [losses(datamodule.dataset[index_B].to(task.device)) for index_B in blocks]
+                sum_NF, count_NF = (torch.cat(part).double().cpu().numpy() for part in zip(*parts, strict=True))
+                found.append((model, index_N, sum_NF, count_NF))
         return found
 
     def summarise(self, scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:

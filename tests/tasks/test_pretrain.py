@@ -11,6 +11,7 @@ import torch
 from clm_dl.clock import Clock
 from clm_dl.config import compose, plain
 from clm_dl.data.datamodule import SequenceDataModule
+from clm_dl.evaluate import evaluate_snapshots
 from clm_dl.nn import ENCODERS
 from clm_dl.pretrain_fold import PretrainFold
 from clm_dl.run import Run, load_run
@@ -99,6 +100,14 @@ def test_a_run_is_an_ordinary_run(pretrained: Run) -> None:
     assert vectors.filter(like="z").shape[1] == 8
     with pytest.raises(ValueError, match="was pretrained and answers no question"):
         pretrained.predict()
+
+
+def test_evaluate_finds_the_same_losses(pretrained: Run) -> None:
+    store = open_store(pretrained.config["data"], pretrained.config["paths"])
+    scores, summary = evaluate_snapshots(pretrained, store, 50)
+    assert scores["score"].sum() == pytest.approx(pretrained.scores["score"].sum())
+    again = summary(scores)["split"]["test"]["overall"]["network"]["loss"]["value"]
+    assert again == pytest.approx(pretrained.metrics["split"]["test"]["overall"]["network"]["loss"]["value"])
 
 
 def test_losses_by_field_are_means_over_predictions(pretrained: Run) -> None:
