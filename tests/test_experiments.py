@@ -138,3 +138,32 @@ def test_new_items_are_ranked_among_themselves(ring_log: pd.DataFrame, tmp_path:
     worst = auc(lambda index_B: -wanted[index_B], ranking, cold_V)
     best = auc(lambda index_B: wanted[index_B], ranking, cold_V)
     assert worst["auc"] < 0.1 < 0.9 < best["auc"]
+
+
+def test_the_curve_of_label_efficiency_pairs_models_over_seeds(make_scores: Callable[..., pd.DataFrame], tmp_path: Path) -> None:
+    curve = script("pretraining/curve.py")
+    noise = {f"{folder}/{model}": 0.2 * place for place, (folder, model) in enumerate(curve.MODELS)}
+    scores = make_scores(noise)
+    folder_of, model_of = scores["model"].str.split("/").str[0], scores["model"].str.split("/").str[1]
+    for folder, rows in scores.assign(model=model_of).groupby(folder_of):
+        for seed in ("0", "1"):
+            path = tmp_path / "runs" / folder / "0.1" / seed
+            path.mkdir(parents=True)
+            rows.to_parquet(path / "scores.parquet")
+            (path / "config.yaml").write_text("seed: 0\n")
+            (path / "status.json").write_text(json.dumps({"version": 1, "state": "finished", "reason": None}))
+    (tmp_path / "README.md").write_text(f"# A study\n\n{curve.START}\nstale\n{curve.END}\nThe answer.\n")
+    curve.main([str(tmp_path / "runs"), "--study", str(tmp_path), "--resamples", "200"])
+    table = pd.read_csv(tmp_path / "results.csv")
+    assert len(table) == 2 * len(curve.MODELS)
+    assert table.groupby("model")["auroc"].nunique().max() == 1  # the two seeds are the same runs
+    auc = table.drop_duplicates("model").set_index("model")["auroc"]
+    text = (tmp_path / "README.md").read_text()
+    assert "stale" not in text
+    assert text.endswith("The answer.\n")
+    assert f"| network from scratch | {auc['network from scratch']:.4f} ± 0.0000 |" in text
+    value = auc["network fine-tuned from next event"] - auc["network from scratch"]
+    line = next(line for line in text.splitlines() if line.startswith("| network fine-tuned from next event − network from scratch |"))
+    low, high = (float(part) for part in line.split("[")[1].split("]")[0].split(","))
+    assert f"{value:+.4f} [" in line
+    assert low < value < high
