@@ -78,7 +78,7 @@ def evaluate_snapshots(run: Run, store: EventStore | None, resamples: int) -> tu
         summary = fold.summarise
         if NETWORK in set(scores["model"]):
             again, _ = fold.network_scores(run.task, scoring_datamodule(run, store, fold.snapshots), run.calibration)
-            scores = pd.concat([again, scores[scores["model"] != NETWORK]], ignore_index=True)
+            scores = pd.concat([again, scores[~scores["model"].isin(again["model"].unique())]], ignore_index=True)
     return scores, partial(summary, fingerprint=run.metrics["fingerprint"], counts=run.metrics["data"])
 
 

@@ -19,6 +19,7 @@ from clm_dl.config import plain
 from clm_dl.data.interchange import spell_out
 from clm_dl.data.table import table_scores
 from clm_dl.fold import Fold, churn_metrics
+from clm_dl.pretrain_fold import PretrainFold
 from clm_dl.ranked_fold import RankedFold
 from clm_dl.run import Run, clear_results, helper_process, run_status, write_json
 from clm_dl.settings import RANKED, baseline_settings, check
@@ -29,7 +30,12 @@ from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 
 Log = Callable[[str], None]
-FOLDS: dict[str, type[Fold]] = {"churn": Fold, "propensity": Fold, "survival": SurvivalFold}  # of tasks that answer per snapshot
+FOLDS: dict[str, type[Fold]] = {  # of tasks that read a history a snapshot
+    "churn": Fold,
+    "propensity": Fold,
+    "survival": SurvivalFold,
+    "pretrain": PretrainFold,
+}
 
 
 def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -> Run:

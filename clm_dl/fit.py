@@ -111,10 +111,11 @@ def event_writer(trainer: pl.Trainer) -> SummaryWriter | None:
 
 
 def build_datamodule(
-    settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, targets: np.ndarray | None = None
+    settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, targets: np.ndarray | None = None, **inputs: Any
 ) -> SequenceDataModule:
-    """Batches of `snapshots`; vocabulary and scalers are fitted on the training period."""
-    return SequenceDataModule(store, snapshots, targets=targets, calendar=settings["data"].get("calendar"), **batch_options(settings))
+    """Batches of `snapshots`; vocabulary and scalers are fitted on the training period, or those of `inputs` (a pretrained run's)."""
+    calendar = settings["data"].get("calendar")
+    return SequenceDataModule(store, snapshots, targets=targets, calendar=calendar, **batch_options(settings), **inputs)
 
 
 def batch_options(settings: Mapping[str, Any]) -> dict[str, Any]:

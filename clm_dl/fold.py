@@ -14,11 +14,12 @@ from clm_dl.clock import Clock
 from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.features import rfm_features
 from clm_dl.data.scores import scores_table
-from clm_dl.data.snapshots import build_snapshots, check_classes
+from clm_dl.data.snapshots import Snapshots, build_snapshots, check_classes
 from clm_dl.data.store import EventStore
 from clm_dl.fit import HPARAMS, Network, build_datamodule, event_writer, fit_network, prepare_network
 from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.metrics.summary import summarise
+from clm_dl.pretrained import input_schema, load_weights, open_pretrained, vectors
 from clm_dl.run import MODEL, save_model
 from clm_dl.scoring import churn_probabilities, customer_vectors
 from clm_dl.settings import baseline_settings
@@ -37,14 +38,23 @@ class Fold:
     def __init__(self, settings: Mapping[str, Any], store: EventStore, number: int, folder: Path, clock: Clock, *, network: bool = True):
         self.settings, self.store, self.clock = settings, store, clock
         self.folder = folder / f"fold_{number}" if number else folder
-        self.snapshots = clock("snapshots", build_snapshots, store, **settings["snapshots"], fold=number, labels=settings["labels"])
-        check_classes(self.snapshots)
+        self.snapshots = clock("snapshots", self.take_snapshots, number)
         self.held_out = np.flatnonzero(np.isin(self.snapshots.split, ("val", "test")))
         targets = self.targets()
         self.network: Network | None = None
+        self.init = open_pretrained(settings, self.snapshots) if network and settings["init"] else None
         if network and settings["encoder"]["name"] != "none":
-            datamodule = clock("network", build_datamodule, settings, store, self.snapshots, targets)
+            inputs = {"vocabulary": self.init.vocabulary, "schema": input_schema(self.init)} if self.init else {}
+            datamodule = clock("network", build_datamodule, settings, store, self.snapshots, targets, **inputs)
             self.network = clock("network", prepare_network, settings, datamodule, self.folder)
+            if self.init:
+                load_weights(self.network.task, self.init)
+
+    def take_snapshots(self, number: int) -> Snapshots:
+        """The snapshots of fold `number`; raises ValueError where nothing can be learnt or measured."""
+        snapshots = build_snapshots(self.store, **self.settings["snapshots"], fold=number, labels=self.settings["labels"])
+        check_classes(snapshots)
+        return snapshots
 
     def targets(self) -> np.ndarray | None:
         """Float `[N, K]`: what the network learns from beside the label; raises ValueError where nothing can be learnt."""
@@ -76,7 +86,8 @@ class Fold:
 
     def baseline_scores(self, X: pd.DataFrame, **options: Any) -> pd.DataFrame:
         """Rows of the Scores table of every chosen baseline."""
-        return fit_score(X, self.snapshots, store=self.store, task=self.settings["task"]["name"], **options)
+        embedding = vectors(self.init, self.store, self.snapshots) if self.init else None
+        return fit_score(X, self.snapshots, store=self.store, task=self.settings["task"]["name"], embedding=embedding, **options)
 
     def network_scores(self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None) -> tuple[pd.DataFrame, Any]:
         """The network's rows of the Scores table, raw and Platt-calibrated (fitted on the newest validation cutoff where not given)."""
@@ -109,7 +120,9 @@ class Fold:
         test = np.flatnonzero(self.snapshots.split == "test")
         shown = np.sort(np.random.default_rng(0).permutation(test)[:MAX_PROJECTED])
         table = scores[(scores["model"] == "network") & (scores["split"] == "test")]
-        table = table[table["horizon"] == table["horizon"].min()].reset_index(drop=True)  # a row a snapshot
+        table = table.drop_duplicates(
+            ["cutoff", "customer_id"], ignore_index=True
+        )  # a row a snapshot, of survival that of the first horizon
         metadata = table.iloc[np.searchsorted(test, shown)]
         self.write(
             writer, scores, metrics, {key: self.settings[key] for key in HPARAMS},

@@ -128,6 +128,8 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
     """
     if run.task.name in RANKED:
         raise ValueError(f"run {run.path} answers {run.task.name} with ranked lists: use run.recommend")
+    if run.task.name == "pretrain":
+        raise ValueError(f"run {run.path} was pretrained and answers no question: start a run from it with init, or use its embed")
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
         everyone = np.arange(len(snapshots))
         if recalibrate and run.task.name not in PROBABILITIES:

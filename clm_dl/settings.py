@@ -25,8 +25,11 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
     if task not in RANKED:
         check_question(settings)
+    check_pretraining(settings)
     known = known_metrics(settings)
-    settings["objective"] = settings["objective"] or (f"ndcg@{settings['k']}" if task in RANKED else "log_loss")
+    settings["objective"] = settings["objective"] or {"pretrain": "loss", **dict.fromkeys(RANKED, f"ndcg@{settings['k']}")}.get(
+        task, "log_loss"
+    )
     if settings["objective"] not in known:
         raise ValueError(
             f"objective must be one of {', '.join(known)}, got {settings['objective']!r}{nearest(settings['objective'], known)}"
@@ -55,6 +58,8 @@ def known_metrics(settings: Mapping[str, Any]) -> list[str]:
     task = settings["task"]["name"]
     if task in RANKED:
         return [name if name == "mrr" else f"{name}@{settings['k']}" for name in RANKED_METRICS]
+    if task == "pretrain":
+        return ["loss"]
     return list(metric_names(settings["task"]["horizons_days"])) if task == "survival" else list(METRICS)
 
 
@@ -71,6 +76,23 @@ def check_question(settings: dict[str, Any]) -> None:
         horizons = settings["task"]["horizons_days"]
         check_horizons(horizons)
         settings["snapshots"]["follow_days"] = horizons[-1]
+
+
+def check_pretraining(settings: dict[str, Any]) -> None:
+    """Raise ValueError where `init`, `encoder.frozen` or the task of pretraining do not go together with the rest."""
+    task, encoder = settings["task"]["name"], settings["encoder"]
+    if task == "pretrain":
+        settings["sequence"]["features"] = False  # no head that they could enter
+        if settings["snapshots"]["folds"] > 1:
+            raise ValueError(
+                f"task=pretrain has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1"
+            )
+        if encoder["name"] == "none":
+            raise ValueError("task=pretrain trains an encoder, got encoder=none: choose one")
+    if task == "pretrain" or task in RANKED or settings["data"]["name"] == "table":
+        for key, value in {"init": settings["init"], "encoder.frozen": encoder["frozen"]}.items():
+            if value:
+                raise ValueError(f"{key} is for tasks that answer per snapshot from a sequence, got {key}={value} with task={task}")
 
 
 def build_recommender(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
@@ -98,11 +120,17 @@ def baseline_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The chosen baselines' configurations, with how to impute, balance and seed them; `all` are those that answer the task."""
     task, chosen = settings["task"]["name"], settings["baselines"]
     known = {name: config for name, config in settings["baseline"].items() if task in config.get("task", [task])}
+    if not settings["init"]:
+        known = {name: config for name, config in known.items() if "embedding" not in config.get("sees", [])}
     if settings["encoder"]["name"] == "none":
         known = {name: config for name, config in known.items() if "network" not in (config.get("members") or [])}
     names = list(known) if chosen == "all" else [] if chosen in ("none", None) else [chosen] if isinstance(chosen, str) else list(chosen)
     for name in names:
         if name not in known:
-            other = f": {name} answers {', '.join(settings['baseline'][name]['task'])}" if name in settings["baseline"] else ""
+            other = ""
+            if name in settings["baseline"]:
+                config = settings["baseline"][name]
+                sees = task in config["task"] and "embedding" in config.get("sees", [])
+                other = f": {name} sees the vectors of init=RUN" if sees else f": {name} answers {', '.join(config['task'])}"
             raise ValueError(f"no baseline {name!r} of task {task}{other or nearest(name, known)}; there are {', '.join(known)}")
     return {"baselines": [known[name] for name in names], **{key: settings[key] for key in ("seed", "impute", "imbalance", "trusted")}}

@@ -46,7 +46,7 @@ def test_option_composes_and_its_targets_bind(group: str, option: str) -> None:
             assert option in ("wandb", "mlflow")  # extras that fail with a sentence of their own
             continue
         inspect.signature(found).bind_partial(
-            **{key: value for key, value in target.items() if key not in ("_target_", "name", "task", "columns", "max_rows")}
+            **{key: value for key, value in target.items() if key not in ("_target_", "name", "task", "sees", "columns", "max_rows")}
         )
 
 

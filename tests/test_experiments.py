@@ -195,3 +195,32 @@ def test_speed_is_measured_on_a_fit_that_finds_its_world(kind: str) -> None:
     assert 0 < figures["cpu_seconds"] < 30
     found = dict(pair.split() for pair in figures["parameters"].split(", "))
     assert float(found["r"]) / float(found["alpha"]) == pytest.approx(0.55 / 10.6, rel=0.2)
+
+
+def test_the_curve_of_label_efficiency_pairs_models_over_seeds(make_scores: Callable[..., pd.DataFrame], tmp_path: Path) -> None:
+    curve = script("pretraining/curve.py")
+    noise = {f"{folder}/{model}": 0.2 * place for place, (folder, model) in enumerate(curve.MODELS)}
+    scores = make_scores(noise)
+    folder_of, model_of = scores["model"].str.split("/").str[0], scores["model"].str.split("/").str[1]
+    for folder, rows in scores.assign(model=model_of).groupby(folder_of):
+        for seed in ("0", "1"):
+            path = tmp_path / "runs" / folder / "0.1" / seed
+            path.mkdir(parents=True)
+            rows.to_parquet(path / "scores.parquet")
+            (path / "config.yaml").write_text("seed: 0\n")
+            (path / "status.json").write_text(json.dumps({"version": 1, "state": "finished", "reason": None}))
+    (tmp_path / "README.md").write_text(f"# A study\n\n{curve.START}\nstale\n{curve.END}\nThe answer.\n")
+    curve.main([str(tmp_path / "runs"), "--study", str(tmp_path), "--resamples", "200"])
+    table = pd.read_csv(tmp_path / "results.csv")
+    assert len(table) == 2 * len(curve.MODELS)
+    assert table.groupby("model")["auroc"].nunique().max() == 1  # the two seeds are the same runs
+    auc = table.drop_duplicates("model").set_index("model")["auroc"]
+    text = (tmp_path / "README.md").read_text()
+    assert "stale" not in text
+    assert text.endswith("The answer.\n")
+    assert f"| network from scratch | {auc['network from scratch']:.4f} ± 0.0000 |" in text
+    value = auc["network fine-tuned from next event"] - auc["network from scratch"]
+    line = next(line for line in text.splitlines() if line.startswith("| network fine-tuned from next event − network from scratch |"))
+    low, high = (float(part) for part in line.split("[")[1].split("]")[0].split(","))
+    assert f"{value:+.4f} [" in line
+    assert low < value < high

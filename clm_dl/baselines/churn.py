@@ -146,7 +146,7 @@ def build_baseline(
     for name, value, known in (("impute", impute, IMPUTE), ("imbalance", imbalance, IMBALANCE)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    options = {key: value for key, value in config.items() if key not in ("name", "task", "columns", "max_rows")}
+    options = {key: value for key, value in config.items() if key not in ("name", "task", "sees", "columns", "max_rows")}
     estimator = build(options, trusted=trusted)
     if "random_state" in estimator.get_params() and "random_state" not in options:
         estimator.set_params(random_state=seed)
@@ -162,6 +162,7 @@ def fit_score(
     baselines: Sequence[Mapping[str, Any]],
     seed: int,
     task: str = "churn",
+    embedding: pd.DataFrame | None = None,
     impute: str = "median",
     imbalance: str = "none",
     trusted: Iterable[str] = (),
@@ -173,12 +174,15 @@ def fit_score(
 
     Args:
         X: features `[N, F]` of all N snapshots, row by row.
-        baselines: `baseline` groups, see `build_baseline`.
+        baselines: `baseline` groups, see `build_baseline`; the tables that one `sees` are among "features" (the default) and "embedding".
+        embedding: vectors of a pretrained network, row by row.
     """
     held_out = np.isin(snapshots.split, ("val", "test"))
     train, stopping, calibration = snapshots.training, snapshots.early_stopping, snapshots.calibration
-    parts = []
+    tables, parts = {"features": X, "embedding": embedding}, []
     for config in baselines:
+        X = pd.concat([tables[name] for name in config.get("sees", ["features"])], axis=1)
+        X = X.loc[:, ~X.columns.duplicated()]
         model = build_baseline(config, seed=seed, impute=impute, imbalance=imbalance, trusted=trusted)
         log(f"baseline {config['name']}")
         known = snapshots.label[train], X[stopping], snapshots.label[stopping]

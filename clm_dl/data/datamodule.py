@@ -29,7 +29,8 @@ class SequenceDataModule(pl.LightningDataModule):
         token, max_tokens, max_lines: one token an order or a line; the last `max_tokens` of a history; lines of an order in its bags.
         categorical, numeric, exclude: fields of the store, see `Sequences.from_store`; `exclude` may also name customer attributes.
         features: history features (recency, frequency, spend, …; `features.history_features`) enter the head beside the sequence.
-        vocabulary, schema: of a trained run, applied as they are; both or neither. None = fitted on the training snapshots.
+        vocabulary, schema: of a trained run, applied as they are; both or neither. None = fitted on the training snapshots. A schema
+            without "head" is that of a pretraining: the rest is fitted.
         vocabulary_min_count, vocabulary_max_size, vocabulary_fields: see `Vocabulary.fit`.
         batch_size, max_tokens_per_batch: largest number of snapshots and of padded tokens of a batch; either may be None.
         calendar: table of known-future covariates, see `calendar.known_future`.
@@ -71,22 +72,25 @@ class SequenceDataModule(pl.LightningDataModule):
         super().__init__()
         if (vocabulary is None) != (schema is None):
             raise ValueError("a vocabulary and a schema belong together: give both of a trained run, or neither to fit them")
-        if schema is not None:  # the fields of the run, whatever else this store may hold
+        begun = schema is not None and "head" not in schema  # of a pretraining: fields and scales are given, a head's are fitted
+        if schema is not None and not begun:  # the fields of the run, whatever else this store may hold
             categorical, numeric, exclude = list(schema["categorical"]), [name for name in schema["numeric"] if name != NUM_LINES], ()
             _check_fields(store, categorical, numeric)
         static = store.static.drop(columns=[name for name in exclude if name in store.static.columns])
         exclude = [name for name in exclude if name not in store.static.columns or store.has(name)]
         sequences = Sequences.from_store(store, token=token, categorical=categorical, numeric=numeric, exclude=exclude, max_lines=max_lines)
+        if begun and schema is not None and vocabulary is not None:
+            _check_begun(schema, vocabulary, sequences)
         known = known_future(calendar, snapshots) if calendar else pd.DataFrame(index=range(len(snapshots)))
         if features:
             table = history_features(store, snapshots, distinct=sequences.categorical)
             known = pd.concat([known, np.sign(table) * np.log1p(table.abs())], axis=1)
         training = snapshots.training
-        if vocabulary is None or schema is None:
+        if vocabulary is None or schema is None or begun:
             if not training.any():
                 raise ValueError("there is no labelled training snapshot to fit the vocabulary on: check the cutoffs and the horizon")
             chosen = snapshots.select(training)
-            vocabulary = self._fit_vocabulary(
+            vocabulary = vocabulary or self._fit_vocabulary(
                 store,
                 sequences.categorical,
                 rows=sequences.visible_rows(chosen),
@@ -94,7 +98,7 @@ class SequenceDataModule(pl.LightningDataModule):
                 max_size=vocabulary_max_size,
                 overrides=vocabulary_fields,
             )
-            schema = fit_schema(sequences, vocabulary, chosen, known[training], static)
+            schema = fit_schema(sequences, vocabulary, chosen, known[training], static) | dict(schema or {})
         else:
             check_schema(schema, token=token, vocabulary=vocabulary, known=list(known.columns), static=list(static.columns))
         self.vocabulary = vocabulary
@@ -166,6 +170,16 @@ class SequenceDataModule(pl.LightningDataModule):
 
 def _as_is(batch: Any) -> Any:
     return batch
+
+
+def _check_begun(schema: Mapping[str, Any], vocabulary: Vocabulary, sequences: Sequences) -> None:
+    for kind, names in {"categorical": sequences.categorical, "numeric": sequences.numeric}.items():
+        if list(schema[kind]) != names:
+            raise ValueError(
+                f"the pretrained run has the {kind} fields {', '.join(schema[kind]) or '(none)'}, this one "
+                f"{', '.join(names) or '(none)'}: choose the same with sequence.{kind} and sequence.exclude"
+            )
+    check_schema({"known": [], "static": [], **schema}, token=sequences.token, vocabulary=vocabulary, known=[], static=[])
 
 
 def _check_fields(store: EventStore, categorical: Sequence[str], numeric: Sequence[str]) -> None:

@@ -35,6 +35,20 @@ def scores_table(
     )
 
 
+def loss_table(
+    store: EventStore, snapshots: Snapshots, fields: Sequence[str], *, model: str, loss: np.ndarray, predictions: np.ndarray
+) -> pd.DataFrame:
+    """Losses of a pretraining as Scores, one row a snapshot and field: `field`, `predictions`, and the mean loss as `score`.
+
+    `loss` (sums) and `predictions` are `[N, F]`; the score is NaN where there is no prediction.
+    """
+    table = scores_table(store, snapshots, model=model, task="pretrain", score=np.nan, score_raw=np.nan)
+    table = table.loc[table.index.repeat(len(fields))].reset_index(drop=True)
+    mean = np.divide(loss, predictions, out=np.full(loss.shape, np.nan), where=predictions > 0).ravel()
+    named = {"field": np.tile(np.asarray(fields, dtype=object), len(snapshots)), "predictions": predictions.ravel()}
+    return table.assign(score=mean, score_raw=mean, label=np.nan, **named)
+
+
 def curve_table(
     store: EventStore,
     snapshots: Snapshots,

@@ -104,6 +104,8 @@ def build_snapshots(
     labels: Mapping[str, Any] = NO_EVENT,
     seed: int = 0,
     follow_days: float = 0.0,
+    label_share: float = 1.0,
+    label_seed: int = 0,
 ) -> Snapshots:
     """All labelled snapshots of a store, split by cutoff so that no label window reaches a later split.
 
@@ -122,11 +124,16 @@ def build_snapshots(
         seed: of the choice of validation customers.
         follow_days: how much further than the label window `auto` lets the snapshots of validation and test be followed; training has
             all that its label windows leave room for, however briefly followed.
+        label_share: share of the customers whose labels training may see; the training snapshots of the others are left out. Cutoffs,
+            validation and test stay; the customers of a smaller share are among those of a larger one.
+        label_seed: of the choice of these customers.
 
     Raises:
         ValueError: bad numbers or dates, cutoffs outside the data, overlapping splits, an empty population, nothing matured.
     """
     check_rule(horizon_days, gap_days, every_days, active_days, recent_days, val_customers, folds, fold)
+    if not 0 < label_share <= 1:
+        raise ValueError(f"snapshots.label_share must be above 0 and at most 1, got {label_share}")
     if not store.num_events:
         raise ValueError(f"the store {store.path} has no events, so there is nothing to take a snapshot of")
     horizon, gap, follow = to_us(horizon_days), to_us(gap_days), to_us(follow_days)
@@ -162,6 +169,11 @@ def build_snapshots(
         counts["outside_splits"] = len(frame) - int(np.isin(frame["cutoff"], np.concatenate(list(cutoffs.values()))).sum())
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     arrays["split"] = np.where((arrays["split"] == "train") & held_out[arrays["customer"]], "val", arrays["split"])
+    if label_share < 1:
+        labelled = np.zeros(store.num_customers, bool)
+        labelled[np.random.default_rng([label_seed, 1]).permutation(store.num_customers)[: round(label_share * store.num_customers)]] = True
+        kept = (arrays["split"] != "train") | labelled[arrays["customer"]]
+        arrays = {name: value[kept] for name, value in arrays.items()}
     order = np.lexsort((arrays["customer"], arrays["cutoff"], split_rank(arrays["split"])))
     arrays = {name: value[order] for name, value in arrays.items()}
     snapshots = Snapshots(**arrays, horizon_days=float(horizon_days), gap_days=float(gap_days), counts=counts)

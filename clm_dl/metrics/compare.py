@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clm_dl.metrics.pretrain_summary import loss_bootstrap
 from clm_dl.metrics.ranked_table import ranked_table
 from clm_dl.metrics.ranking_summary import ranked_bootstrap
 from clm_dl.metrics.summary import NETWORK, score_table
@@ -110,6 +111,10 @@ def _bootstrap(run: Run, model: str, resamples: int, part: str) -> Bootstrap:
     if metrics["task"] in ("churn", "propensity"):
         table = score_table(scores, "test")
         return bootstrap(table.customer, table.label, {model: table.score[model]}, resamples=resamples, threshold=metrics["threshold"])
+    if metrics["task"] == "pretrain":
+        boot = loss_bootstrap(scores, "test", resamples=resamples)
+        chosen = [boot.models.index(model)]
+        return Bootstrap((model,), boot.value[chosen], boot.resampled[:, chosen], boot.metrics)
     catalogue = run.catalogue
     ranked = ranked_table(scores[scores["model"] == model], "test", catalogue, k=metrics["k"])
     return ranked_bootstrap(ranked, part, catalogue=catalogue, k=metrics["k"], resamples=resamples)

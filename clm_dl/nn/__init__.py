@@ -50,10 +50,12 @@ __all__ = [
 def build_encoder(config: Mapping[str, Any], input_size: int) -> nn.Module:
     """The encoder `config["name"]` with the other keys as its options; its `output_size` is the width of h_BTD.
 
+    The key `frozen` is none of its options: it says whether a task trains it.
+
     Raises ValueError for an unknown name or option, naming the nearest valid one.
     """
     options = dict(config)
-    name = options.pop("name")
+    name, _ = options.pop("name"), options.pop("frozen", None)
     if name not in ENCODERS:
         raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
     valid = list(inspect.signature(ENCODERS[name]).parameters)[1:]

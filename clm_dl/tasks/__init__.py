@@ -3,6 +3,7 @@
 from clm_dl.tasks.base import SequenceTask
 from clm_dl.tasks.churn import ChurnTask, PropensityTask
 from clm_dl.tasks.next_item import NextItemTask, NextOrderTask
+from clm_dl.tasks.pretrain import PretrainTask
 from clm_dl.tasks.survival import SurvivalTask
 
 TASKS: dict[str, type[SequenceTask]] = {
@@ -11,6 +12,7 @@ TASKS: dict[str, type[SequenceTask]] = {
     "survival": SurvivalTask,
     "next_item": NextItemTask,
     "next_order": NextOrderTask,
+    "pretrain": PretrainTask,
 }
 
-__all__ = ["TASKS", "ChurnTask", "NextItemTask", "NextOrderTask", "PropensityTask", "SequenceTask", "SurvivalTask"]
+__all__ = ["TASKS", "ChurnTask", "NextItemTask", "NextOrderTask", "PretrainTask", "PropensityTask", "SequenceTask", "SurvivalTask"]

@@ -1,4 +1,4 @@
-"""SequenceTask: what every task shares (optimiser, schedule, guard against NaN); SnapshotTask: embedding → encoder → pooling → head.
+"""SequenceTask: what every task shares (optimiser, schedule, guard against NaN); SnapshotTask: a head on a customer vector.
 
 Shapes: B snapshots, T events (tokens), D width, E head features.
 """
@@ -133,13 +133,38 @@ class SequenceTask(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class SnapshotTask(SequenceTask):
-    """A head on the pooled sequence and the facts known at the cutoff: one answer a snapshot; subclasses give head and loss."""
+class PooledTask(SequenceTask):
+    """The parts that make a customer's vector, and that `init` hands on: embedding → encoder → pooling."""
 
-    def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
+    pretrained = ("embedding", "encoder", "pooling")
+
+    def build_vector(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
+        """Make the parts; `encoder["frozen"]` keeps them as they are, random or pretrained."""
         self.embedding = EventEmbedding(schema, dropout=self.task["dropout"], **self.task["embedding"])
         self.encoder = build_encoder(encoder, self.embedding.output_size)
         self.pooling = build_pooling(self.task["pooling"], size=width(self.encoder))
+        if encoder.get("frozen"):
+            for name in self.pretrained:
+                self.get_submodule(name).requires_grad_(False)
+
+    def undecayed(self) -> list[nn.Parameter]:
+        return list(self.embedding.tables)
+
+    def states(self, batch: EventBatch) -> Tensor:
+        """`h_BTD`: what the encoder knows after each token."""
+        h_BTD: Tensor = self.encoder(self.embedding(batch), batch.mask_BT, batch.time_BT)
+        return h_BTD
+
+    def embed(self, batch: EventBatch) -> Tensor:
+        z_BD: Tensor = self.pooling(self.states(batch), batch.mask_BT)
+        return z_BD
+
+
+class SnapshotTask(PooledTask):
+    """A head on the pooled sequence and the facts known at the cutoff: one answer a snapshot; subclasses give head and loss."""
+
+    def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
+        self.build_vector(schema, encoder)
         self.head_features = HeadFeatures(schema)
         self.head = self.build_head(width(self.pooling), width(self.head_features))
 
@@ -151,15 +176,6 @@ class SnapshotTask(SequenceTask):
 
     def batch_loss(self, batch: EventBatch) -> Tensor:
         return self.loss(self(batch), batch)
-
-    def undecayed(self) -> list[nn.Parameter]:
-        return list(self.embedding.tables)
-
-    def embed(self, batch: EventBatch) -> Tensor:
-        x_BTD = self.embedding(batch)
-        h_BTD = self.encoder(x_BTD, batch.mask_BT, batch.time_BT)
-        z_BD: Tensor = self.pooling(h_BTD, batch.mask_BT)
-        return z_BD
 
     def forward(self, batch: EventBatch) -> Tensor:
         output: Tensor = self.head(self.embed(batch), self.head_features(batch))

@@ -70,7 +70,12 @@ def population_lines(settings: Mapping[str, Any]) -> list[str]:
     }
     who = f"with an event in the {active:g} days before the cutoff" if active else "with at least one event before the cutoff"
     recent = snapshots.get("recent_days") or snapshots["horizon_days"]
+    share = snapshots.get("label_share", 1.0)
+    few = (
+        [f"- Training saw the labels of {share:.0%} of the customers, drawn with the seed {snapshots['label_seed']}."] if share < 1 else []
+    )
     return [
+        *few,
         f"- Scored: customers {who}; the same rule in training, validation and test.",
         f"- Positive: {meaning.get(str(labels), str(labels))}. A window that the data does not cover is censored, never 0.",
         f'- "Recently active": an event in the {recent:g} days before the cutoff.',

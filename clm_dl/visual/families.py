@@ -1,4 +1,4 @@
-"""What is shown of a run, by family of tasks: churn has AUC and friends, survival the C-index, ranked tasks NDCG@10 and friends."""
+"""What is shown of a run, by family of tasks: churn has AUC and friends, survival the C-index, ranked tasks NDCG@10, pretraining a loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clm_dl.metrics.summary import NETWORK
-from clm_dl.visual import facts_churn, facts_ranked, facts_survival
+from clm_dl.visual import facts_churn, facts_pretrain, facts_ranked, facts_survival
 
 if TYPE_CHECKING:
     from clm_dl.run import Run
@@ -21,7 +21,7 @@ class Family:
     """Columns and parts of the tables of one family of tasks.
 
     Attributes:
-        name: churn (propensity, too), survival or ranked.
+        name: churn (propensity, too), survival, ranked or pretrain.
         main: the metric that orders the models and is compared between runs.
         columns: metric -> title in the main tables; `more`: the same for the metrics that are a click away.
         tiles: metrics on top of the report.
@@ -140,10 +140,31 @@ def survival(horizons_days: tuple[float, ...]) -> Family:
     )
 
 
+@cache
+def pretrain(fields: tuple[str, ...]) -> Family:
+    """The family of pretraining runs whose objective has these fields."""
+    return Family(
+        name="pretrain",
+        main="loss",
+        columns={"loss": "loss / floor"} | {f"loss@{name}": name for name in fields[:4]},
+        more={f"loss@{name}": name for name in fields[4:]},
+        tiles=("loss",),
+        headline=("loss",),
+        differences=("loss", *(f"loss@{name}" for name in fields[:4])),
+        parts={"overall": "customers kept out"},
+        side_by_side=False,
+        count=facts_pretrain.count,
+        setup=facts_pretrain.setup,
+        limits=facts_pretrain.limits,
+    )
+
+
 def family(metrics: Metrics) -> Family:
     """The family of a run, by its metrics.json."""
     if metrics["task"] == "survival":
         return survival(tuple(metrics["horizons_days"]))
+    if metrics["task"] == "pretrain":
+        return pretrain(tuple(metrics["fields"]))
     return CHURN if metrics["task"] in ("churn", "propensity") else ranked(metrics["k"])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 Figure = Mapping[str, float | None]  # {"value", "low", "high"}
 UNDEFINED: Figure = {"value": None, "low": None, "high": None}
-LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ibs"}  # whatever follows an @
+LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ibs", "loss"}  # whatever follows an @
 NEITHER = ("novelty@", "diversity@", "popularity@", "repeat_ratio@")  # metrics that describe and do not judge
 TWO_DIGITS = ("lift@", "novelty@")  # metrics that are no shares
 

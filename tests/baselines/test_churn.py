@@ -17,14 +17,19 @@ from clm_dl.data.cutoffs import DAY
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore, write_store
 
-NAMES = sorted(path.stem for path in (CONFIG_DIR / "baseline").glob("*.yaml") if "churn" in yaml.safe_load(path.read_text())["task"])
+CONFIGS = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIR / "baseline").glob("*.yaml")}
+NAMES = sorted(name for name, config in CONFIGS.items() if "churn" in config["task"] and "sees" not in config)
 LOGISTIC = {"name": "logistic", "_target_": "sklearn.linear_model.LogisticRegression"}
 
 
 def load(name: str) -> dict[str, Any]:
     config = yaml.safe_load((CONFIG_DIR / "baseline" / f"{name}.yaml").read_text())
     fixed = {"horizon_days": 28, "labels": {"name": "no_event", "event_types": None}}  # what the run's configuration fills in
-    return config | {key: fixed[key] for key in fixed if key in config} | ({"n_estimators": 20} if name in ("forest", "lightgbm") else {})
+    return (
+        config
+        | {key: fixed[key] for key in fixed if key in config}
+        | ({"n_estimators": 20} if name == "forest" or name.endswith("lightgbm") else {})
+    )
 
 
 def make_table(seed: int = 0, num: int = 1200) -> tuple[pd.DataFrame, np.ndarray]:
@@ -62,6 +67,22 @@ def make_snapshots(y: np.ndarray) -> Snapshots:
 def test_all_thirteen_are_there() -> None:
     learners = {"base_rate", "recency", "logistic", "tree", "forest", "knn", "naive_bayes", "svm", "lightgbm"}
     assert set(NAMES) == learners | {"bayes_net", "bg_nbd", "mbg_nbd", "pareto_nbd"}
+
+
+@pytest.mark.parametrize(("name", "like"), [("embedding_logistic", "logistic"), ("embedding_lightgbm", "lightgbm")])
+def test_a_baseline_of_vectors_sees_nothing_else(store: EventStore, name: str, like: str) -> None:
+    X, y = make_table()
+    snapshots, noise = make_snapshots(y), X.assign(**dict.fromkeys(X.select_dtypes("number"), 0.0))
+    scores = fit_score(noise, snapshots, store=store, baselines=[load(name)], seed=1, embedding=X)
+    expected = fit_score(X, snapshots, store=store, baselines=[load(like)], seed=1)
+    pd.testing.assert_frame_equal(scores.drop(columns="model"), expected.drop(columns="model"))
+
+
+def test_vectors_beside_features_that_they_share(store: EventStore) -> None:
+    X, y = make_table()
+    both = fit_score(X, make_snapshots(y), store=store, baselines=[load("embedding_rfm_lightgbm")], seed=1, embedding=X)
+    expected = fit_score(X, make_snapshots(y), store=store, baselines=[load("lightgbm")], seed=1)
+    pd.testing.assert_frame_equal(both.drop(columns="model"), expected.drop(columns="model"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -259,3 +259,26 @@ def test_dates_are_utc_midnights_unless_they_say_otherwise() -> None:
     assert parse_cutoff("1970-01-02T06:00") == DAY + DAY // 4
     assert parse_cutoff("1970-01-02T06:00+06:00") == DAY
     assert parse_cutoff(pd.Timestamp("1970-01-02", tz="UTC")) == DAY
+
+
+def test_label_share_leaves_training_customers_out_and_nothing_else(store: EventStore) -> None:
+    everyone = build_snapshots(store, horizon_days=20, **EXPLICIT)
+    few, more = (build_snapshots(store, horizon_days=20, label_share=share, **EXPLICIT) for share in (0.2, 0.5))
+    for split in ("val", "test"):
+        assert rows(few.select(few.split == split)) == rows(everyone.select(everyone.split == split))
+    known = [set(found.customer[found.split == "train"].tolist()) for found in (few, more, everyone)]
+    assert known[0] < known[1] < known[2]
+    assert len(known[1]) <= 30
+    train = everyone.select(everyone.split == "train")
+    assert rows(few.select(few.split == "train")) == rows(train.select(np.isin(train.customer, sorted(known[0]))))
+    other = build_snapshots(store, horizon_days=20, label_share=0.2, label_seed=1, **EXPLICIT)
+    assert set(other.customer[other.split == "train"].tolist()) != known[0]
+    assert everyone.fingerprint(store) == build_snapshots(store, horizon_days=20, label_share=1.0, label_seed=9, **EXPLICIT).fingerprint(
+        store
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.5])
+def test_a_label_share_that_is_none_is_refused(store: EventStore, share: float) -> None:
+    with pytest.raises(ValueError, match=r"label_share must be above 0 and at most 1"):
+        build_snapshots(store, horizon_days=20, label_share=share, **EXPLICIT)

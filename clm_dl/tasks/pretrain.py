@@ -1,0 +1,120 @@
+"""PretrainTask: embedding, encoder and pooling learnt from histories without labels, to start or feed other runs (`init=RUN`).
+
+Shapes: B snapshots, M slices, F fields of the objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clm_dl.data.batch import EventBatch
+from clm_dl.metrics.pretrain_summary import LEAST
+from clm_dl.nn.contrast import contrastive_loss, draw_slices, take_slices
+from clm_dl.nn.next_event import NextEventHead
+from clm_dl.tasks.base import PooledTask, width
+
+OBJECTIVES = ("next_event", "coles")
+
+
+class PretrainTask(PooledTask):
+    """Two objectives: every position predicts the next token (`NextEventHead`), or slices of one history find each other (`nn.contrast`).
+
+    The loss is the mean over the objective's fields, each divided by what a model that says the same of everyone loses on training, so that
+    1 is nothing learnt; a field that hardly varies is left out. For coles, which has the one field `contrast`, that model gives every slice
+    the same vector.
+    """
+
+    name = "pretrain"
+    monitor, mode = "val/loss", "min"
+    weight_F: Tensor  # of each field's loss
+
+    def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
+        options = self.task
+        if options["objective"] not in OBJECTIVES:
+            raise ValueError(f"task.objective must be next_event or coles, got {options['objective']!r}")
+        self.next_event = options["objective"] == "next_event"
+        if self.next_event and not encoder.get("causal", True):
+            raise ValueError(f"task.objective=next_event needs a causal encoder, got encoder={encoder['name']} with causal=false")
+        if self.next_event and options["pooling"] == "attention":
+            raise ValueError("task.objective=next_event does not train a pooling, got task.pooling=attention: choose last, mean or max")
+        self.build_vector(schema, encoder)
+        self.validation_outputs: list[tuple[Tensor, Tensor]] = []
+        if self.next_event:
+            self.head = NextEventHead(width(self.encoder), schema)
+            self.marginal = NextEventHead(1, schema).requires_grad_(False)  # the same for every token
+            self.fields = self.head.names
+        else:
+            slices = options["slices"]
+            lengths = 1 <= slices["min_tokens"] <= slices["max_tokens"]
+            if not (slices["num"] >= 2 and lengths and slices["negatives"] >= 1 and slices["margin"] > 0):
+                raise ValueError(f"task.slices needs num ≥ 2, 1 ≤ min_tokens ≤ max_tokens, margin > 0 and negatives ≥ 1, got {slices}")
+            self.fields = ("contrast",)
+        self.register_buffer("weight_F", torch.full((len(self.fields),), 1 / len(self.fields)))
+
+    def fit_floor(self, batches: Iterable[EventBatch]) -> None:
+        """Fit the model that says the same of everyone on training batches; it is the floor, and where the head begins."""
+        batches = list(batches)
+        if self.next_event:
+            self.marginal.fit_marginals(batches)
+            with torch.no_grad():
+                for mine, theirs in zip(
+                    [*self.head.logits, self.head.numbers], [*self.marginal.logits, self.marginal.numbers], strict=True
+                ):
+                    mine.weight.normal_(std=0.01)
+                    mine.bias.copy_(theirs.bias)
+        self.eval()
+        floor_F = _mean([self.floor_losses(batch) for batch in batches])
+        varies_F = floor_F > LEAST
+        self.weight_F.copy_(torch.where(varies_F, 1.0 / floor_F.clamp(min=LEAST), 0.0) / varies_F.sum().clamp(min=1))
+        self.train()
+
+    # --- losses by customer and field: their sum and the number of predictions, [B, F] each
+
+    def losses(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
+        """Those of the network; slices are random in training, else the same each time."""
+        if self.next_event:
+            found: tuple[Tensor, Tensor] = self.head(self.states(batch), batch)
+            return found
+        options = self.task["slices"]
+        generator = None if self.training else torch.Generator().manual_seed(self.seed)
+        drawn = {key: options[key] for key in ("num", "min_tokens", "max_tokens")}
+        z_MD = self.embed(take_slices(batch, *draw_slices(batch.length_B, generator=generator, **drawn)))
+        return self._of_slices(z_MD, len(batch))
+
+    @torch.no_grad()
+    def floor_losses(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
+        """Those of the model that says the same of everyone."""
+        if self.next_event:
+            found: tuple[Tensor, Tensor] = self.marginal(batch.gap_BT.new_zeros(*batch.mask_BT.shape, 1), batch)
+            return found
+        return self._of_slices(batch.gap_BT.new_ones(len(batch) * self.task["slices"]["num"], 1), len(batch))
+
+    def _of_slices(self, z_MD: Tensor, num_customers: int) -> tuple[Tensor, Tensor]:
+        options = {key: self.task["slices"][key] for key in ("num", "margin", "negatives")}
+        loss_B1 = contrastive_loss(z_MD, **options).view(num_customers, -1).sum(1, keepdim=True)
+        return loss_B1, torch.full_like(loss_B1, options["num"])
+
+    # --- training
+
+    def batch_loss(self, batch: EventBatch) -> Tensor:
+        return (_mean([self.losses(batch)]) * self.weight_F).sum()
+
+    def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
+        self.validation_outputs.append(self.losses(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        loss_F = _mean(self.validation_outputs)
+        self.validation_outputs.clear()
+        self.log("val/loss", (loss_F * self.weight_F).sum(), prog_bar=True)  # of the whole epoch, as in ChurnTask
+        for name, value in zip(self.fields, loss_F, strict=True):
+            self.log(f"val/loss_{name}", value)
+
+
+def _mean(found: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Mean loss of each field [F] over all predictions; 0 where there is none."""
+    sum_F, count_F = (torch.stack([part.sum(0) for part in parts]).sum(0) for parts in zip(*found, strict=True))
+    return sum_F / count_F.clamp(min=1.0)
