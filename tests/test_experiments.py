@@ -138,3 +138,11 @@ def test_new_items_are_ranked_among_themselves(ring_log: pd.DataFrame, tmp_path:
     worst = auc(lambda index_B: -wanted[index_B], ranking, cold_V)
     best = auc(lambda index_B: wanted[index_B], ranking, cold_V)
     assert worst["auc"] < 0.1 < 0.9 < best["auc"]
+
+
+def test_the_quality_of_a_peer_s_scores_counts_ties_by_expectation() -> None:
+    scores = np.array([[9.0, 5, 5, 0], [1, 2, 3, 4]])
+    found = script("next_item_ml100k/peer_recbole.py").quality(scores, np.array([2, 3]))  # places 1.5 and 0, of 0, 1, …
+    assert found["hr@10"] == 1
+    assert found["ndcg@10"] == pytest.approx((1 / np.log2(3.5) + 1) / 2)
+    assert found["mrr"] == pytest.approx((1 / 2.5 + 1) / 2)
