@@ -224,3 +224,11 @@ def test_the_curve_of_label_efficiency_pairs_models_over_seeds(make_scores: Call
     low, high = (float(part) for part in line.split("[")[1].split("]")[0].split(","))
     assert f"{value:+.4f} [" in line
     assert low < value < high
+
+
+def test_the_quality_of_a_peer_s_scores_counts_ties_by_expectation() -> None:
+    scores = np.array([[9.0, 5, 5, 0], [1, 2, 3, 4]])
+    found = script("next_item_ml100k/peer_recbole.py").quality(scores, np.array([2, 3]))  # places 1.5 and 0, of 0, 1, …
+    assert found["hr@10"] == 1
+    assert found["ndcg@10"] == pytest.approx((1 / np.log2(3.5) + 1) / 2)
+    assert found["mrr"] == pytest.approx((1 / 2.5 + 1) / 2)

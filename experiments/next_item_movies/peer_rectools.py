@@ -13,6 +13,7 @@ import argparse
 import itertools
 import json
 import logging
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -125,6 +126,7 @@ def main() -> None:
         trials.append(
             {**chosen, "ndcg@10 validation": round(ndcg, 6), "best_epoch": epochs, "cpu_s": round(time.process_time() - began, 1)}
         )
+        print(json.dumps(trials[-1]), file=sys.stderr, flush=True)
         if best is None or ndcg > best[0]:
             best = (ndcg, model, chosen)
     assert best is not None

@@ -15,4 +15,5 @@ for data in ml_latest_small movietweetings; do
   "$python" experiments/next_item_movies/peer_rectools.py "$out/store_$data" --data $data --budget "$budget"
 done > "$out/rectools.jsonl"
 .venv/bin/python experiments/summarise.py experiments/next_item_movies "$out/ml_latest_small" "$out/movietweetings" \
-  --peers "$out/rectools.jsonl" --pairs network:ease network:recency_ease network:markov network:popular
+  --peers "$out/rectools.jsonl" --pairs network:ease network:recency_ease network:markov network:popular \
+  blend:recency_ease blend:markov
