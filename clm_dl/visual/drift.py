@@ -53,7 +53,7 @@ def print_backtest(found: Mapping[str, Any], console: Console | None = None) -> 
     titles, lines = rows(found)
     table = Table(title=f"{found['task']}: the network of {found['trained_until']} on later cutoffs", box=SIMPLE_HEAD, title_justify="left")
     for title in titles:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=title == "cutoff")
     for line in lines:
         table.add_row(*line)
     console.print(table)
