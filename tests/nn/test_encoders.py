@@ -257,7 +257,7 @@ def test_dropout_acts_in_training_only(encoder, make_input):
 
 @pytest.mark.parametrize("name", [*ENCODERS, "sasrec", "esasrec", "bert4rec"])
 def test_yaml_shows_every_option_and_builds(name):
-    config = plain(compose("train", [f"encoder={name}"]))["encoder"]
+    config = plain(compose("train", ["experiment=churn_events", f"encoder={name}"]))["encoder"]
     assert config["name"] == (name if name in ENCODERS else "transformer")
     assert config.keys() - {"name", "frozen"} == set(inspect.signature(ENCODERS[config["name"]]).parameters) - {"input_size"}
     assert build_encoder(config, SIZE).output_size == 64

@@ -33,7 +33,19 @@ def store(ranked_run: Run) -> EventStore:
 @cache
 def settings_of(name: str, encoder: str = "gru") -> dict:
     sequence = {"next_item": "line", "next_order": "order"}[name]
-    return plain(compose("train", [f"task={name}", f"sequence={sequence}", "sequence.max_tokens=8", f"encoder={encoder}"]))
+    return plain(
+        compose(
+            "train",
+            [
+                "experiment=churn_events",
+                "data=completejourney",
+                f"task={name}",
+                f"sequence={sequence}",
+                "sequence.max_tokens=8",
+                f"encoder={encoder}",
+            ],
+        )
+    )
 
 
 @pytest.fixture(scope="module")
