@@ -55,13 +55,13 @@ def history_features(
     time, order_start = np.asarray(store.time), np.asarray(store.order_start)
     order_row = np.flatnonzero(order_start)
     order_time = time[order_row]
-    before = _prefix(order_start)  # number of orders that start in rows < i
+    before = prefix_sums(order_start)  # number of orders that start in rows < i
     first, last = before[start], before[stop]  # the history's orders are [first, last)
     orders = last - first
     recency, tenure = (cutoff - time[stop - 1]) / DAY, (cutoff - time[start]) / DAY
 
     gap = np.diff(order_time, prepend=order_time[:1]) // 1_000_000  # seconds; a customer's first one is never read
-    squares = _prefix(gap * gap)
+    squares = prefix_sums(gap * gap)
     num_gaps = (orders - 1).astype(float)
     total_gap = (order_time[last - 1] - order_time[first]) // 1_000_000
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -70,7 +70,7 @@ def history_features(
         variance = np.where(num_gaps >= 2, (square_sum - num_gaps * gap_mean**2) / (num_gaps - 1), np.nan)
         ratio = np.where(gap_mean > 0, recency / gap_mean, np.nan)
         rate = np.where(tenure > 0, orders / tenure, np.nan)
-    weekend = _prefix((order_time // DAY + 3) % 7 >= 5)  # 1970-01-01 was a Thursday, Monday is 0
+    weekend = prefix_sums((order_time // DAY + 3) % 7 >= 5)  # 1970-01-01 was a Thursday, Monday is 0
     columns: dict[str, np.ndarray] = {
         "recency": recency,
         "tenure": tenure,
@@ -92,30 +92,30 @@ def history_features(
         now, then = last - before[rows[middle]], before[rows[middle]] - before[row]
         columns["trend"] = np.log((1 + now) / (1 + then))
     if store.has("amount"):
-        spend = _prefix(_fixed(store.column("amount")))
+        spend = prefix_sums(fixed_point(store.column("amount")))
         columns["spend"] = (spend[stop] - spend[start]) / FIXED_POINT
         columns["spend_per_order"] = columns["spend"] / orders
         columns |= {f"spend_{days:g}d": (spend[stop] - spend[row]) / FIXED_POINT for days, row in rows.items()}
     for field in store.fields:
         if field.kind == "numeric" and field.role is None:
-            total = _prefix(_fixed(store.column(field.name)))
+            total = prefix_sums(fixed_point(store.column(field.name)))
             columns[f"total_{field.name}"] = (total[stop] - total[start]) / FIXED_POINT
     names = [field.name for field in store.fields if field.kind == "categorical"] if distinct is None else distinct
     for name in names:
-        seen = _prefix(_first_seen(store.offsets, store.column(name)))
+        seen = prefix_sums(_first_seen(store.offsets, store.column(name)))
         columns[f"distinct_{name}"] = seen[stop] - seen[start]
     frame = pd.DataFrame({name: np.asarray(values, dtype=np.float32) for name, values in columns.items()})
     return frame
 
 
-def _prefix(values: np.ndarray) -> np.ndarray:
+def prefix_sums(values: np.ndarray) -> np.ndarray:
     """Integer prefix sums `[len + 1]`: entry i is the sum before i. They may wrap around; differences stay exact."""
     result = np.zeros(len(values) + 1, np.int64)
     np.cumsum(values, out=result[1:], dtype=np.int64)
     return result
 
 
-def _fixed(values: np.ndarray) -> np.ndarray:
+def fixed_point(values: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(np.nan_to_num(values.astype(np.float64)), -1e12, 1e12) * FIXED_POINT).astype(np.int64)
 
 
