@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.vocabulary import Vocabulary
 from clm_dl.metrics.calibration import CurveCalibrator, PlattCalibrator
+from clm_dl.metrics.value_calibration import ValueCalibrator
 from clm_dl.tasks import TASKS, SequenceTask
 
 RUN_VERSION = 1
@@ -96,9 +97,13 @@ class Run:
         return schema
 
     @property
-    def calibration(self) -> PlattCalibrator | CurveCalibrator:
+    def calibration(self) -> PlattCalibrator | CurveCalibrator | ValueCalibrator:
         state = self.checkpoint["calibration"]
-        return CurveCalibrator.from_dict(state) if "horizons" in state else PlattCalibrator.from_dict(state)
+        kinds: dict[str, Any] = {"survival": CurveCalibrator, "value": ValueCalibrator}
+        calibrator: PlattCalibrator | CurveCalibrator | ValueCalibrator = kinds.get(self.checkpoint["task"], PlattCalibrator).from_dict(
+            state
+        )
+        return calibrator
 
     @cached_property
     def catalogue(self) -> Catalogue:

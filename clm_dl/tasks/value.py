@@ -40,7 +40,7 @@ class ValueTask(SnapshotTask):
         return value_loss(distribution, batch.target_BK, orders_weight=self.task["orders_weight"])
 
     def forecast(self, batch: EventBatch) -> Tensor:
-        """`[B, 5]`, float32: mean, median, lower and upper end of the central `task.coverage` of spend, and mean orders."""
+        """`[B, 5]`, float32: mean and median of spend, both ends of its interval of `task.coverage`, and mean orders."""
         return forecast(ValueDistribution.of(self(batch), **self.scales), self.task["coverage"])
 
     def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
@@ -56,8 +56,8 @@ class ValueTask(SnapshotTask):
 
 def forecast(distribution: ValueDistribution, coverage: float) -> Tensor:
     """What is told of a distribution, `[B, 5]`."""
-    ends = [distribution.quantile(level) for level in (0.5, (1 - coverage) / 2, (1 + coverage) / 2)]
-    return torch.stack([distribution.mean(), *ends, distribution.orders_B], dim=-1)
+    parts = [distribution.mean(), distribution.quantile(0.5), *distribution.interval(coverage), distribution.orders_B]
+    return torch.stack(parts, dim=-1)
 
 
 def check_value_options(task: Mapping[str, Any]) -> None:
