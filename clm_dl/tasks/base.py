@@ -161,11 +161,17 @@ class PooledTask(SequenceTask):
 
 
 class SnapshotTask(PooledTask):
-    """A head on the pooled sequence and the facts known at the cutoff: one answer a snapshot; subclasses give head and loss."""
+    """A head on the pooled sequence and the facts known at the cutoff: one answer a snapshot; subclasses give head and loss.
+
+    Attributes:
+        bounded_recency: whether a recency beyond training's counts as its edge, see HeadFeatures.
+    """
+
+    bounded_recency = False
 
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         self.build_vector(schema, encoder)
-        self.head_features = HeadFeatures(schema)
+        self.head_features = HeadFeatures(schema, bounded_recency=self.bounded_recency)
         self.head = self.build_head(width(self.pooling), width(self.head_features))
 
     def build_head(self, size: int, extra_size: int) -> nn.Module:

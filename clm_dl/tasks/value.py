@@ -24,6 +24,7 @@ class ValueTask(SnapshotTask):
 
     name = "value"
     monitor, mode = "val/nll", "min"
+    bounded_recency = True  # amounts go on exponentially: who was silent for longer than anyone in training is not worth a third of them
 
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         check_value_options(self.task)
