@@ -43,9 +43,9 @@ def parts_table(metrics: Mapping[str, Any], *, split: str = "test") -> Table:
 
 
 def print_comparison(metrics: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the test comparison in at most 100 columns: the whole, then its parts where they differ, then paired differences."""
-    console = console or Console(width=max(Console().width, 100))
+    """Print the test comparison in 100 columns, or as many as the longest name needs: the whole, its parts, paired differences."""
     shown, test = family(metrics), metrics["split"]["test"]
+    console = console or Console(width=max(Console().width, 100, 84 + max(map(len, test["overall"]), default=0)))
     console.print(comparison_table(metrics))
     others = [part for part in shown.filled(test) if part != "overall" and test[part] != test["overall"]]
     for table in [parts_table(metrics)] * bool(others) if shown.side_by_side else [comparison_table(metrics, part=part) for part in others]:
