@@ -124,29 +124,37 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
     Returns:
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
         Of a survival run also `hazard`, the chance to leave by the horizon of who was active through the one before, and `remaining_days`,
-        the expected remaining lifetime up to the last horizon.
+        the expected remaining lifetime up to the last horizon. Of a multi-task run the rows of every question, one below the other.
     """
-    if run.task.name in RANKED:
-        raise ValueError(f"run {run.path} answers {run.task.name} with ranked lists: use run.recommend")
-    if run.task.name == "pretrain":
+    if run.question in RANKED:
+        raise ValueError(f"run {run.path} answers {run.question} with ranked lists: use run.recommend")
+    if run.question == "pretrain":
         raise ValueError(f"run {run.path} was pretrained and answers no question: start a run from it with init, or use its embed")
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
-        everyone = np.arange(len(snapshots))
-        if recalibrate and run.task.name not in PROBABILITIES:
-            raise ValueError(f"recalibrate is for runs of {' or '.join(PROBABILITIES)}, got one of {run.task.name}: leave it out")
-        if run.task.name == "survival":
-            horizons = run.config["task"]["horizons_days"]
-            raw_NS = survival_curves(run.task, datamodule, everyone)
-            active_NS = run.calibration.predict(raw_NS)
-            nothing = np.full(raw_NS.shape, np.nan)
-            table = curve_table(store, snapshots, horizons, model="network", active=active_NS, active_raw=raw_NS, label=nothing)
-            table["hazard"] = hazards(active_NS).ravel()
-            table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
-            return table.assign(in_population=np.repeat(in_population, len(horizons)))
-        raw = churn_probabilities(run.task, datamodule, everyone)
-        calibration = newest_calibration(run, store) if recalibrate else run.calibration
-        table = scores_table(store, snapshots, model="network", task=run.task.name, score=calibration.predict(raw), score_raw=raw)
-        return table.assign(in_population=in_population)
+        if recalibrate and run.question not in PROBABILITIES:
+            raise ValueError(f"recalibrate is for runs of {' or '.join(PROBABILITIES)}, got one of {run.question}: leave it out")
+        calibration = newest_calibration(run, store) if recalibrate else None
+        tables = [_predict(part, store, datamodule, snapshots, in_population, calibration) for part in run.questions]
+        return pd.concat(tables, ignore_index=True)
+
+
+def _predict(
+    run: Run, store: EventStore, datamodule: SequenceDataModule, snapshots: Snapshots, in_population: np.ndarray, calibration: Any
+) -> pd.DataFrame:
+    """Rows of one question; `calibration` None is the run's."""
+    everyone, calibration = np.arange(len(snapshots)), run.calibration if calibration is None else calibration
+    if run.question == "survival":
+        horizons = run.config["task"]["horizons_days"]
+        raw_NS = survival_curves(run.task, datamodule, everyone)
+        active_NS = calibration.predict(raw_NS)
+        nothing = np.full(raw_NS.shape, np.nan)
+        table = curve_table(store, snapshots, horizons, model="network", active=active_NS, active_raw=raw_NS, label=nothing)
+        table["hazard"] = hazards(active_NS).ravel()
+        table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
+        return table.assign(in_population=np.repeat(in_population, len(horizons)))
+    raw = churn_probabilities(run.task, datamodule, everyone)
+    table = scores_table(store, snapshots, model="network", task=run.question, score=calibration.predict(raw), score_raw=raw)
+    return table.assign(in_population=in_population)
 
 
 def newest_calibration(run: Run, store: EventStore) -> PlattCalibrator:
