@@ -27,6 +27,7 @@ from clm_dl.settings import RANKED, baseline_settings, check
 from clm_dl.stores import open_store
 from clm_dl.survival_fold import SurvivalFold
 from clm_dl.tables import write_parquet
+from clm_dl.value_fold import ValueFold
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 
@@ -35,6 +36,7 @@ FOLDS: dict[str, type[Fold]] = {  # of tasks that read a history a snapshot
     "churn": Fold,
     "propensity": Fold,
     "survival": SurvivalFold,
+    "value": ValueFold,
     "multitask": MultiTaskFold,
     "pretrain": PretrainFold,
 }

@@ -18,7 +18,7 @@ from clm_dl.data.snapshots import Snapshots, build_snapshots, check_classes
 from clm_dl.data.store import EventStore
 from clm_dl.fit import HPARAMS, Network, build_datamodule, event_writer, fit_network, prepare_network
 from clm_dl.metrics.calibration import PlattCalibrator
-from clm_dl.metrics.summary import summarise
+from clm_dl.metrics.summary import NETWORK, summarise
 from clm_dl.pretrained import input_schema, load_weights, open_pretrained, vectors
 from clm_dl.run import MODEL, save_model
 from clm_dl.scoring import churn_probabilities, customer_vectors
@@ -52,6 +52,7 @@ class Fold:
         if network and settings["encoder"]["name"] != "none":
             inputs = {"vocabulary": self.init.vocabulary, "schema": input_schema(self.init)} if self.init else {}
             datamodule = clock("network", build_datamodule, settings, store, self.snapshots, self.target_NK, **inputs)
+            datamodule.schema.update(self.head_schema())
             self.network = clock("network", prepare_network, settings, datamodule, self.folder)
             if self.init:
                 load_weights(self.network.task, self.init)
@@ -65,6 +66,10 @@ class Fold:
     def targets(self) -> np.ndarray | None:
         """Float `[N, K]`: what the network learns from beside the label; raises ValueError where nothing can be learnt."""
         return None
+
+    def head_schema(self) -> dict[str, Any]:
+        """What the head must know of the training targets, as entries of the schema."""
+        return {}
 
     @property
     def fingerprint(self) -> str:
@@ -95,17 +100,31 @@ class Fold:
         embedding = vectors(self.init, self.store, self.snapshots) if self.init else None
         return fit_score(X, self.snapshots, store=self.store, task=self.settings["task"]["name"], embedding=embedding, **options)
 
+    def outcome(self, snapshots: Snapshots) -> np.ndarray:
+        """What came true of `snapshots`, `[N]`, NaN censored."""
+        return snapshots.label
+
+    def answers(self, task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
+        """The network's answers before calibration, a row for each of the snapshots `index_N`."""
+        return churn_probabilities(task, datamodule, index_N)
+
+    def calibrate(self, answers: np.ndarray, outcome: np.ndarray) -> Any:
+        """The calibration of `answers`, fitted on the `outcome` of the same snapshots."""
+        return PlattCalibrator().fit(answers, outcome)
+
+    def table(self, snapshots: Snapshots, answers: np.ndarray, calibration: Any, outcome: np.ndarray, *, model: str) -> pd.DataFrame:
+        """Rows of the Scores table of `answers` and their calibration."""
+        score, name = calibration.predict(answers), self.settings["task"]["name"]
+        return scores_table(self.store, snapshots, model=model, task=name, score=score, score_raw=answers).assign(label=outcome)
+
     def network_scores(self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None) -> tuple[pd.DataFrame, Any]:
-        """The network's rows of the Scores table, raw and Platt-calibrated (fitted on the newest validation cutoff where not given)."""
-        raw = churn_probabilities(task, datamodule, self.held_out)
+        """The network's rows of the Scores table and its calibration (fitted on the newest validation cutoff where not given)."""
+        held_out, answers = self.snapshots.select(self.held_out), self.answers(task, datamodule, self.held_out)
+        outcome = self.outcome(held_out)
         if calibration is None:
             chosen = self.snapshots.calibration[self.held_out]
-            calibration = PlattCalibrator().fit(raw[chosen], self.snapshots.label[self.held_out][chosen])
-        held_out = self.snapshots.select(self.held_out)
-        table = scores_table(
-            self.store, held_out, model="network", task=self.settings["task"]["name"], score=calibration.predict(raw), score_raw=raw
-        )
-        return table, calibration
+            calibration = self.calibrate(answers[chosen], outcome[chosen])
+        return self.table(held_out, answers, calibration, outcome, model=NETWORK), calibration
 
     def _network_scores(self, network: Network) -> pd.DataFrame:
         """Scores, and the scoring checkpoint saved."""
@@ -127,7 +146,7 @@ class Fold:
             return
         test = np.flatnonzero(self.snapshots.split == "test")
         shown = np.sort(np.random.default_rng(0).permutation(test)[:MAX_PROJECTED])
-        table = scores[(scores["model"] == "network") & (scores["split"] == "test")]
+        table = scores[(scores["model"] == NETWORK) & (scores["split"] == "test")]
         table = table.drop_duplicates(
             ["cutoff", "customer_id"], ignore_index=True
         )  # a row a snapshot, of survival that of the first horizon

@@ -17,10 +17,11 @@ from clm_dl.survival_fold import SurvivalFold
 from clm_dl.tasks import MultiTask
 from clm_dl.tasks.base import SequenceTask
 from clm_dl.tasks.multitask import questions
+from clm_dl.value_fold import ValueFold
 from clm_dl.visual.tensorboard_multitask import write_final_multitask
 
 Log = Callable[[str], None]
-PARTS: dict[str, type[Fold]] = {"churn": Fold, "survival": SurvivalFold}
+PARTS: dict[str, type[Fold]] = {"churn": Fold, "survival": SurvivalFold, "value": ValueFold}
 
 
 class MultiTaskFold(Fold):
@@ -38,6 +39,9 @@ class MultiTaskFold(Fold):
         }
         found = [part.target_NK for part in self.parts.values() if part.target_NK is not None]
         return np.column_stack(found) if found else None
+
+    def head_schema(self) -> dict[str, Any]:
+        return {key: value for part in self.parts.values() for key, value in part.head_schema().items()}
 
     @property
     def fingerprint(self) -> str:

@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.vocabulary import Vocabulary
 from clm_dl.metrics.calibration import CurveCalibrator, PlattCalibrator
+from clm_dl.metrics.value_calibration import ValueCalibrator
 from clm_dl.tasks import TASKS, MultiTask, SequenceTask
 from clm_dl.tasks.multitask import questions
 
@@ -203,7 +204,7 @@ def load_run(path: str | Path) -> Run:
 
 def read_calibrator(question: str, state: Mapping[str, Any]) -> Any:
     """The calibrator of a question's scores, from what the checkpoint holds of it."""
-    kinds: dict[str, Any] = {"survival": CurveCalibrator}
+    kinds: dict[str, Any] = {"survival": CurveCalibrator, "value": ValueCalibrator}
     return kinds.get(question, PlattCalibrator).from_dict(state)
 
 

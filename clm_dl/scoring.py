@@ -18,20 +18,24 @@ from clm_dl.data.cutoffs import parse_cutoff
 from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.labels import label_span
 from clm_dl.data.later import later_snapshots, scoring_snapshots
-from clm_dl.data.scores import curve_table, scores_table
+from clm_dl.data.scores import curve_table, scores_table, value_table
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
+from clm_dl.data.targets import window_spend
 from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.metrics.ranking import Scorer
 from clm_dl.metrics.survival import hazards, restricted_mean
+from clm_dl.metrics.value_calibration import ValueCalibrator
 from clm_dl.run import Run
 from clm_dl.settings import RANKED
 from clm_dl.stores import open_store
 from clm_dl.tasks import NextItemTask
 from clm_dl.tasks.base import SequenceTask
+from clm_dl.tasks.value import HIGH, LOW, MEAN, MEDIAN, ORDERS
 
 RULE = ("horizon_days", "gap_days", "active_days", "recent_days")  # of who is scored, and for which window
 PROBABILITIES = ("churn", "propensity")  # tasks whose score is one probability a snapshot
+RECALIBRATED = (*PROBABILITIES, "value")  # tasks with one outcome a snapshot, on which a frozen network can be calibrated anew
 MAX_TOKENS = 8192  # padded tokens of a batch, where the task has no budget of its own
 
 
@@ -45,6 +49,12 @@ def churn_probabilities(task: SequenceTask, datamodule: SequenceDataModule, inde
 def survival_curves(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
     """Uncalibrated P(active through each horizon) `[N, S]` of the snapshots `index_N`, in that order."""
     return _apply(task, datamodule, index_N, task.active).astype(np.float64)
+
+
+@torch.inference_mode()
+def value_forecasts(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
+    """Uncalibrated forecasts `[N, 5]` of the snapshots `index_N`, in that order, with the columns of `ValueTask.forecast`."""
+    return _apply(task, datamodule, index_N, task.forecast).astype(np.float64)
 
 
 @torch.inference_mode()
@@ -76,6 +86,19 @@ def _apply(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarr
     position = np.empty(len(datamodule.snapshots), dtype=np.int64)
     position[torch.cat(order).numpy()] = np.arange(len(values))  # batches are sorted by length
     return values[position[index_N]]
+
+
+def fit_value_calibrator(answers_N5: np.ndarray, spend_N: np.ndarray, *, coverage: float) -> ValueCalibrator:
+    """Mean and interval of forecasts, calibrated on what was spent."""
+    calibrator = ValueCalibrator().fit(answers_N5[:, MEAN], spend_N)
+    return calibrator.fit_interval(answers_N5[:, LOW], answers_N5[:, HIGH], spend_N, coverage=coverage)
+
+
+def calibrated_forecasts(answers_N5: np.ndarray, calibration: ValueCalibrator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Expected spend `[N]`, and median, low, high and expected_orders, each `[N]`; only mean and interval are calibrated."""
+    low, high = calibration.interval(answers_N5[:, LOW], answers_N5[:, HIGH])
+    rest = {"median": answers_N5[:, MEDIAN], "low": low, "high": high, "expected_orders": answers_N5[:, ORDERS]}
+    return calibration.predict(answers_N5[:, MEAN]), rest
 
 
 @contextmanager
@@ -119,20 +142,22 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
     Args:
         events: a path or a table in the format the run was trained on; None for the run's own log.
         cutoff: ISO date or time (UTC when it names no zone); None for the end of the log. Nothing at or after it is read.
-        recalibrate: of churn and propensity runs, calibrate on the newest cutoff of this log whose labels are known, not as in training.
+        recalibrate: calibrate on the newest cutoff of this log whose labels are known, not as in training; of RECALIBRATED tasks.
 
     Returns:
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
         Of a survival run also `hazard`, the chance to leave by the horizon of who was active through the one before, and `remaining_days`,
-        the expected remaining lifetime up to the last horizon. Of a multi-task run the rows of every question, one below the other.
+        the expected remaining lifetime up to the last horizon. Of a value run score is the expected spend of the window in money, beside
+        median, low and high (an interval of `task.coverage`) and expected_orders. Of a multi-task run the rows of every question, one below
+        the other.
     """
     if run.question in RANKED:
         raise ValueError(f"run {run.path} answers {run.question} with ranked lists: use run.recommend")
     if run.question == "pretrain":
         raise ValueError(f"run {run.path} was pretrained and answers no question: start a run from it with init, or use its embed")
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
-        if recalibrate and run.question not in PROBABILITIES:
-            raise ValueError(f"recalibrate is for runs of {' or '.join(PROBABILITIES)}, got one of {run.question}: leave it out")
+        if recalibrate and run.question not in RECALIBRATED:
+            raise ValueError(f"recalibrate is for runs of {' or '.join(RECALIBRATED)}, got one of {run.question}: leave it out")
         calibration = newest_calibration(run, store) if recalibrate else None
         tables = [_predict(part, store, datamodule, snapshots, in_population, calibration) for part in run.questions]
         return pd.concat(tables, ignore_index=True)
@@ -152,24 +177,34 @@ def _predict(
         table["hazard"] = hazards(active_NS).ravel()
         table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
         return table.assign(in_population=np.repeat(in_population, len(horizons)))
+    if run.question == "value":
+        answers_N5, unknown = value_forecasts(run.task, datamodule, everyone), np.full(len(snapshots), np.nan)
+        score, forecast = calibrated_forecasts(answers_N5, calibration)
+        table = value_table(
+            store, snapshots, model="network", score=score, score_raw=answers_N5[:, MEAN], spend=unknown, orders=unknown,
+            forecast=forecast,
+        )  # fmt: skip
+        return table.assign(in_population=in_population)
     raw = churn_probabilities(run.task, datamodule, everyone)
     table = scores_table(store, snapshots, model="network", task=run.question, score=calibration.predict(raw), score_raw=raw)
     return table.assign(in_population=in_population)
 
 
-def newest_calibration(run: Run, store: EventStore) -> PlattCalibrator:
-    """Platt's calibration on the newest cutoff of `store` whose labels are all known."""
+def newest_calibration(run: Run, store: EventStore) -> PlattCalibrator | ValueCalibrator:
+    """The calibration on the newest cutoff of `store` whose labels are all known."""
     config, rule = run.config["labels"], {key: run.config["snapshots"][key] for key in RULE}
     newest = later_snapshots(store, np.array([store.end - label_span(store, config, **rule)]), **rule, labels=config)
-    raw = churn_probabilities(run.task, scoring_datamodule(run, store, newest), np.arange(len(newest)))
-    return PlattCalibrator().fit(raw, newest.label)
+    datamodule, everyone = scoring_datamodule(run, store, newest), np.arange(len(newest))
+    if run.question == "value":
+        task = run.config["task"]
+        spend_N = window_spend(store, newest, returns=task["returns"])
+        return fit_value_calibrator(value_forecasts(run.task, datamodule, everyone), spend_N, coverage=task["coverage"])
+    return PlattCalibrator().fit(churn_probabilities(run.task, datamodule, everyone), newest.label)
 
 
 def embed(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
     """Customer vectors as of the cutoff: columns customer_id, cutoff, z0 … z(D−1); arguments as in `predict`."""
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
         z_ND = customer_vectors(run.task, datamodule, np.arange(len(snapshots)))
-        keys = scores_table(store, snapshots, model="network", task=run.task.name, score=np.nan, score_raw=np.nan)[
-            ["customer_id", "cutoff"]
-        ]
+        keys = scores_table(store, snapshots, model="network", task=run.question, score=np.nan, score_raw=np.nan)[["customer_id", "cutoff"]]
         return pd.concat([keys, pd.DataFrame(z_ND, columns=[f"z{d}" for d in range(z_ND.shape[1])])], axis=1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clm_dl.baselines.churn import build_baseline
+from clm_dl.baselines.value import build_value_baseline
 from clm_dl.config import build, nearest
 from clm_dl.data.lifetimes import check_horizons
 from clm_dl.data.roles import choice
@@ -13,7 +14,9 @@ from clm_dl.metrics.ranking import REPEATS
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.metrics.survival import metric_names
 from clm_dl.metrics.uncertainty import METRICS
+from clm_dl.metrics.value import METRICS as VALUE_METRICS
 from clm_dl.tasks.multitask import questions
+from clm_dl.tasks.value import check_value_options
 
 RANKED = ("next_item", "next_order")  # tasks that answer with a ranked list
 RANKED_METRICS = ("ndcg", "hr", "recall", "precision", "map", "mrr", "coverage")
@@ -31,9 +34,11 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
             check_question(of_question(settings, name))
     check_pretraining(settings)
     known = known_metrics(settings)
-    settings["objective"] = settings["objective"] or {"pretrain": "loss", **dict.fromkeys(RANKED, f"ndcg@{settings['k']}")}.get(
-        task, "log_loss"
-    )
+    settings["objective"] = settings["objective"] or {
+        "pretrain": "loss",
+        "value": "gini",
+        **dict.fromkeys(RANKED, f"ndcg@{settings['k']}"),
+    }.get(questions(settings["task"])[0], "log_loss")
     if settings["objective"] not in known:
         raise ValueError(
             f"objective must be one of {', '.join(known)}, got {settings['objective']!r}{nearest(settings['objective'], known)}"
@@ -42,12 +47,9 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
         choice(settings["policy"]["repeats"], REPEATS, "policy.repeats")
         if settings["snapshots"].get("folds", 1) > 1:
             raise ValueError(f"task={task} has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
-    chosen = baseline_settings(settings)
-    for config in chosen["baselines"]:
-        if task in RANKED:
-            _check_recommender(config, settings, {other["name"] for other in chosen["baselines"] if "members" not in other})
-        else:
-            build_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "imbalance", "trusted")})
+    baseline_settings(settings)  # a name that answers none of the questions is refused
+    for name in questions(settings["task"]):
+        _check_baselines(of_question(settings, name))
     if settings["ckpt"] and settings["snapshots"].get("folds", 1) > 1:
         raise ValueError(f"ckpt resumes one network, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
     if settings["encoder"]["name"] == "none":
@@ -68,6 +70,8 @@ def known_metrics(settings: Mapping[str, Any]) -> list[str]:
         return [name if name == "mrr" else f"{name}@{settings['k']}" for name in RANKED_METRICS]
     if task == "pretrain":
         return ["loss"]
+    if task == "value":
+        return [name for name in VALUE_METRICS if not name.endswith("bias") and name not in ("coverage", "width")]
     return list(metric_names(settings["task"]["horizons_days"])) if task == "survival" else list(METRICS)
 
 
@@ -78,6 +82,12 @@ def check_question(settings: dict[str, Any]) -> None:
         raise ValueError("labels=event says whether something happened, which is no churn: set task=propensity")
     if task == "propensity" and labels not in ("event", "given", "churn_event"):
         raise ValueError(f"task=propensity asks whether something happens, got labels={labels}: choose labels=event or give labels=FILE")
+    if task == "value":
+        if labels != "no_event":
+            raise ValueError(f"task=value forecasts the spend of the label window, got labels={labels}: set labels=no_event")
+        if settings["imbalance"] != "none":
+            raise ValueError(f"task=value has no classes to balance, got imbalance={settings['imbalance']}: set imbalance=none")
+        check_value_options(settings["task"])
     if task == "survival":
         horizons = settings["task"]["horizons_days"]
         check_horizons(horizons)
@@ -117,6 +127,18 @@ def build_recommender(config: Mapping[str, Any], settings: Mapping[str, Any]) ->
     if hasattr(model, "seed"):
         model.seed = settings["seed"]
     return model
+
+
+def _check_baselines(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for a wrong option of a chosen baseline."""
+    task, chosen = settings["task"]["name"], baseline_settings(settings)
+    for config in chosen["baselines"]:
+        if task in RANKED:
+            _check_recommender(config, settings, {other["name"] for other in chosen["baselines"] if "members" not in other})
+        elif task == "value":
+            build_value_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "trusted")})
+        else:
+            build_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "imbalance", "trusted")})
 
 
 def _check_recommender(config: Mapping[str, Any], settings: Mapping[str, Any], single: set[str]) -> None:

@@ -18,13 +18,13 @@ from clm_dl.metrics.calibration import CurveCalibrator
 from clm_dl.metrics.survival_summary import summarise_survival
 from clm_dl.scoring import survival_curves
 from clm_dl.tasks.base import SequenceTask
-from clm_dl.visual.tensorboard_survival import write_final_survival
+from clm_dl.visual.tensorboard_figures import write_final_figures
 
 
 class SurvivalFold(Fold):
     """As Fold; a row of the Scores table is a snapshot and a horizon."""
 
-    write: Callable[..., None] = staticmethod(write_final_survival)
+    write: Callable[..., None] = staticmethod(write_final_figures)
 
     def targets(self) -> np.ndarray:
         """The intervals in which customers left."""

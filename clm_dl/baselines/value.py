@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,12 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import has_fit_parameter
 
 from clm_dl.baselines.preprocessing import IMPUTE, build_preprocessor
+from clm_dl.baselines.silence import CannotAnswer
 from clm_dl.config import build
+from clm_dl.data.scores import value_table
+from clm_dl.data.snapshots import Snapshots
+from clm_dl.data.store import EventStore
+from clm_dl.metrics.value_calibration import ValueCalibrator
 
 
 class ValueBaseline(RegressorMixin, BaseEstimator):
@@ -109,6 +114,54 @@ def build_value_baseline(config: Mapping[str, Any], *, seed: int, impute: str = 
     if "random_state" in estimator.get_params() and "random_state" not in config:
         estimator.set_params(random_state=seed)
     return ValueBaseline(estimator, columns=config.get("columns"), impute=impute, seed=seed)
+
+
+def fit_score_value(
+    X: pd.DataFrame,
+    snapshots: Snapshots,
+    value_N2: np.ndarray,
+    *,
+    store: EventStore,
+    baselines: Sequence[Mapping[str, Any]],
+    seed: int,
+    impute: str = "median",
+    imbalance: str = "none",
+    trusted: Iterable[str] = (),
+    log: Callable[[str], None] = lambda text: None,
+) -> pd.DataFrame:
+    """Fit every baseline on the training snapshots and score validation and test: rows of the Scores table.
+
+    Early stopping on the oldest validation cutoffs, calibration of the mean on the newest, as the network. A baseline that cannot answer
+    this log is left out with a line in `log`.
+
+    Args:
+        X: features `[N, F]` of all N snapshots, row by row. value_N2: spend and orders of their label windows, NaN censored.
+        imbalance: there are no classes here, so only "none".
+    """
+    held_out = np.isin(snapshots.split, ("val", "test"))
+    train, stopping, calibration = snapshots.training, snapshots.early_stopping, snapshots.calibration
+    spend, parts = value_N2[:, 0], []
+    for config in baselines:
+        log(f"baseline {config['name']}")
+        model = build_value_baseline(config, seed=seed, impute=impute, trusted=trusted)
+        try:
+            model.fit(X[train], spend[train], X[stopping], spend[stopping], groups=snapshots.customer[train])
+        except CannotAnswer as reason:
+            if len(baselines) == 1:
+                raise
+            log(f"baseline {config['name']} is left out: {reason}")
+            continue
+        score = model.predict(X)
+        calibrator = ValueCalibrator().fit(score[calibration], spend[calibration])
+        parts.append(
+            value_table(
+                store, snapshots.select(held_out), model=config["name"], score=calibrator.predict(score[held_out]),
+                score_raw=score[held_out], spend=spend[held_out], orders=value_N2[held_out, 1],
+            )
+        )  # fmt: skip
+    if not parts:
+        raise CannotAnswer(f"none of the baselines {', '.join(config['name'] for config in baselines)} can answer: choose others")
+    return pd.concat(parts, ignore_index=True)
 
 
 def check_value(y: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,3 +72,24 @@ def curve_table(
         score_raw=active_raw.ravel(),
         label=label.ravel(),
     )
+
+
+def value_table(
+    store: EventStore,
+    snapshots: Snapshots,
+    *,
+    model: str,
+    score: np.ndarray,
+    score_raw: np.ndarray,
+    spend: np.ndarray,
+    orders: np.ndarray,
+    forecast: Mapping[str, np.ndarray] | None = None,
+) -> pd.DataFrame:
+    """Expected spend of one model as Scores, one row a snapshot; all arrays are `[N]`.
+
+    `score` is money, calibrated, `label` the `spend` of the window, and `orders` its orders (NaN censored). `forecast` holds what only
+    some models know, NaN without it: median, low, high (of an interval around the spend), expected_orders.
+    """
+    table = scores_table(store, snapshots, model=model, task="value", score=score, score_raw=score_raw)
+    more = {name: np.nan if forecast is None else forecast[name] for name in ("median", "low", "high", "expected_orders")}
+    return table.assign(label=spend, orders=orders, **more)

@@ -15,6 +15,8 @@ from clm_dl.metrics.summary import NETWORK, score_table
 from clm_dl.metrics.survival import survival_bootstrap
 from clm_dl.metrics.survival_summary import curve_scores
 from clm_dl.metrics.uncertainty import Bootstrap, bootstrap
+from clm_dl.metrics.value import value_bootstrap
+from clm_dl.metrics.value_summary import value_scores
 
 if TYPE_CHECKING:
     from clm_dl.run import Run
@@ -113,6 +115,10 @@ def _bootstrap(run: Run, model: str, resamples: int, part: str) -> Bootstrap:
     if metrics["task"] in ("churn", "propensity"):
         table = score_table(scores, "test")
         return bootstrap(table.customer, table.label, {model: table.score[model]}, resamples=resamples, threshold=metrics["threshold"])
+    if metrics["task"] == "value":
+        value = value_scores(scores, "test")
+        one_forecast = {model: value.forecasts[model]}
+        return value_bootstrap(value.customer, value.spend, value.orders, one_forecast, resamples=resamples)
     if metrics["task"] == "pretrain":
         boot = loss_bootstrap(scores, "test", resamples=resamples)
         chosen = [boot.models.index(model)]

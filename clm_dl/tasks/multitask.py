@@ -47,7 +47,7 @@ class MultiTask(PooledTask):
         self.weights = part_weights(self.task)
         if NEXT_EVENT in self.weights and not encoder.get("causal", True):
             raise ValueError(
-                f"task.weights.next_event needs a causal encoder, got encoder={encoder['name']} with causal=false: choose another, or set it to 0"
+                f"task.weights.next_event needs a causal encoder, got encoder={encoder['name']} with causal=false: set it to 0"
             )
         self.questions: dict[str, Question] = {}
         first = 0

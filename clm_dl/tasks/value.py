@@ -34,7 +34,7 @@ class ValueQuestion(Question):
         return value_loss(self._distribution(output), truth, orders_weight=self.task["orders_weight"])
 
     def answer(self, output: Tensor) -> Tensor:
-        """`[B, 5]`: mean, median, lower and upper end of the central `task.coverage` of spend, and mean orders."""
+        """`[B, 5]`: mean and median of spend, both ends of its interval of `task.coverage`, and mean orders."""
         return forecast(self._distribution(output), self.task["coverage"])
 
     def metrics(self, output: Tensor, truth: Tensor) -> dict[str, Tensor]:
@@ -53,14 +53,14 @@ class ValueTask(SnapshotTask):
     question_type = ValueQuestion
 
     def forecast(self, batch: EventBatch) -> Tensor:
-        """`[B, 5]`, float32, with the columns of `forecast`."""
+        """`[B, 5]`, float32: mean and median of spend, both ends of its interval of `task.coverage`, and mean orders."""
         return self.question.answer(self(batch))
 
 
 def forecast(distribution: ValueDistribution, coverage: float) -> Tensor:
     """What is told of a distribution, `[B, 5]`."""
-    ends = [distribution.quantile(level) for level in (0.5, (1 - coverage) / 2, (1 + coverage) / 2)]
-    return torch.stack([distribution.mean(), *ends, distribution.orders_B], dim=-1)
+    parts = [distribution.mean(), distribution.quantile(0.5), *distribution.interval(coverage), distribution.orders_B]
+    return torch.stack(parts, dim=-1)
 
 
 def check_value_options(task: Mapping[str, Any]) -> None:

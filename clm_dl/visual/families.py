@@ -1,4 +1,4 @@
-"""What is shown of a run, by family of tasks: churn has AUC and friends, survival the C-index, ranked tasks NDCG@10, pretraining a loss."""
+"""What is shown of a run, by family of tasks: churn has AUC and friends, survival the C-index, value the Gini …"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clm_dl.metrics.summary import NETWORK
-from clm_dl.visual import facts_churn, facts_pretrain, facts_ranked, facts_survival
+from clm_dl.visual import facts_churn, facts_pretrain, facts_ranked, facts_survival, facts_value
 
 if TYPE_CHECKING:
     from clm_dl.run import Run
@@ -21,7 +21,7 @@ class Family:
     """Columns and parts of the tables of one family of tasks.
 
     Attributes:
-        name: churn (propensity, too), survival, ranked or pretrain.
+        name: churn (propensity, too), survival, value, ranked or pretrain.
         main: the metric that orders the models and is compared between runs.
         columns: metric -> title in the main tables; `more`: the same for the metrics that are a click away.
         tiles: metrics on top of the report.
@@ -76,6 +76,29 @@ CHURN = Family(
     count=facts_churn.count,
     setup=facts_churn.setup,
     limits=facts_churn.limits,
+)
+
+
+VALUE = Family(
+    name="value",
+    main="gini",
+    columns={"gini": "Gini", "spearman": "Spearman", "decile_mape": "decile MAPE", "bias": "bias"},
+    more={
+        "mae": "MAE",
+        "rmse": "RMSE",
+        "coverage": "coverage",
+        "width": "width of the interval",
+        "orders_mae": "MAE of orders",
+        "orders_bias": "bias of orders",
+    },
+    tiles=("gini", "decile_mape", "bias"),
+    headline=("gini", "decile_mape"),
+    differences=("gini", "spearman", "decile_mape"),
+    parts={"overall": "all snapshots", "recent": "recently active only"},
+    side_by_side=False,
+    count=facts_value.count,
+    setup=facts_value.setup,
+    limits=facts_value.limits,
 )
 
 
@@ -164,6 +187,8 @@ def family(metrics: Metrics) -> Family:
     metrics = by_question(metrics)[0]
     if metrics["task"] == "survival":
         return survival(tuple(metrics["horizons_days"]))
+    if metrics["task"] == "value":
+        return VALUE
     if metrics["task"] == "pretrain":
         return pretrain(tuple(metrics["fields"]))
     return CHURN if metrics["task"] in ("churn", "propensity") else ranked(metrics["k"])

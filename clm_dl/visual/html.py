@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from clm_dl.metrics.compare import Group, group_runs, paired_difference
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.run import BACKTEST, Part, Run, load_run
-from clm_dl.visual import html_churn, html_pretrain, html_ranked, html_survival
+from clm_dl.visual import html_churn, html_pretrain, html_ranked, html_survival, html_value
 from clm_dl.visual.drift import drift_figure, section
 from clm_dl.visual.families import Family, by_family, family
 from clm_dl.visual.text import digits, mean_sd, number, signed, verdict
@@ -24,6 +24,7 @@ from clm_dl.visual.text import digits, mean_sd, number, signed, verdict
 PAGES = {
     "churn": html_churn,
     "survival": html_survival,
+    "value": html_value,
     "ranked": html_ranked,
     "pretrain": html_pretrain,
 }  # what each family's runs are shown with

@@ -10,9 +10,9 @@ import pandas as pd
 from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.visual.tensorboard import write_final, write_hparams, write_projector
-from clm_dl.visual.tensorboard_survival import write_final_survival
+from clm_dl.visual.tensorboard_figures import write_final_figures
 
-WRITE: dict[str, Callable[..., None]] = {"churn": write_final, "survival": write_final_survival}
+WRITE: dict[str, Callable[..., None]] = {"churn": write_final, "survival": write_final_figures, "value": write_final_figures}
 
 
 class PartWriter:

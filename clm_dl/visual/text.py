@@ -7,9 +7,17 @@ from collections.abc import Mapping, Sequence
 
 Figure = Mapping[str, float | None]  # {"value", "low", "high"}
 UNDEFINED: Figure = {"value": None, "low": None, "high": None}
-LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ibs", "loss"}  # whatever follows an @
-NEITHER = ("novelty@", "diversity@", "popularity@", "repeat_ratio@")  # metrics that describe and do not judge
-TWO_DIGITS = ("lift@", "novelty@")  # metrics that are no shares
+LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ibs", "loss", "decile_mape", "mae", "rmse", "orders_mae", "width"}  # whatever follows an @
+NEITHER = (
+    "novelty@",
+    "diversity@",
+    "popularity@",
+    "repeat_ratio@",
+    "bias",
+    "orders_bias",
+    "coverage",
+)  # metrics that describe and do not judge
+TWO_DIGITS = ("lift@", "novelty@", "mae", "rmse", "width")  # metrics that are no shares
 
 
 def lower_is_better(metric: str) -> bool:

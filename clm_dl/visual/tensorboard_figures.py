@@ -1,22 +1,30 @@
-"""TensorBoard at the end of a survival run: figures, final scalars with hparams, customers in the projector."""
+"""TensorBoard at the end of a survival or value run: figures, final scalars with hparams, customers in the projector."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.metrics.survival_summary import curve_scores
+from clm_dl.metrics.value_summary import value_scores
 from clm_dl.visual.families import family
 from clm_dl.visual.plots_survival import survival_figures
+from clm_dl.visual.plots_value import value_figures
 from clm_dl.visual.tensorboard import write_hparams, write_projector
 
+DRAW: dict[str, tuple[Callable[..., Any], Callable[..., dict[str, Figure]]]] = {
+    "survival": (curve_scores, survival_figures),
+    "value": (value_scores, value_figures),
+}
 
-def write_final_survival(
+
+def write_final_figures(
     writer: SummaryWriter,
     scores: pd.DataFrame,
     metrics: Mapping[str, Any],
@@ -28,7 +36,8 @@ def write_final_survival(
     """Write what only a finished run has; `embeddings` [N, D] with one row of `metadata` each. Call it once a run."""
     shown, overall = family(metrics), metrics["split"]["test"]["overall"]
     names = shown.ordered(overall)
-    for caption, figure in survival_figures(curve_scores(scores, "test"), metrics, names).items():
+    table, draw = DRAW[metrics["task"]]
+    for caption, figure in draw(table(scores, "test"), metrics, names).items():
         writer.add_figure(f"test/{caption.lower().replace(' ', '_')}", figure)
     for name in names:
         final = {m: overall[name][m]["value"] for m in (*shown.columns, *shown.more) if overall[name][m]["value"] is not None}

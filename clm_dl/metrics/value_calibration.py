@@ -1,0 +1,78 @@
+"""Calibration of money: expected spend to the right total and steepness, and intervals that hold on the snapshots they are fitted to.
+
+Shapes: N snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.linear_model import PoissonRegressor
+
+Floats = NDArray[np.float64]
+FLOOR = 1e-3  # scores enter the logarithm no smaller than this share of their mean
+
+
+class ValueCalibrator:
+    """score → exp(intercept + slope · log(score)) for the mean, and [low − widen, high + widen] on a log scale for the interval.
+
+    The mean: Poisson pseudo-likelihood with a log link, which is consistent whatever the distribution of spend (Gourieroux, Monfort &
+    Trognon 1984; Santos Silva & Tenreyro 2006) and makes the total right; the slope says how steep the differences between customers are.
+    The interval: conformalised quantile regression (Romano, Patterson & Candès 2019) on log(1 + money).
+
+    Attributes:
+        slope, intercept, floor: of the mean; floor is the smallest score that counts, in money. widen: of the interval, may be negative.
+    """
+
+    def __init__(self, slope: float = 1.0, intercept: float = 0.0, floor: float = 1e-9, widen: float = 0.0) -> None:
+        self.slope, self.intercept, self.floor, self.widen = float(slope), float(intercept), float(floor), float(widen)
+
+    def fit(self, score: ArrayLike, spend: ArrayLike) -> ValueCalibrator:
+        """Fit the mean on expected and actual spend `[N]`, both ≥ 0; returns self. ValueError when nothing was spent or expected.
+
+        Scores that are all the same get slope 1.
+        """
+        score_N, spend_N = np.asarray(score, dtype=np.float64), np.asarray(spend, dtype=np.float64)
+        if not len(spend_N) or not spend_N.sum() > 0 or not score_N.sum() > 0:
+            raise ValueError(
+                f"calibration of money needs spend above 0, got {len(spend_N)} snapshots with a total of {spend_N.sum():g} "
+                f"and {score_N.sum():g} expected: choose a validation cutoff with spend"
+            )
+        self.floor = FLOOR * float(score_N.mean())
+        log_N = np.log(np.maximum(score_N, self.floor))
+        center, scale = float(log_N.mean()), float(log_N.std())
+        self.slope, unit = 1.0, float(spend_N.mean())
+        if scale > 1e-9:
+            model = PoissonRegressor(alpha=0.0, max_iter=1000, tol=1e-8).fit((log_N[:, None] - center) / scale, spend_N / unit)
+            self.slope = float(model.coef_[0]) / scale
+        self.intercept = float(np.log(spend_N.mean() / np.exp(self.slope * log_N).mean()))  # the total exactly, not to a tolerance
+        return self
+
+    def fit_interval(self, low: ArrayLike, high: ArrayLike, spend: ArrayLike, *, coverage: float) -> ValueCalibrator:
+        """Fit the interval on its predicted ends and actual spend `[N]`, so that `coverage` of such snapshots lie inside; returns self."""
+        low_N, high_N, spend_N = (np.log1p(np.asarray(part, dtype=np.float64)) for part in (low, high, spend))
+        below_N = np.where(low_N > 0, low_N - spend_N, -np.inf)  # nothing lies below an interval from 0 on
+        outside_N = np.sort(np.maximum(below_N, spend_N - high_N))
+        rank = int(np.ceil((len(spend_N) + 1) * coverage))  # the finite-sample quantile; all of them where there are too few
+        self.widen = float(outside_N[min(rank, len(outside_N)) - 1])
+        return self
+
+    def predict(self, score: ArrayLike) -> Floats:
+        """Expected spend `[N]` in money."""
+        log_N = np.log(np.maximum(np.asarray(score, dtype=np.float64), self.floor))
+        return np.asarray(np.exp(self.intercept + self.slope * log_N))
+
+    def interval(self, low: ArrayLike, high: ArrayLike) -> tuple[Floats, Floats]:
+        """Both ends `[N]` in money, ≥ 0."""
+        low_N, high_N = (np.log1p(np.asarray(part, dtype=np.float64)) for part in (low, high))
+        return np.maximum(np.expm1(low_N - self.widen), 0.0), np.maximum(np.expm1(high_N + self.widen), 0.0)
+
+    def to_dict(self) -> dict[str, float]:
+        return {"slope": self.slope, "intercept": self.intercept, "floor": self.floor, "widen": self.widen}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> ValueCalibrator:
+        return cls(**state)
