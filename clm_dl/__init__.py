@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from clm_dl.api import Churn, NextItem, Survival
+    from clm_dl.api import Churn, NextItem, Survival, Value
     from clm_dl.run import Run, load_run
 
 __version__ = "0.1.0"
-__all__ = ["Churn", "NextItem", "Run", "Survival", "load_run"]
-_HOMES = dict.fromkeys(("Churn", "NextItem", "Survival"), "clm_dl.api") | dict.fromkeys(("Run", "load_run"), "clm_dl.run")
+__all__ = ["Churn", "NextItem", "Run", "Survival", "Value", "load_run"]
+_HOMES = dict.fromkeys(("Churn", "NextItem", "Survival", "Value"), "clm_dl.api") | dict.fromkeys(("Run", "load_run"), "clm_dl.run")
 
 
 def __getattr__(name: str) -> Any:

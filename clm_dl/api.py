@@ -107,6 +107,32 @@ class Survival(Churn):
         super().__init__(encoder, silence_days, active_days=active_days, seed=seed, overrides=[*question, *overrides])
 
 
+class Value(Churn):
+    """What every customer of an event log spends in the next `horizon_days`: mean, median, interval, and the number of orders.
+
+    Args:
+        horizon_days, gap_days, encoder, active_days, seed, overrides: as in `Churn`.
+
+    Example:
+        >>> run = Value(horizon_days=91).fit(events, customer="household_id", time="ts", amount="spend")
+        >>> run.metrics["split"]["test"]["overall"]["network"]["gini"]
+        >>> run.predict(events, cutoff="2017-12-01")  # score is money; low and high hold it for 9 of 10 customers
+    """
+
+    def __init__(
+        self,
+        encoder: str = "lstm",
+        horizon_days: float = 91,
+        *,
+        gap_days: float = 0,
+        active_days: float | None = None,
+        seed: int = 0,
+        overrides: Sequence[str] = (),
+    ):
+        options: dict[str, Any] = {"gap_days": gap_days, "active_days": active_days, "seed": seed}
+        super().__init__(encoder, horizon_days, **options, overrides=["task=value", *overrides])
+
+
 class NextItem:
     """The items that every customer of an event log takes next, ranked over all items of the log.
 

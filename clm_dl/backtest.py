@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,21 @@ from clm_dl.data.cutoffs import DAY, cutoff_grid, iso, parse_cutoff, to_us
 from clm_dl.data.features import history_features
 from clm_dl.data.labels import label_span
 from clm_dl.data.later import later_snapshots
-from clm_dl.data.scores import scores_table
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
-from clm_dl.fold import Fold, churn_metrics
-from clm_dl.metrics.calibration import PlattCalibrator
+from clm_dl.experiment import FOLDS
+from clm_dl.fold import Fold
 from clm_dl.metrics.drift import psi, total_bias
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.run import Run
-from clm_dl.scoring import PROBABILITIES, RULE, churn_probabilities, scoring_datamodule
+from clm_dl.scoring import RECALIBRATED as RECALIBRATED_TASKS
+from clm_dl.scoring import RULE, scoring_datamodule
+from clm_dl.visual.families import family
 
 FORMAT = 1
 RECALIBRATED = "recalibrated"
 MOVED = 5  # inputs named for each cutoff, those that moved most
-WARN = 2.0  # an ECE so many times the test's is worth a word
+WARN = 2.0  # a calibration error so many times the test's is worth a word
 
 
 def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resamples: int = 1000) -> dict[str, Any]:
@@ -38,58 +38,64 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
             or ISO dates, none before the label window of the last training cutoff is over.
 
     Returns:
-        {"format", "task", "trained_until", "warning": a sentence or null, "test_ece",
-        "cutoffs": [{"cutoff", "days" since the last training cutoff, "snapshots", "rate", "recalibrated_on": date or null,
-        "bias": {model: total bias}, "psi": {"score", "inputs": {column: PSI} of the columns that moved most}}],
+        {"format", "task", "trained_until", "warning": a sentence or null, "watched": the metric of calibration, "test_error": its value on
+        the run's test, "cutoffs": [{"cutoff", "days" since the last training cutoff, "snapshots", "rate": mean label,
+        "recalibrated_on": date or null, "bias": {model: total bias}, "psi": {"score", "inputs": {column: PSI} that moved most}}],
         "metrics": as metrics.json, whose models are `network` (frozen) and `recalibrated`}. PSI compares with the training snapshots.
 
     Raises:
         ValueError: a run without a network or of another task, a log that changed, no later cutoff, or one that is too early.
     """
     settings = run.config
-    if settings["task"]["name"] not in PROBABILITIES or settings["encoder"]["name"] == "none":
-        raise ValueError(f"cutoffs= backtests the network of a run of {' or '.join(PROBABILITIES)}, and {run.path} has none: leave it out")
-    fold = Fold(settings, store, 0, run.path, Clock(), network=False)
+    name = settings["task"]["name"]
+    if name not in RECALIBRATED_TASKS or settings["encoder"]["name"] == "none":
+        raise ValueError(
+            f"cutoffs= backtests the network of a run of {' or '.join(RECALIBRATED_TASKS)}, and {run.path} has none: leave it out"
+        )
+    fold = FOLDS[name](settings, store, 0, run.path, Clock(), network=False)
     fold.check(run.metrics["fingerprint"])
     rule = {key: settings["snapshots"][key] for key in RULE}
     chosen, span = later_cutoffs(store, settings, fold.snapshots, cutoffs)
-    later = later_snapshots(store, chosen, **rule, labels=settings["labels"])
-    score = partial(_scores, run, store)
-    raw_N, then_M = score(later), run.calibration.predict(score(fold.snapshots.select(fold.snapshots.training)))
-    frozen_N = run.calibration.predict(raw_N)
-    recalibrated_N, source = frozen_N.copy(), {}
+    later, before = later_snapshots(store, chosen, **rule, labels=settings["labels"]), fold.snapshots.select(fold.snapshots.training)
+    answers, outcome = _answers(run, store, fold, later), fold.outcome(later)
+    tables, source = [], {}
     for cutoff in chosen:
-        matured = chosen[chosen + span <= cutoff]
-        rows = later.cutoff == (matured[-1] if len(matured) else 0)
-        label = later.label[rows]
-        if len(label) and label.min() < label.max():
+        rows, matured = later.cutoff == cutoff, chosen[chosen + span <= cutoff]
+        known = later.cutoff == (matured[-1] if len(matured) else 0)
+        calibrations = {NETWORK: run.calibration, RECALIBRATED: run.calibration}
+        if known.any() and later.label[known].min() < later.label[known].max():
             source[cutoff] = iso(matured[-1])
-            recalibrated_N[later.cutoff == cutoff] = PlattCalibrator().fit(raw_N[rows], label).predict(raw_N[later.cutoff == cutoff])
-    models = {NETWORK: frozen_N, RECALIBRATED: recalibrated_N}
-    tables = [
-        scores_table(store, later, model=name, task=settings["task"]["name"], score=value_N, score_raw=raw_N)
-        for name, value_N in models.items()
-    ]
-    metrics = churn_metrics({**settings, "bootstrap": resamples}, pd.concat(tables), fold.fingerprint, run.metrics["data"])
-    inputs = [history_features(store, part) for part in (fold.snapshots.select(fold.snapshots.training), later)]
-    trained_until = int(fold.snapshots.cutoff[fold.snapshots.training].max())
-    rows_of = {cutoff: later.cutoff == cutoff for cutoff in chosen}
+            calibrations[RECALIBRATED] = fold.calibrate(answers[known], outcome[known])
+        for model, calibration in calibrations.items():
+            tables.append(fold.table(later.select(rows), answers[rows], calibration, outcome[rows], model=model))
+    scores = pd.concat(tables, ignore_index=True)
+    fold.settings = {**settings, "bootstrap": resamples}
+    metrics = fold.summarise(scores, fold.fingerprint, run.metrics["data"])
+    inputs = [history_features(store, part) for part in (before, later)]
+    then = fold.table(before, _answers(run, store, fold, before), run.calibration, fold.outcome(before), model=NETWORK)["score"]
+    trained_until, watched = int(before.cutoff.max()), family(metrics).watched
+    of = dict(list(scores.groupby("cutoff")))
     found = {
         "format": FORMAT,
-        "task": settings["task"]["name"],
+        "task": name,
         "trained_until": iso(trained_until),
-        "test_ece": run.metrics["split"]["test"]["overall"][NETWORK]["ece"]["value"],
+        "watched": watched,
+        "test_error": run.metrics["split"]["test"]["overall"][NETWORK][watched]["value"],
         "cutoffs": [
             {
                 "cutoff": iso(cutoff),
                 "days": (int(cutoff) - trained_until) / DAY,
                 "snapshots": int(rows.sum()),
-                "rate": float(later.label[rows].mean()),
+                "rate": float(table["label"].mean()),
                 "recalibrated_on": source.get(cutoff),
-                "bias": {name: total_bias(later.label[rows], value_N[rows]) for name, value_N in models.items()},
-                "psi": {"score": psi(then_M, frozen_N[rows]), "inputs": _moved(inputs[0], inputs[1][rows])},
+                "bias": {model: total_bias(part["label"], part["score"]) for model, part in table.groupby("model", sort=False)},
+                "psi": {
+                    "score": psi(then, table.loc[table["model"] == NETWORK, "score"]),
+                    "inputs": _moved(inputs[0], inputs[1][rows]),
+                },
             }
-            for cutoff, rows in rows_of.items()
+            for cutoff in chosen
+            for rows, table in [(later.cutoff == cutoff, of[pd.Timestamp(int(cutoff), unit="us", tz="UTC")])]
         ],
         "metrics": metrics,
     }
@@ -123,19 +129,20 @@ def later_cutoffs(
 
 
 def warning(found: Mapping[str, Any]) -> str | None:
-    """A sentence when the frozen network's ECE at the newest cutoff is at least twice that of the run's test."""
-    newest = found["cutoffs"][-1]
-    ece = found["metrics"]["split"]["test"]["per_cutoff"][newest["cutoff"]][NETWORK]["ece"]["value"]
-    if ece is None or ece < WARN * found["test_ece"]:
+    """A sentence when the frozen network's calibration error at the newest cutoff is at least twice that of the run's test."""
+    newest, watched = found["cutoffs"][-1], found["watched"]
+    error = found["metrics"]["split"]["test"]["per_cutoff"][newest["cutoff"]][NETWORK][watched]["value"]
+    if error is None or error < WARN * found["test_error"]:
         return None
     return (
-        f"The probabilities have drifted: ECE {found['test_ece']:.3f} on test, {ece:.3f} at {newest['cutoff']}, {newest['days']:.0f} days "
-        f"after training ended, and {newest['bias'][NETWORK]:+.0%} in the total. Predict with recalibrate=true, or train anew."
+        f"The scores have drifted: {family(found['metrics']).columns[watched]} {found['test_error']:.3f} on test, {error:.3f} at "
+        f"{newest['cutoff']}, {newest['days']:.0f} days after training ended, and {newest['bias'][NETWORK]:+.0%} in the total. "
+        "Predict with recalibrate=true, or train anew."
     )
 
 
-def _scores(run: Run, store: EventStore, snapshots: Snapshots) -> np.ndarray:
-    return churn_probabilities(run.task, scoring_datamodule(run, store, snapshots), np.arange(len(snapshots)))
+def _answers(run: Run, store: EventStore, fold: Fold, snapshots: Snapshots) -> np.ndarray:
+    return fold.answers(run.task, scoring_datamodule(run, store, snapshots), np.arange(len(snapshots)))
 
 
 def _moved(then: pd.DataFrame, now: pd.DataFrame) -> dict[str, float]:

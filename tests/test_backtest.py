@@ -68,8 +68,8 @@ def test_inputs_that_moved_most_come_first(found: dict) -> None:
 
 def test_an_ece_that_doubled_is_said_aloud(found: dict) -> None:
     newest = found["metrics"]["split"]["test"]["per_cutoff"][found["cutoffs"][-1]["cutoff"]]["network"]["ece"]["value"]
-    assert warning({**found, "test_ece": newest / 2.01}) is not None
-    assert warning({**found, "test_ece": newest / 1.99}) is None
+    assert warning({**found, "test_error": newest / 2.01}) is not None
+    assert warning({**found, "test_error": newest / 1.99}) is None
 
 
 def test_the_command_writes_it_and_the_report_shows_it(train: Callable[..., Run], call: Callable[..., str], tmp_path: Path) -> None:

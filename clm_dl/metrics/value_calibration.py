@@ -68,7 +68,8 @@ class ValueCalibrator:
     def interval(self, low: ArrayLike, high: ArrayLike) -> tuple[Floats, Floats]:
         """Both ends `[N]` in money, ≥ 0."""
         low_N, high_N = (np.log1p(np.asarray(part, dtype=np.float64)) for part in (low, high))
-        return np.maximum(np.expm1(low_N - self.widen), 0.0), np.maximum(np.expm1(high_N + self.widen), 0.0)
+        from_zero_N = low_N <= 0  # stays so: most spend nothing
+        return np.where(from_zero_N, 0.0, np.maximum(np.expm1(low_N - self.widen), 0.0)), np.maximum(np.expm1(high_N + self.widen), 0.0)
 
     def to_dict(self) -> dict[str, float]:
         return {"slope": self.slope, "intercept": self.intercept, "floor": self.floor, "widen": self.widen}

@@ -49,8 +49,10 @@ class ValueScores:
             return Forecast(*(None if column is None else column[mask_N] for column in columns))  # type: ignore[arg-type]
 
         forecasts, raw = ({name: part(value) for name, value in group.items()} for group in (self.forecasts, self.raw))
-        fixed = (self.customer, self.cutoff, self.recent, self.spend, self.orders)
-        return ValueScores(*(column[mask_N] for column in fixed), forecasts, raw, self.num_censored)
+        return ValueScores(
+            self.customer[mask_N], self.cutoff[mask_N], self.recent[mask_N], self.spend[mask_N], self.orders[mask_N], forecasts, raw,
+            self.num_censored,
+        )  # fmt: skip
 
     def dates(self) -> dict[str, NDArray[np.bool_]]:
         """Cutoff as text -> its rows."""

@@ -53,19 +53,20 @@ class HeadFeatures(nn.Module):
     Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale", "edges"} of recency, of
     tenure and of each static attribute in the order of static_BS; `schema["known"]` likewise of the columns of known_BK. Without edges a
     number is only scaled. Tenure and the numbers of known_BK count as their outermost edge where they lie beyond it: they grow with the
-    log, and later cutoffs would otherwise ask for what training never saw. Recency and tenure are always known; the others get a flag each.
+    log, and later cutoffs would otherwise ask for what training never saw. Recency goes on beyond its edges unless `bounded_recency`.
+    Recency and tenure are always known; the others get a flag each.
     E = 2 + 2S + 2K + P = `output_size`.
     """
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
+    def __init__(self, schema: Mapping[str, Any], *, bounded_recency: bool = False) -> None:
         super().__init__()
         head, known = schema["head"], list(schema["known"].values())
         static = [name for name in head if name not in ("recency", "tenure")]
         self.num_static, self.num_known = len(static), len(known)
         statistics = [head["recency"], head["tenure"], *(head[name] for name in static), *known]
-        ends = [
-            [-torch.inf, torch.inf] if place == 0 else item.get("edges") or [-torch.inf, torch.inf] for place, item in enumerate(statistics)
-        ]
+        ends = [item.get("edges") or [-torch.inf, torch.inf] for item in statistics]
+        if not bounded_recency:
+            ends[0] = [-torch.inf, torch.inf]
         self.smallest_E: Tensor
         self.largest_E: Tensor
         self.register_buffer("smallest_E", torch.tensor([edges[0] for edges in ends]))

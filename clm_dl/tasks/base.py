@@ -170,7 +170,7 @@ class SnapshotTask(PooledTask):
         self.question = self.question_type(self.task, schema)
         self.validation_outputs: list[tuple[Tensor, Tensor]] = []
         self.build_vector(schema, encoder)
-        self.head_features = HeadFeatures(schema)
+        self.head_features = HeadFeatures(schema, bounded_recency=self.question.bounded_recency)
         self.head = self.question.head(width(self.pooling), width(self.head_features))
 
     def loss(self, output: Tensor, batch: EventBatch) -> Tensor:

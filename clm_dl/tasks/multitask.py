@@ -56,9 +56,12 @@ class MultiTask(PooledTask):
             self.questions[name] = QUESTIONS[name](self.task, schema, columns=slice(first, stop))
             first = stop
         self.build_vector(schema, encoder)
-        self.head_features = HeadFeatures(schema)
-        sizes = width(self.pooling), width(self.head_features)
-        self.heads = nn.ModuleDict({name: question.head(*sizes) for name, question in self.questions.items()})
+        self.head_features = nn.ModuleDict(
+            {name: HeadFeatures(schema, bounded_recency=question.bounded_recency) for name, question in self.questions.items()}
+        )
+        self.heads = nn.ModuleDict(
+            {name: question.head(width(self.pooling), width(self.head_features[name])) for name, question in self.questions.items()}
+        )
         self.validation_outputs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.weights}
         if NEXT_EVENT in self.weights:
             self.next_event = NextEventHead(width(self.encoder), schema)
@@ -96,11 +99,11 @@ class MultiTask(PooledTask):
         return self._answer("value", batch)
 
     def _answer(self, name: str, batch: EventBatch) -> Tensor:
-        return self.questions[name].answer(self.heads[name](self.embed(batch), self.head_features(batch)))
+        return self.questions[name].answer(self.heads[name](self.embed(batch), self.head_features[name](batch)))
 
     def _outputs(self, h_BTD: Tensor, batch: EventBatch) -> dict[str, Tensor]:
-        z_BD, extra_BE = self.pooling(h_BTD, batch.mask_BT), self.head_features(batch)
-        return {name: head(z_BD, extra_BE) for name, head in self.heads.items()}
+        z_BD = self.pooling(h_BTD, batch.mask_BT)
+        return {name: head(z_BD, self.head_features[name](batch)) for name, head in self.heads.items()}
 
     # --- losses
 

@@ -25,11 +25,13 @@ class Question:
     Attributes:
         num_outputs: of its head.
         monitor: that of its validation metrics which picks the best epoch, the lowest being the best.
+        bounded_recency: whether a recency beyond training's counts as its edge, see HeadFeatures.
     """
 
     name: str
     monitor: str
     num_outputs: int
+    bounded_recency = False
 
     def __init__(self, task: Mapping[str, Any], schema: Mapping[str, Any], *, columns: slice = slice(None)) -> None:
         self.task = dict(task)

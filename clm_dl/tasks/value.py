@@ -24,6 +24,7 @@ class ValueQuestion(Question):
 
     name, monitor = "value", "nll"
     num_outputs = NUM_PARAMETERS
+    bounded_recency = True  # amounts go on exponentially: who was silent for longer than anyone in training is not worth a third of them
 
     def __init__(self, task: Mapping[str, Any], schema: Mapping[str, Any], *, columns: slice = slice(None)) -> None:
         super().__init__(task, schema, columns=columns)

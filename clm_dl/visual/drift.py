@@ -13,21 +13,22 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from clm_dl.visual.families import family
 from clm_dl.visual.plots import COLORS, DARK, house_style, legend
 from clm_dl.visual.text import number
-
-PANELS = {"auroc": "AUC", "ece": "ECE", "bias": "total bias"}
 
 
 def rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells: a row a cutoff, frozen beside recalibrated."""
+    shown = family(found["metrics"])
+    watched = shown.columns[found["watched"]]
     titles = [
         "cutoff",
         "days",
-        "rate",
-        "AUC",
-        "ECE",
-        "ECE recal.",
+        "mean label" if found["task"] == "value" else "rate",
+        shown.title,
+        watched,
+        f"{watched} recal.",
         "bias",
         "bias recal.",
         "recal. on",
@@ -38,7 +39,7 @@ def rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     for at in found["cutoffs"]:
         models = found["metrics"]["split"]["test"]["per_cutoff"][at["cutoff"]]
         moved, value = next(iter(at["psi"]["inputs"].items()))
-        figures = [models["network"]["auroc"], models["network"]["ece"], models["recalibrated"]["ece"]]
+        figures = [models["network"][shown.main], *(models[name][found["watched"]] for name in ("network", "recalibrated"))]
         lines.append(
             [at["cutoff"], f"{at['days']:.0f}", number(at["rate"]), *(number(figure["value"]) for figure in figures)]
             + [f"{at['bias'][name]:+.1%}" for name in ("network", "recalibrated")]
@@ -62,12 +63,14 @@ def print_backtest(found: Mapping[str, Any], console: Console | None = None) -> 
 
 
 def drift_figure(found: Mapping[str, Any]) -> Figure:
-    """AUC, ECE and total bias by cutoff, frozen and recalibrated, with the 95 % intervals that there are."""
+    """Discrimination, calibration error and total bias by cutoff, frozen and recalibrated, with the 95 % intervals that there are."""
     figure = Figure(figsize=(5.2, 5.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     dates = pd.to_datetime([at["cutoff"] for at in found["cutoffs"]])
     models = [found["metrics"]["split"]["test"]["per_cutoff"][at["cutoff"]] for at in found["cutoffs"]]
-    for axes, (metric, title) in zip(figure.subplots(len(PANELS), 1, sharex=True), PANELS.items(), strict=True):
+    shown = family(found["metrics"])
+    panels = {shown.main: shown.title, found["watched"]: shown.columns[found["watched"]], "bias": "total bias"}
+    for axes, (metric, title) in zip(figure.subplots(len(panels), 1, sharex=True), panels.items(), strict=True):
         house_style(axes)
         axes.set_ylabel(title, fontsize=9, color=DARK)
         for name, color in (("network", COLORS[0]), ("recalibrated", COLORS[1])):
@@ -79,8 +82,8 @@ def drift_figure(found: Mapping[str, Any]) -> Figure:
             axes.plot(dates, [point["value"] for point in part], marker="o", markersize=3.5, color=color, label=label)
             if all(point["low"] is not None for point in part):
                 axes.fill_between(dates, [p["low"] for p in part], [p["high"] for p in part], color=color, alpha=0.15, linewidth=0)
-        if metric == "ece":
-            axes.axhline(found["test_ece"], color=DARK, linestyle=":", linewidth=1)
+        if metric == found["watched"]:
+            axes.axhline(found["test_error"], color=DARK, linestyle=":", linewidth=1)
         if metric == "bias":
             axes.axhline(0.0, color=DARK, linestyle=":", linewidth=1)
             axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(axes.xaxis.get_major_locator()))

@@ -27,6 +27,7 @@ class Family:
         tiles: metrics on top of the report.
         headline: metrics whose paired difference stands under the comparison; `differences`: those in the report.
         parts: part of a split in metrics.json -> what it holds, the whole first.
+        watched: the metric of calibration that a backtest watches; empty where there is no backtest.
         side_by_side: whether the parts are columns of one table of the main metric, or a table each.
         count: the sentence that says how much was scored in a split.
         setup, limits: how the run was made, and what its figures can and cannot say: title -> lines of Markdown.
@@ -44,6 +45,7 @@ class Family:
     count: Callable[[Metrics, str], str]
     setup: Callable[[Metrics, Mapping[str, Any]], dict[str, list[str]]]
     limits: Callable[[Metrics], dict[str, list[str]]]
+    watched: str = ""
 
     @property
     def title(self) -> str:
@@ -76,6 +78,7 @@ CHURN = Family(
     count=facts_churn.count,
     setup=facts_churn.setup,
     limits=facts_churn.limits,
+    watched="ece",
 )
 
 
@@ -99,6 +102,7 @@ VALUE = Family(
     count=facts_value.count,
     setup=facts_value.setup,
     limits=facts_value.limits,
+    watched="decile_mape",
 )
 
 
