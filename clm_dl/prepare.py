@@ -15,7 +15,7 @@ def main(config: DictConfig) -> None:
     settings = plain(config)
     if settings["data"]["name"] == "table":
         raise ValueError("data=table has no events to prepare: train on it directly with clm-train experiment=churn_table")
-    store = open_store(settings["data"], settings["paths"], print)
+    store = open_store(settings["data"], settings["paths"])
     print(f"{describe_counts(store.counts)}\n{store.num_customers:,} customers, {store.num_events:,} events\nstore: {store.path}")
 
 

@@ -49,6 +49,11 @@ def test_prepare_prints_every_row(prepared: str, folder: Path, shop_log: pd.Data
     assert store.name in prepared
 
 
+def test_ones_own_log_needs_no_experiment(call: Callable[..., str], folder: Path, prepared: str) -> None:
+    options = [*LOG, *QUICK, "snapshots.horizon_days=28", "paths.output_dir=own"]
+    assert "network" in call(BIN / "clm-train", "data=events", "data.path=shop.csv", *options, cwd=folder)
+
+
 def test_train_prints_the_comparison_and_where_everything_is(trained: str, folder: Path) -> None:
     assert "up to date" in trained  # what clm-prepare made is not made again
     for text in ("network", "recency", "AUC", "tensorboard --logdir first", "report.html", "padded/real"):

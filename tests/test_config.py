@@ -45,6 +45,11 @@ def test_a_data_set_brings_its_snapshots_and_an_experiment_its_data() -> None:
     assert compose("train").snapshots.horizon_days == 28
 
 
+@pytest.mark.parametrize("data", ["cdnow", "events", "simulator", "ml100k", "completejourney"])
+def test_the_default_experiment_reads_of_every_data_set_what_that_has(data: str) -> None:
+    assert compose("train", [f"data={data}"]).sequence.exclude == (["item"] if data == "completejourney" else [])
+
+
 def test_build_refuses_packages_that_are_not_trusted() -> None:
     config = {"_target_": "fractions.Fraction", "numerator": 1, "denominator": 2}
     with pytest.raises(ValueError, match=r"trusted=\[fractions\]"):

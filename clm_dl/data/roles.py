@@ -22,7 +22,7 @@ LOG_KEYS = (
     *("name", "path", "frame", "format", "table", "separator", "columns", "roles", "categorical", "numeric", "joins"),
     *("timezone", "time_format"),
 )
-DATA_KEYS = (*LOG_KEYS, "static", "sources", "engine", "end", "tie", "dedupe", "memory_limit", "data_dir", "calendar")
+DATA_KEYS = (*LOG_KEYS, "exclude", "static", "sources", "engine", "end", "tie", "dedupe", "memory_limit", "data_dir", "calendar")
 JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to")
 
 
