@@ -19,6 +19,7 @@ from clm_dl.config import plain
 from clm_dl.data.interchange import spell_out
 from clm_dl.data.table import table_scores
 from clm_dl.fold import Fold, churn_metrics
+from clm_dl.multitask_fold import MultiTaskFold
 from clm_dl.pretrain_fold import PretrainFold
 from clm_dl.ranked_fold import RankedFold
 from clm_dl.run import Run, clear_results, helper_process, run_status, write_json
@@ -36,6 +37,7 @@ FOLDS: dict[str, type[Fold]] = {  # of tasks that read a history a snapshot
     "propensity": Fold,
     "survival": SurvivalFold,
     "value": ValueFold,
+    "multitask": MultiTaskFold,
     "pretrain": PretrainFold,
 }
 

@@ -31,21 +31,27 @@ MAX_PROJECTED = 5000  # customers in TensorBoard's projector
 
 
 class Fold:
-    """Snapshots of one split by time; `fit` trains the network, `scores` adds the baselines."""
+    """Snapshots of one split by time; `fit` trains the network, `scores` adds the baselines.
+
+    `network=False` makes none: to score a finished run's network again. `snapshots` are those of another fold on the same split.
+    """
 
     write: Callable[..., None] = staticmethod(write_final_churn)
 
-    def __init__(self, settings: Mapping[str, Any], store: EventStore, number: int, folder: Path, clock: Clock, *, network: bool = True):
+    def __init__(
+        self, settings: Mapping[str, Any], store: EventStore, number: int, folder: Path, clock: Clock, *, network: bool = True,
+        snapshots: Snapshots | None = None,
+    ):  # fmt: skip
         self.settings, self.store, self.clock = settings, store, clock
         self.folder = folder / f"fold_{number}" if number else folder
-        self.snapshots = clock("snapshots", self.take_snapshots, number)
+        self.snapshots = clock("snapshots", self.take_snapshots, number) if snapshots is None else snapshots
         self.held_out = np.flatnonzero(np.isin(self.snapshots.split, ("val", "test")))
-        targets = self.targets()
+        self.target_NK = self.targets()
         self.network: Network | None = None
         self.init = open_pretrained(settings, self.snapshots) if network and settings["init"] else None
         if network and settings["encoder"]["name"] != "none":
             inputs = {"vocabulary": self.init.vocabulary, "schema": input_schema(self.init)} if self.init else {}
-            datamodule = clock("network", build_datamodule, settings, store, self.snapshots, targets, **inputs)
+            datamodule = clock("network", build_datamodule, settings, store, self.snapshots, self.target_NK, **inputs)
             datamodule.schema.update(self.head_schema())
             self.network = clock("network", prepare_network, settings, datamodule, self.folder)
             if self.init:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch.utils.data import DataLoader
 
+from clm_dl.data.batch import EventBatch
 from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.scores import loss_table
 from clm_dl.data.snapshots import Snapshots, build_snapshots
 from clm_dl.data.unlabelled import unlabelled_snapshots
+from clm_dl.fit import Network
 from clm_dl.fold import Fold
 from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.metrics.pretrain_summary import MARGINAL, summarise_pretraining
@@ -23,7 +26,7 @@ from clm_dl.tasks.base import SequenceTask
 from clm_dl.visual.tensorboard_pretrain import write_final_pretrain
 
 Log = Callable[[str], None]
-SAMPLE = 10_000  # training customers, about, that the floor is fitted on
+SAMPLE = 10_000  # training snapshots, about, that the floor is fitted on
 BLOCK = 64  # customers that are judged together
 
 
@@ -45,11 +48,9 @@ class PretrainFold(Fold):
 
     def fit(self, log: Log) -> None:
         assert self.network is not None
-        task, datamodule = self.network.task, self.network.datamodule
-        assert isinstance(task, PretrainTask)
+        assert isinstance(self.network.task, PretrainTask)
         if self.network.checkpoint is None:
-            train = np.flatnonzero(self.snapshots.split == "train")
-            self.clock("network", task.fit_floor, datamodule.loader(train[:: max(1, len(train) // SAMPLE)]))
+            self.clock("network", self.network.task.fit_floor, training_sample(self.network))
         super().fit(log)
 
     def network_scores(self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None) -> tuple[pd.DataFrame, Any]:
@@ -80,3 +81,9 @@ class PretrainFold(Fold):
             scores, objective=self.settings["task"]["objective"], fingerprint=fingerprint, data_counts=counts,
             resamples=self.settings["bootstrap"], seed=self.settings["seed"],
         )  # fmt: skip
+
+
+def training_sample(network: Network) -> DataLoader[EventBatch]:
+    """Batches of SAMPLE training snapshots, about."""
+    train = np.flatnonzero(network.datamodule.snapshots.training)
+    return network.datamodule.loader(train[:: max(1, len(train) // SAMPLE)])

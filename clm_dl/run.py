@@ -21,7 +21,8 @@ from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.vocabulary import Vocabulary
 from clm_dl.metrics.calibration import CurveCalibrator, PlattCalibrator
 from clm_dl.metrics.value_calibration import ValueCalibrator
-from clm_dl.tasks import TASKS, SequenceTask
+from clm_dl.tasks import TASKS, MultiTask, SequenceTask
+from clm_dl.tasks.multitask import questions
 
 RUN_VERSION = 1
 MODEL = Path("checkpoints") / "model.ckpt"
@@ -97,13 +98,23 @@ class Run:
         return schema
 
     @property
-    def calibration(self) -> PlattCalibrator | CurveCalibrator | ValueCalibrator:
-        state = self.checkpoint["calibration"]
-        kinds: dict[str, Any] = {"survival": CurveCalibrator, "value": ValueCalibrator}
-        calibrator: PlattCalibrator | CurveCalibrator | ValueCalibrator = kinds.get(self.checkpoint["task"], PlattCalibrator).from_dict(
-            state
-        )
-        return calibrator
+    def question(self) -> str:
+        """What the run was asked: the name of its task."""
+        return str(self.config["task"]["name"])
+
+    @property
+    def questions(self) -> list[Run]:
+        """A run for each question: of a multi-task run its parts, else the run itself."""
+        if self.question != MultiTask.name:
+            return [self]
+        return [Part(self, name) for name in questions(self.config["task"])]
+
+    @property
+    def calibration(self) -> Any:
+        """The calibrator of the run's scores; of a multi-task run `{question: calibrator}`."""
+        if self.question == MultiTask.name:
+            return {part.question: part.calibration for part in self.questions}
+        return read_calibrator(self.question, self.checkpoint["calibration"])
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -147,6 +158,40 @@ class Run:
         return Run(target)
 
 
+class Part(Run):
+    """One question of a multi-task run, as the run of a task of its own: its metrics, scores and calibration, and the shared network."""
+
+    def __init__(self, whole: Run, question: str):
+        self.whole, self._question = whole, question
+        self.path, self.status, self.config = whole.path, whole.status, whole.config
+
+    @property
+    def question(self) -> str:
+        return self._question
+
+    @property
+    def questions(self) -> list[Run]:
+        return [self]
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        part: dict[str, Any] = self.whole.metrics["tasks"][self.question]
+        return part
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        whole = self.whole.scores
+        return whole[whole["task"] == self.question].reset_index(drop=True)
+
+    @property
+    def calibration(self) -> Any:
+        return read_calibrator(self.question, self.whole.checkpoint["calibration"][self.question])
+
+    @cached_property
+    def task(self) -> SequenceTask:
+        return self.whole.task
+
+
 def load_run(path: str | Path) -> Run:
     """Open a run directory.
 
@@ -155,6 +200,12 @@ def load_run(path: str | Path) -> Run:
         ValueError: it was written by another version of the format.
     """
     return Run(path)
+
+
+def read_calibrator(question: str, state: Mapping[str, Any]) -> Any:
+    """The calibrator of a question's scores, from what the checkpoint holds of it."""
+    kinds: dict[str, Any] = {"survival": CurveCalibrator, "value": ValueCalibrator}
+    return kinds.get(question, PlattCalibrator).from_dict(state)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -148,37 +148,46 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
         Of a survival run also `hazard`, the chance to leave by the horizon of who was active through the one before, and `remaining_days`,
         the expected remaining lifetime up to the last horizon. Of a value run score is the expected spend of the window in money, beside
-        median, low and high (an interval of `task.coverage`) and expected_orders.
+        median, low and high (an interval of `task.coverage`) and expected_orders. Of a multi-task run the rows of every question, one below
+        the other.
     """
-    if run.task.name in RANKED:
-        raise ValueError(f"run {run.path} answers {run.task.name} with ranked lists: use run.recommend")
-    if run.task.name == "pretrain":
+    if run.question in RANKED:
+        raise ValueError(f"run {run.path} answers {run.question} with ranked lists: use run.recommend")
+    if run.question == "pretrain":
         raise ValueError(f"run {run.path} was pretrained and answers no question: start a run from it with init, or use its embed")
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
-        everyone = np.arange(len(snapshots))
-        if recalibrate and run.task.name not in RECALIBRATED:
-            raise ValueError(f"recalibrate is for runs of {' or '.join(RECALIBRATED)}, got one of {run.task.name}: leave it out")
-        if run.task.name == "survival":
-            horizons = run.config["task"]["horizons_days"]
-            raw_NS = survival_curves(run.task, datamodule, everyone)
-            active_NS = run.calibration.predict(raw_NS)
-            nothing = np.full(raw_NS.shape, np.nan)
-            table = curve_table(store, snapshots, horizons, model="network", active=active_NS, active_raw=raw_NS, label=nothing)
-            table["hazard"] = hazards(active_NS).ravel()
-            table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
-            return table.assign(in_population=np.repeat(in_population, len(horizons)))
-        calibration: Any = newest_calibration(run, store) if recalibrate else run.calibration
-        if run.task.name == "value":
-            answers_N5, unknown = value_forecasts(run.task, datamodule, everyone), np.full(len(snapshots), np.nan)
-            score, forecast = calibrated_forecasts(answers_N5, calibration)
-            table = value_table(
-                store, snapshots, model="network", score=score, score_raw=answers_N5[:, MEAN], spend=unknown, orders=unknown,
-                forecast=forecast,
-            )  # fmt: skip
-            return table.assign(in_population=in_population)
-        raw = churn_probabilities(run.task, datamodule, everyone)
-        table = scores_table(store, snapshots, model="network", task=run.task.name, score=calibration.predict(raw), score_raw=raw)
+        if recalibrate and run.question not in RECALIBRATED:
+            raise ValueError(f"recalibrate is for runs of {' or '.join(RECALIBRATED)}, got one of {run.question}: leave it out")
+        calibration = newest_calibration(run, store) if recalibrate else None
+        tables = [_predict(part, store, datamodule, snapshots, in_population, calibration) for part in run.questions]
+        return pd.concat(tables, ignore_index=True)
+
+
+def _predict(
+    run: Run, store: EventStore, datamodule: SequenceDataModule, snapshots: Snapshots, in_population: np.ndarray, calibration: Any
+) -> pd.DataFrame:
+    """Rows of one question; `calibration` None is the run's."""
+    everyone, calibration = np.arange(len(snapshots)), run.calibration if calibration is None else calibration
+    if run.question == "survival":
+        horizons = run.config["task"]["horizons_days"]
+        raw_NS = survival_curves(run.task, datamodule, everyone)
+        active_NS = calibration.predict(raw_NS)
+        nothing = np.full(raw_NS.shape, np.nan)
+        table = curve_table(store, snapshots, horizons, model="network", active=active_NS, active_raw=raw_NS, label=nothing)
+        table["hazard"] = hazards(active_NS).ravel()
+        table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
+        return table.assign(in_population=np.repeat(in_population, len(horizons)))
+    if run.question == "value":
+        answers_N5, unknown = value_forecasts(run.task, datamodule, everyone), np.full(len(snapshots), np.nan)
+        score, forecast = calibrated_forecasts(answers_N5, calibration)
+        table = value_table(
+            store, snapshots, model="network", score=score, score_raw=answers_N5[:, MEAN], spend=unknown, orders=unknown,
+            forecast=forecast,
+        )  # fmt: skip
         return table.assign(in_population=in_population)
+    raw = churn_probabilities(run.task, datamodule, everyone)
+    table = scores_table(store, snapshots, model="network", task=run.question, score=calibration.predict(raw), score_raw=raw)
+    return table.assign(in_population=in_population)
 
 
 def newest_calibration(run: Run, store: EventStore) -> PlattCalibrator | ValueCalibrator:
@@ -186,7 +195,7 @@ def newest_calibration(run: Run, store: EventStore) -> PlattCalibrator | ValueCa
     config, rule = run.config["labels"], {key: run.config["snapshots"][key] for key in RULE}
     newest = later_snapshots(store, np.array([store.end - label_span(store, config, **rule)]), **rule, labels=config)
     datamodule, everyone = scoring_datamodule(run, store, newest), np.arange(len(newest))
-    if run.task.name == "value":
+    if run.question == "value":
         task = run.config["task"]
         spend_N = window_spend(store, newest, returns=task["returns"])
         return fit_value_calibrator(value_forecasts(run.task, datamodule, everyone), spend_N, coverage=task["coverage"])
@@ -197,7 +206,5 @@ def embed(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
     """Customer vectors as of the cutoff: columns customer_id, cutoff, z0 … z(D−1); arguments as in `predict`."""
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
         z_ND = customer_vectors(run.task, datamodule, np.arange(len(snapshots)))
-        keys = scores_table(store, snapshots, model="network", task=run.task.name, score=np.nan, score_raw=np.nan)[
-            ["customer_id", "cutoff"]
-        ]
+        keys = scores_table(store, snapshots, model="network", task=run.question, score=np.nan, score_raw=np.nan)[["customer_id", "cutoff"]]
         return pd.concat([keys, pd.DataFrame(z_ND, columns=[f"z{d}" for d in range(z_ND.shape[1])])], axis=1)

@@ -15,6 +15,7 @@ from clm_dl.metrics.summary import NETWORK
 from clm_dl.metrics.survival import metric_names
 from clm_dl.metrics.uncertainty import METRICS
 from clm_dl.metrics.value import METRICS as VALUE_METRICS
+from clm_dl.tasks.multitask import questions
 from clm_dl.tasks.value import check_value_options
 
 RANKED = ("next_item", "next_order")  # tasks that answer with a ranked list
@@ -27,14 +28,17 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
     if task not in RANKED:
-        check_question(settings)
+        if settings["data"]["name"] == "table" and task != "churn":
+            raise ValueError(f"data=table has no time, so it answers task=churn alone, got task={task}")
+        for name in questions(settings["task"]):
+            check_question(of_question(settings, name))
     check_pretraining(settings)
     known = known_metrics(settings)
     settings["objective"] = settings["objective"] or {
         "pretrain": "loss",
         "value": "gini",
         **dict.fromkeys(RANKED, f"ndcg@{settings['k']}"),
-    }.get(task, "log_loss")
+    }.get(questions(settings["task"])[0], "log_loss")
     if settings["objective"] not in known:
         raise ValueError(
             f"objective must be one of {', '.join(known)}, got {settings['objective']!r}{nearest(settings['objective'], known)}"
@@ -43,25 +47,24 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
         choice(settings["policy"]["repeats"], REPEATS, "policy.repeats")
         if settings["snapshots"].get("folds", 1) > 1:
             raise ValueError(f"task={task} has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
-    chosen = baseline_settings(settings)
-    for config in chosen["baselines"]:
-        if task in RANKED:
-            _check_recommender(config, settings, {other["name"] for other in chosen["baselines"] if "members" not in other})
-        elif task == "value":
-            build_value_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "trusted")})
-        else:
-            build_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "imbalance", "trusted")})
+    baseline_settings(settings)  # a name that answers none of the questions is refused
+    for name in questions(settings["task"]):
+        _check_baselines(of_question(settings, name))
     if settings["ckpt"] and settings["snapshots"].get("folds", 1) > 1:
         raise ValueError(f"ckpt resumes one network, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
-    if settings["encoder"]["name"] == "none" and not chosen["baselines"]:
-        raise ValueError("encoder=none and baselines=none leave nothing to train: choose an encoder or a baseline")
+    if settings["encoder"]["name"] == "none":
+        for name in questions(settings["task"]):
+            if not baseline_settings(of_question(settings, name))["baselines"]:
+                what = f"nothing that answers {name}" if name != task else "nothing to train"
+                raise ValueError(f"encoder=none and baselines={settings['baselines']} leave {what}: choose an encoder or a baseline")
     if settings["encoder"]["name"] == "none" and settings["ckpt"]:
         raise ValueError("ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint")
     return settings
 
 
 def known_metrics(settings: Mapping[str, Any]) -> list[str]:
-    """The metrics of the task, any of which a sweep may optimise."""
+    """The metrics of the task, of a multi-task run those of its first question, any of which a sweep may optimise."""
+    settings = of_question(settings, questions(settings["task"])[0])
     task = settings["task"]["name"]
     if task in RANKED:
         return [name if name == "mrr" else f"{name}@{settings['k']}" for name in RANKED_METRICS]
@@ -74,11 +77,9 @@ def known_metrics(settings: Mapping[str, Any]) -> list[str]:
 
 def check_question(settings: dict[str, Any]) -> None:
     """Raise ValueError where task and labels do not ask the same question; the horizons of survival enter the snapshots' rule."""
-    task, labels, is_table = settings["task"]["name"], settings["labels"]["name"], settings["data"]["name"] == "table"
+    task, labels = settings["task"]["name"], settings["labels"]["name"]
     if task == "churn" and labels == "event":
         raise ValueError("labels=event says whether something happened, which is no churn: set task=propensity")
-    if is_table and task != "churn":
-        raise ValueError(f"data=table has no time, so it answers task=churn alone, got task={task}")
     if task == "propensity" and labels not in ("event", "given", "churn_event"):
         raise ValueError(f"task=propensity asks whether something happens, got labels={labels}: choose labels=event or give labels=FILE")
     if task == "value":
@@ -110,12 +111,34 @@ def check_pretraining(settings: dict[str, Any]) -> None:
                 raise ValueError(f"{key} is for tasks that answer per snapshot from a sequence, got {key}={value} with task={task}")
 
 
+def of_question(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The settings of one question of a multi-task run alone, with those of its baselines that answer it; else as they are."""
+    if settings["task"]["name"] == name:
+        return dict(settings)
+    chosen = settings["baselines"]
+    if not (isinstance(chosen, str) or chosen is None):
+        chosen = [other for other in chosen if name in settings["baseline"].get(other, {}).get("task", [name])]
+    return {**settings, "task": {**settings["task"], "name": name}, "baselines": chosen}
+
+
 def build_recommender(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
     """The recommender or hybrid of a baseline's configuration, with the run's seed where it draws anything."""
     model = build({key: value for key, value in config.items() if key not in ("name", "task")}, trusted=settings["trusted"])
     if hasattr(model, "seed"):
         model.seed = settings["seed"]
     return model
+
+
+def _check_baselines(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for a wrong option of a chosen baseline."""
+    task, chosen = settings["task"]["name"], baseline_settings(settings)
+    for config in chosen["baselines"]:
+        if task in RANKED:
+            _check_recommender(config, settings, {other["name"] for other in chosen["baselines"] if "members" not in other})
+        elif task == "value":
+            build_value_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "trusted")})
+        else:
+            build_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "imbalance", "trusted")})
 
 
 def _check_recommender(config: Mapping[str, Any], settings: Mapping[str, Any], single: set[str]) -> None:
@@ -134,7 +157,8 @@ def _check_recommender(config: Mapping[str, Any], settings: Mapping[str, Any], s
 def baseline_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The chosen baselines' configurations, with how to impute, balance and seed them; `all` are those that answer the task."""
     task, chosen = settings["task"]["name"], settings["baselines"]
-    known = {name: config for name, config in settings["baseline"].items() if task in config.get("task", [task])}
+    asked = set(questions(settings["task"]))
+    known = {name: config for name, config in settings["baseline"].items() if asked & set(config.get("task", asked))}
     if not settings["init"]:
         known = {name: config for name, config in known.items() if "embedding" not in config.get("sees", [])}
     if settings["encoder"]["name"] == "none":
@@ -145,7 +169,7 @@ def baseline_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             other = ""
             if name in settings["baseline"]:
                 config = settings["baseline"][name]
-                sees = task in config["task"] and "embedding" in config.get("sees", [])
+                sees = asked & set(config["task"]) and "embedding" in config.get("sees", [])
                 other = f": {name} sees the vectors of init=RUN" if sees else f": {name} answers {', '.join(config['task'])}"
             raise ValueError(f"no baseline {name!r} of task {task}{other or nearest(name, known)}; there are {', '.join(known)}")
     return {"baselines": [known[name] for name in names], **{key: settings[key] for key in ("seed", "impute", "imbalance", "trusted")}}

@@ -104,6 +104,16 @@ class CurveCalibrator:
         return cls([PlattCalibrator.from_dict(horizon) for horizon in state["horizons"]])
 
 
+class PartCalibrators:
+    """The calibrators of the questions of a multi-task run, by name."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = dict(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: part.to_dict() for name, part in self.parts.items()}
+
+
 def prior_correction(p: ArrayLike, train_rate: float, sampled_rate: float) -> NDArray[np.float64]:
     """Undo class weights or resampling: p was learnt where positives had `sampled_rate`, the truth has `train_rate` (Elkan 2001)."""
     for name, rate in (("train_rate", train_rate), ("sampled_rate", sampled_rate)):

@@ -101,3 +101,15 @@ class NextEventHead(nn.Module):
         self.numbers.bias.copy_(center_N)
         for layer in (*self.logits, self.numbers):
             layer.get_parameter("weight").zero_()
+
+    @torch.no_grad()
+    def begin_at(self, marginal: NextEventHead) -> None:
+        """Start from what `marginal` says of every token: its biases, and weights near 0."""
+        for mine, theirs in zip([*self.logits, self.numbers], [*marginal.logits, marginal.numbers], strict=True):
+            mine.get_parameter("weight").normal_(std=0.01)
+            mine.get_parameter("bias").copy_(theirs.get_parameter("bias"))
+
+    def of_everyone(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
+        """Losses of a head of input size 1 that was fitted by `fit_marginals`, as in forward."""
+        found: tuple[Tensor, Tensor] = self(batch.gap_BT.new_zeros(*batch.mask_BT.shape, 1), batch)
+        return found

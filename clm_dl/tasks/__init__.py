@@ -2,6 +2,7 @@
 
 from clm_dl.tasks.base import SequenceTask
 from clm_dl.tasks.churn import ChurnTask, PropensityTask
+from clm_dl.tasks.multitask import MultiTask
 from clm_dl.tasks.next_item import NextItemTask, NextOrderTask
 from clm_dl.tasks.pretrain import PretrainTask
 from clm_dl.tasks.survival import SurvivalTask
@@ -12,6 +13,7 @@ TASKS: dict[str, type[SequenceTask]] = {
     "propensity": PropensityTask,
     "survival": SurvivalTask,
     "value": ValueTask,
+    "multitask": MultiTask,
     "next_item": NextItemTask,
     "next_order": NextOrderTask,
     "pretrain": PretrainTask,
@@ -20,6 +22,7 @@ TASKS: dict[str, type[SequenceTask]] = {
 __all__ = [
     "TASKS",
     "ChurnTask",
+    "MultiTask",
     "NextItemTask",
     "NextOrderTask",
     "PretrainTask",

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from clm_dl.data.batch import EventBatch
 from clm_dl.nn import EventEmbedding, HeadFeatures, build_encoder, build_pooling
+from clm_dl.tasks.question import Question
 
 CHECK_EVERY = 20  # batches between two looks for a loss that is not finite; each look makes the host wait for the device
 
@@ -161,24 +162,19 @@ class PooledTask(SequenceTask):
 
 
 class SnapshotTask(PooledTask):
-    """A head on the pooled sequence and the facts known at the cutoff: one answer a snapshot; subclasses give head and loss.
+    """A head on the pooled sequence and the facts known at the cutoff: one answer a snapshot to the one question of the task."""
 
-    Attributes:
-        bounded_recency: whether a recency beyond training's counts as its edge, see HeadFeatures.
-    """
-
-    bounded_recency = False
+    question_type: type[Question]
 
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
+        self.question = self.question_type(self.task, schema)
+        self.validation_outputs: list[tuple[Tensor, Tensor]] = []
         self.build_vector(schema, encoder)
-        self.head_features = HeadFeatures(schema, bounded_recency=self.bounded_recency)
-        self.head = self.build_head(width(self.pooling), width(self.head_features))
-
-    def build_head(self, size: int, extra_size: int) -> nn.Module:
-        raise TypeError(f"{type(self).__name__} must define build_head")
+        self.head_features = HeadFeatures(schema, bounded_recency=self.question.bounded_recency)
+        self.head = self.question.head(width(self.pooling), width(self.head_features))
 
     def loss(self, output: Tensor, batch: EventBatch) -> Tensor:
-        raise TypeError(f"{type(self).__name__} must define loss")
+        return self.question.loss(output, self.question.truth(batch))
 
     def batch_loss(self, batch: EventBatch) -> Tensor:
         return self.loss(self(batch), batch)
@@ -186,3 +182,13 @@ class SnapshotTask(PooledTask):
     def forward(self, batch: EventBatch) -> Tensor:
         output: Tensor = self.head(self.embed(batch), self.head_features(batch))
         return output
+
+    def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
+        self.validation_outputs.append((self(batch).float(), self.question.truth(batch)))
+
+    def on_validation_epoch_end(self) -> None:
+        output, truth = (torch.cat(part) for part in zip(*self.validation_outputs, strict=True))
+        self.validation_outputs.clear()
+        # of the whole epoch, never a mean of batches; every rank of a distributed run evaluates all of it
+        for name, value in self.question.metrics(output, truth).items():
+            self.log(f"val/{name}", value, prog_bar=True)

@@ -60,16 +60,9 @@ class PretrainTask(PooledTask):
         batches = list(batches)
         if self.next_event:
             self.marginal.fit_marginals(batches)
-            with torch.no_grad():
-                for mine, theirs in zip(
-                    [*self.head.logits, self.head.numbers], [*self.marginal.logits, self.marginal.numbers], strict=True
-                ):
-                    mine.weight.normal_(std=0.01)
-                    mine.bias.copy_(theirs.bias)
+            self.head.begin_at(self.marginal)
         self.eval()
-        floor_F = _mean([self.floor_losses(batch) for batch in batches])
-        varies_F = floor_F > LEAST
-        self.weight_F.copy_(torch.where(varies_F, 1.0 / floor_F.clamp(min=LEAST), 0.0) / varies_F.sum().clamp(min=1))
+        self.weight_F.copy_(field_weights(mean_losses([self.floor_losses(batch) for batch in batches])))
         self.train()
 
     # --- losses by customer and field: their sum and the number of predictions, [B, F] each
@@ -89,8 +82,7 @@ class PretrainTask(PooledTask):
     def floor_losses(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
         """Those of the model that says the same of everyone."""
         if self.next_event:
-            found: tuple[Tensor, Tensor] = self.marginal(batch.gap_BT.new_zeros(*batch.mask_BT.shape, 1), batch)
-            return found
+            return self.marginal.of_everyone(batch)
         return self._of_slices(batch.gap_BT.new_ones(len(batch) * self.task["slices"]["num"], 1), len(batch))
 
     def _of_slices(self, z_MD: Tensor, num_customers: int) -> tuple[Tensor, Tensor]:
@@ -101,20 +93,26 @@ class PretrainTask(PooledTask):
     # --- training
 
     def batch_loss(self, batch: EventBatch) -> Tensor:
-        return (_mean([self.losses(batch)]) * self.weight_F).sum()
+        return (mean_losses([self.losses(batch)]) * self.weight_F).sum()
 
     def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
         self.validation_outputs.append(self.losses(batch))
 
     def on_validation_epoch_end(self) -> None:
-        loss_F = _mean(self.validation_outputs)
+        loss_F = mean_losses(self.validation_outputs)
         self.validation_outputs.clear()
         self.log("val/loss", (loss_F * self.weight_F).sum(), prog_bar=True)  # of the whole epoch, as in ChurnTask
         for name, value in zip(self.fields, loss_F, strict=True):
             self.log(f"val/loss_{name}", value)
 
 
-def _mean(found: list[tuple[Tensor, Tensor]]) -> Tensor:
+def mean_losses(found: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Mean loss of each field [F] over all predictions; 0 where there is none."""
     sum_F, count_F = (torch.stack([part.sum(0) for part in parts]).sum(0) for parts in zip(*found, strict=True))
     return sum_F / count_F.clamp(min=1.0)
+
+
+def field_weights(floor_F: Tensor) -> Tensor:
+    """Weights [F] that make the mean over the fields 1 where each loses its floor; a field that hardly varies has none."""
+    varies_F = floor_F > LEAST
+    return torch.where(varies_F, 1.0 / floor_F.clamp(min=LEAST), 0.0) / varies_F.sum().clamp(min=1)

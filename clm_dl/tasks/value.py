@@ -6,53 +6,56 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clm_dl.data.batch import EventBatch
-from clm_dl.nn import VectorHead
 from clm_dl.nn.spend import NUM_PARAMETERS, ValueDistribution, value_loss
 from clm_dl.tasks.base import SnapshotTask
+from clm_dl.tasks.question import Question
 
 MEAN, MEDIAN, LOW, HIGH, ORDERS = range(5)  # columns of a forecast
 
 
-class ValueTask(SnapshotTask):
-    """Zero-inflated lognormal spend and negative binomial orders; `target_BK` holds (spend, orders), NaN censored.
+class ValueQuestion(Question):
+    """Zero-inflated lognormal spend and negative binomial orders; the truth is (spend, orders), NaN censored.
 
     `schema["value"]` gives the scales that the outputs are relative to: {"center", "scale", "largest", "orders"}, fitted on training.
     """
 
-    name = "value"
-    monitor, mode = "val/nll", "min"
+    name, monitor = "value", "nll"
+    num_outputs = NUM_PARAMETERS
     bounded_recency = True  # amounts go on exponentially: who was silent for longer than anyone in training is not worth a third of them
 
-    def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
-        check_value_options(self.task)
+    def __init__(self, task: Mapping[str, Any], schema: Mapping[str, Any], *, columns: slice = slice(None)) -> None:
+        super().__init__(task, schema, columns=columns)
+        check_value_options(task)
         self.scales = dict(schema["value"])
-        self.validation_outputs: list[tuple[Tensor, Tensor]] = []
-        super().build(schema, encoder)
 
-    def build_head(self, size: int, extra_size: int) -> nn.Module:
-        options = {"hidden_size": self.task["head_size"], "dropout": self.task["dropout"]}
-        return VectorHead(size, num_outputs=NUM_PARAMETERS, extra_size=extra_size, **options)
+    def loss(self, output: Tensor, truth: Tensor) -> Tensor:
+        return value_loss(self._distribution(output), truth, orders_weight=self.task["orders_weight"])
 
-    def loss(self, output: Tensor, batch: EventBatch) -> Tensor:
-        distribution = ValueDistribution.of(output, **self.scales)
-        return value_loss(distribution, batch.target_BK, orders_weight=self.task["orders_weight"])
+    def answer(self, output: Tensor) -> Tensor:
+        """`[B, 5]`: mean and median of spend, both ends of its interval of `task.coverage`, and mean orders."""
+        return forecast(self._distribution(output), self.task["coverage"])
+
+    def metrics(self, output: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        distribution, weights = self._distribution(output), {"nll": self.task["orders_weight"], "nll_spend": 0.0}
+        return {name: value_loss(distribution, truth, orders_weight=weight) for name, weight in weights.items()}
+
+    def _distribution(self, output: Tensor) -> ValueDistribution:
+        return ValueDistribution.of(output, **self.scales)
+
+
+class ValueTask(SnapshotTask):
+    """What a customer will be worth: see ValueQuestion."""
+
+    name = "value"
+    monitor, mode = "val/nll", "min"
+    question_type = ValueQuestion
 
     def forecast(self, batch: EventBatch) -> Tensor:
         """`[B, 5]`, float32: mean and median of spend, both ends of its interval of `task.coverage`, and mean orders."""
-        return forecast(ValueDistribution.of(self(batch), **self.scales), self.task["coverage"])
-
-    def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
-        self.validation_outputs.append((self(batch).float(), batch.target_BK))
-
-    def on_validation_epoch_end(self) -> None:
-        output_B5, target_B2 = (torch.cat(part) for part in zip(*self.validation_outputs, strict=True))
-        self.validation_outputs.clear()
-        distribution = ValueDistribution.of(output_B5, **self.scales)
-        for name, weight in {"val/nll": self.task["orders_weight"], "val/nll_spend": 0.0}.items():
-            self.log(name, value_loss(distribution, target_B2, orders_weight=weight), prog_bar=name == self.monitor)
+        return self.question.answer(self(batch))
 
 
 def forecast(distribution: ValueDistribution, coverage: float) -> Tensor:

@@ -16,15 +16,21 @@ from clm_dl.visual.text import UNDEFINED, digits, with_interval
 def model_card(folder: Path) -> str:
     """The model card of the run in `folder`, as Markdown."""
     run = load_run(folder)
+    parts = [f"# Model card: {run.metrics['task']}, {_encoder(run)}"]
+    for question in run.questions:
+        remark = f" ({question.question})" if len(run.questions) > 1 else ""
+        parts += ["\n".join([f"## {name}{remark}", "", *lines]) for name, lines in _sections(question).items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sections(run: Run) -> dict[str, list[str]]:
     metrics, shown = run.metrics, family(run.metrics)
-    sections = {
+    return {
         **shown.setup(metrics, run.config),
         "Test metrics": _markdown_tables(metrics),
         "Against the best baseline": [line.strip() for line in difference_lines(metrics)] or ["No network in this run, so no difference."],
         **shown.limits(metrics),
     }
-    title = f"# Model card: {metrics['task']}, {_encoder(run)}"
-    return "\n\n".join([title, *("\n".join([f"## {name}", "", *lines]) for name, lines in sections.items())]) + "\n"
 
 
 def _markdown_tables(metrics: Mapping[str, Any]) -> list[str]:

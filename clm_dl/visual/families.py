@@ -187,7 +187,8 @@ def pretrain(fields: tuple[str, ...]) -> Family:
 
 
 def family(metrics: Metrics) -> Family:
-    """The family of a run, by its metrics.json."""
+    """The family of a run, by its metrics.json; of a multi-task run that of its first question."""
+    metrics = by_question(metrics)[0]
     if metrics["task"] == "survival":
         return survival(tuple(metrics["horizons_days"]))
     if metrics["task"] == "value":
@@ -197,10 +198,15 @@ def family(metrics: Metrics) -> Family:
     return CHURN if metrics["task"] in ("churn", "propensity") else ranked(metrics["k"])
 
 
+def by_question(metrics: Metrics) -> list[Metrics]:
+    """The metrics of each question of a multi-task run, else of the run itself."""
+    return list(metrics["tasks"].values()) if "tasks" in metrics else [metrics]
+
+
 def by_family(runs: Iterable[Run]) -> list[tuple[Family, list[Run]]]:
-    """Runs of one family together, in the order given: only they have figures in common."""
+    """Runs of one family together, in the order given: only they have figures in common. Of a multi-task run each question is one."""
     found: dict[str, tuple[Family, list[Run]]] = {}
-    for run in runs:
-        shown = family(run.metrics)
-        found.setdefault(shown.main, (shown, []))[1].append(run)
+    for question in (question for run in runs for question in run.questions):
+        shown = family(question.metrics)
+        found.setdefault(shown.main, (shown, []))[1].append(question)
     return list(found.values())

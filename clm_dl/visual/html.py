@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from clm_dl.metrics.compare import Group, group_runs, paired_difference
 from clm_dl.metrics.summary import NETWORK
-from clm_dl.run import BACKTEST, Run, load_run
+from clm_dl.run import BACKTEST, Part, Run, load_run
 from clm_dl.visual import html_churn, html_pretrain, html_ranked, html_survival, html_value
 from clm_dl.visual.drift import drift_figure, section
 from clm_dl.visual.families import Family, by_family, family
@@ -47,7 +47,7 @@ def render_report(folders: Sequence[Path]) -> str:
     return page.get_template("report.html.jinja").render(
         title=finished[0].metrics["task"] if len(finished) == 1 else f"{len(finished)} runs",
         comparisons=[_comparison(shown, group_runs(members)) for shown, members in by_family(finished)] if len(finished) > 1 else [],
-        runs=[_run(run, draw=len(finished) == 1) for run in finished],
+        runs=[_run(run, draw=len(finished) == 1) for whole in finished for run in whole.questions],
         left_out=[f"{run.path.name} ({run.status['state']})" for run in runs if run not in finished],
     )
 
@@ -91,7 +91,7 @@ def _run(run: Run, *, draw: bool) -> dict[str, Any]:
     found = json.loads((run.path / BACKTEST).read_text()) if (run.path / BACKTEST).is_file() else None
     timing = json.loads((run.path / "timing.json").read_text()) if (run.path / "timing.json").is_file() else {}
     return {
-        "name": run.path.name,
+        "name": run.path.name + (f": {run.question}" if isinstance(run, Part) else ""),
         "path": str(run.path),
         "metrics": metrics,
         "status": run.status,

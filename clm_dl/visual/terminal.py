@@ -13,7 +13,7 @@ from rich.text import Text
 
 from clm_dl.metrics.compare import group_runs, paired_difference
 from clm_dl.metrics.summary import NETWORK
-from clm_dl.visual.families import by_family, family
+from clm_dl.visual.families import by_family, by_question, family
 from clm_dl.visual.text import UNDEFINED, Figure, best_value, digits, mean_sd, number, signed, verdict
 
 if TYPE_CHECKING:
@@ -43,9 +43,17 @@ def parts_table(metrics: Mapping[str, Any], *, split: str = "test") -> Table:
 
 
 def print_comparison(metrics: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the test comparison in 100 columns, or as many as the longest name needs: the whole, its parts, paired differences."""
+    """Print the test comparison in 100 columns, or as many as the longest name needs: the whole, its parts, paired differences.
+
+    Of a multi-task run that of every question.
+    """
+    for found in by_question(metrics):
+        longest = max(map(len, found["split"]["test"]["overall"]), default=0)
+        _print_question(found, console or Console(width=max(Console().width, 100, 84 + longest)))
+
+
+def _print_question(metrics: Mapping[str, Any], console: Console) -> None:
     shown, test = family(metrics), metrics["split"]["test"]
-    console = console or Console(width=max(Console().width, 100, 84 + max(map(len, test["overall"]), default=0)))
     console.print(comparison_table(metrics))
     others = [part for part in shown.filled(test) if part != "overall" and test[part] != test["overall"]]
     for table in [parts_table(metrics)] * bool(others) if shown.side_by_side else [comparison_table(metrics, part=part) for part in others]:
@@ -57,6 +65,11 @@ def print_comparison(metrics: Mapping[str, Any], console: Console | None = None)
 def print_cutoffs(metrics: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the main metric of every model at each test cutoff, where there are several: CUTOFFS a table."""
     console = console or Console(width=max(Console().width, 100))
+    for found in by_question(metrics):
+        _print_dates(found, console)
+
+
+def _print_dates(metrics: Mapping[str, Any], console: Console) -> None:
     shown, found = family(metrics), metrics["split"]["test"].get("per_cutoff", {})
     dates = list(found) if len(found) > 1 else []
     for few in [dates[start : start + CUTOFFS] for start in range(0, len(dates), CUTOFFS)]:

@@ -114,7 +114,7 @@ def make_ranked_run(shop, tmp_path):
 
 
 def write_run(folder, config, metrics):
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"task": {"name": metrics["task"]}} | config))
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "timing.json").write_text(json.dumps({"network": 1.5}))
     (folder / "status.json").write_text(json.dumps({"version": 1, "state": "finished", "reason": None}))
