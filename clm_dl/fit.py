@@ -69,7 +69,7 @@ def prepare_network(settings: Mapping[str, Any], datamodule: SequenceDataModule,
             reload_dataloaders_every_n_epochs=checkpoint["epoch"] + 1 if checkpoint else 0,
         )
     except MisconfigurationException as error:
-        raise ValueError(f"trainer: {error}") from error
+        raise ValueError(f"trainer: {str(error).rstrip('.!')}: choose other options of trainer, e.g. trainer=default") from error
     best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
     return Network(task, datamodule, trainer, best, datamodule.padding_ratio("train"), checkpoint)
 
