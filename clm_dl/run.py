@@ -242,6 +242,7 @@ def write_json(path: Path, value: Any) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(handle, "w") as file:
         json.dump(value, file, indent=1, allow_nan=False)
+    os.chmod(temporary, 0o644)  # mkstemp's files are their owner's alone
     os.replace(temporary, path)
 
 
