@@ -25,9 +25,9 @@ STEPS = 50  # of the mean that is robust in Huber's sense
 class NextEventHead(nn.Module):
     """h_BTD -> losses by customer and field, [B, F] each: their sum over the predicted tokens, and how many of these there are.
 
-    Position t predicts token t + 1. A categorical field is a softmax over its vocabulary: −ln p of the token's value, of an order the mean
-    over its lines; PAD and UNK are no target. Gap and numeric fields are judged by Huber's loss (threshold 1) on the scale of
-    `EventEmbedding`; a missing number is no target.
+    Position t predicts token t + 1, if that is in `wanted_BT` where it is given. A categorical field is a softmax over its vocabulary:
+    −ln p of the token's value, of an order the mean over its lines; PAD and UNK are no target. Gap and numeric fields are judged by
+    Huber's loss (threshold 1) on the scale of `EventEmbedding`; a missing number is no target.
 
     Attributes:
         names: the F fields.
@@ -41,12 +41,12 @@ class NextEventHead(nn.Module):
         self.numbers = nn.Linear(input_size, 1 + len(schema["numeric"]))
         self.scale = RobustScale([schema["time"]["gap"], *schema["numeric"].values()])
 
-    def forward(self, h_BTD: Tensor, batch: EventBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, h_BTD: Tensor, batch: EventBatch, wanted_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         num, length = batch.mask_BT.shape
         h_MD = h_BTD.flatten(0, 1)  # [B,T,D] -> [B·T,D]
         sums, counts = [], []
         for name, layer in zip(self.fields, self.logits, strict=True):
-            place_P, row_L, ids_L, share_L = self.lines(name, batch)
+            place_P, row_L, ids_L, share_L = self.lines(name, batch, wanted_BT)
             logit_PV = layer(h_MD[place_P]).float()
             chosen_L = logit_PV[row_L, ids_L] * share_L
             loss_P = logit_PV.logsumexp(1) - torch.zeros_like(logit_PV[:, 0]).index_add(0, row_L, chosen_L)
@@ -55,11 +55,13 @@ class NextEventHead(nn.Module):
             sums.append(nothing_B.index_add(0, customer_P, loss_P).unsqueeze(1))
             counts.append(nothing_B.index_add(0, customer_P, torch.ones_like(loss_P)).unsqueeze(1))
         value_BTN, known_BTN = self.values(batch)
+        if wanted_BT is not None:
+            known_BTN = known_BTN & wanted_BT[:, 1:].unsqueeze(-1)
         guess_BTN = self.numbers(h_BTD[:, :-1]).float()
         loss_BTN = F.huber_loss(guess_BTN, value_BTN, reduction="none").masked_fill(~known_BTN, 0.0)
         return torch.cat([*sums, loss_BTN.sum(1)], dim=1), torch.cat([*counts, known_BTN.sum(1).float()], dim=1)
 
-    def lines(self, name: str, batch: EventBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def lines(self, name: str, batch: EventBatch, wanted_BT: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Targets of a categorical field: place_P, flat positions that predict; row_L in P, ids_L, share_L = 1 / lines of the token."""
         length = batch.mask_BT.shape[1]
         if batch.bags:
@@ -69,6 +71,8 @@ class NextEventHead(nn.Module):
             ids_L = batch.categorical[name].flatten()
             token_L = torch.arange(len(ids_L), device=ids_L.device)
         wanted_L = (ids_L > UNKNOWN) & (token_L % length > 0)
+        if wanted_BT is not None:
+            wanted_L &= wanted_BT.flatten()[token_L]
         place_P, row_L, num_P = (token_L[wanted_L] - 1).unique_consecutive(return_inverse=True, return_counts=True)
         return place_P, row_L, ids_L[wanted_L], 1.0 / num_P[row_L]
 

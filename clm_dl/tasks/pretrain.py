@@ -9,19 +9,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clm_dl.data.batch import EventBatch
 from clm_dl.metrics.pretrain_summary import LEAST
 from clm_dl.nn.contrast import contrastive_loss, draw_slices, take_slices
-from clm_dl.nn.next_event import NextEventHead
+from clm_dl.nn.next_event import GAP, NextEventHead
 from clm_dl.tasks.base import PooledTask, width
 
-OBJECTIVES = ("next_event", "coles")
+OBJECTIVES = ("next_event", "masked_event", "coles")
+HIDDEN = 0.2  # share of the tokens that masked_event hides (Sun et al. 2019, BERT4Rec)
 
 
 class PretrainTask(PooledTask):
-    """Two objectives: every position predicts the next token (`NextEventHead`), or slices of one history find each other (`nn.contrast`).
+    """Three objectives: every position predicts the next token (`NextEventHead`), hidden tokens are told from what stands on both sides
+    of them, or slices of one history find each other (`nn.contrast`). The gap before a hidden token is no target: its neighbours' times
+    give it away.
 
     The loss is the mean over the objective's fields, each divided by what a model that says the same of everyone loses on training, so that
     1 is nothing learnt; a field that hardly varies is left out. For coles, which has the one field `contrast`, that model gives every slice
@@ -35,18 +38,27 @@ class PretrainTask(PooledTask):
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         options = self.task
         if options["objective"] not in OBJECTIVES:
-            raise ValueError(f"task.objective must be next_event or coles, got {options['objective']!r}")
-        self.next_event = options["objective"] == "next_event"
-        if self.next_event and not encoder.get("causal", True):
+            raise ValueError(f"task.objective must be one of {', '.join(OBJECTIVES)}, got {options['objective']!r}")
+        self.objective = options["objective"]
+        causal = encoder.get("causal", True)
+        if self.objective == "next_event" and not causal:
             raise ValueError(f"task.objective=next_event needs a causal encoder, got encoder={encoder['name']} with causal=false")
-        if self.next_event and options["pooling"] == "attention":
-            raise ValueError("task.objective=next_event does not train a pooling, got task.pooling=attention: choose last, mean or max")
+        if self.objective == "masked_event" and causal:
+            raise ValueError(
+                f"task.objective=masked_event needs an encoder that sees both sides, got encoder={encoder['name']}: "
+                "use encoder=transformer encoder.causal=false"
+            )
+        if self.objective != "coles" and options["pooling"] == "attention":
+            raise ValueError(f"task.objective={self.objective} trains no pooling, got task.pooling=attention: choose last, mean or max")
         self.build_vector(schema, encoder)
         self.validation_outputs: list[tuple[Tensor, Tensor]] = []
-        if self.next_event:
+        if self.objective == "masked_event":
+            self.hidden_D = nn.Parameter(0.02 * torch.randn(self.embedding.output_size))
+        if self.objective != "coles":
             self.head = NextEventHead(width(self.encoder), schema)
             self.marginal = NextEventHead(1, schema).requires_grad_(False)  # the same for every token
-            self.fields = self.head.names
+            self.kept = [place for place, name in enumerate(self.head.names) if self.objective == "next_event" or name != GAP]
+            self.fields = tuple(self.head.names[place] for place in self.kept)
         else:
             slices = options["slices"]
             lengths = 1 <= slices["min_tokens"] <= slices["max_tokens"]
@@ -58,7 +70,7 @@ class PretrainTask(PooledTask):
     def fit_floor(self, batches: Iterable[EventBatch]) -> None:
         """Fit the model that says the same of everyone on training batches; it is the floor, and where the head begins."""
         batches = list(batches)
-        if self.next_event:
+        if self.objective != "coles":
             self.marginal.fit_marginals(batches)
             self.head.begin_at(self.marginal)
         self.eval()
@@ -68,12 +80,16 @@ class PretrainTask(PooledTask):
     # --- losses by customer and field: their sum and the number of predictions, [B, F] each
 
     def losses(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
-        """Those of the network; slices are random in training, else the same each time."""
-        if self.next_event:
-            found: tuple[Tensor, Tensor] = self.head(self.states(batch), batch)
-            return found
-        options = self.task["slices"]
+        """Those of the network; slices and hidden tokens are random in training, else the same each time."""
         generator = None if self.training else torch.Generator().manual_seed(self.seed)
+        if self.objective == "next_event":
+            return self._kept(*self.head(self.states(batch), batch))
+        if self.objective == "masked_event":
+            hidden_BT = (torch.rand(batch.mask_BT.shape, generator=generator) < HIDDEN).to(batch.mask_BT.device) & batch.mask_BT
+            x_BTD = torch.where(hidden_BT.unsqueeze(-1), self.hidden_D, self.embedding(batch))
+            h_BTD = self.encoder(x_BTD, batch.mask_BT, batch.time_BT)
+            return self._kept(*self.head(h_BTD.roll(-1, dims=1), batch, hidden_BT))  # the head reads what it predicts one place before
+        options = self.task["slices"]
         drawn = {key: options[key] for key in ("num", "min_tokens", "max_tokens")}
         z_MD = self.embed(take_slices(batch, *draw_slices(batch.length_B, generator=generator, **drawn)))
         return self._of_slices(z_MD, len(batch))
@@ -81,9 +97,12 @@ class PretrainTask(PooledTask):
     @torch.no_grad()
     def floor_losses(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
         """Those of the model that says the same of everyone."""
-        if self.next_event:
-            return self.marginal.of_everyone(batch)
+        if self.objective != "coles":
+            return self._kept(*self.marginal.of_everyone(batch))
         return self._of_slices(batch.gap_BT.new_ones(len(batch) * self.task["slices"]["num"], 1), len(batch))
+
+    def _kept(self, sum_BF: Tensor, count_BF: Tensor) -> tuple[Tensor, Tensor]:
+        return sum_BF[:, self.kept], count_BF[:, self.kept]
 
     def _of_slices(self, z_MD: Tensor, num_customers: int) -> tuple[Tensor, Tensor]:
         options = {key: self.task["slices"][key] for key in ("num", "margin", "negatives")}

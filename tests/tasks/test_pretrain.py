@@ -63,6 +63,48 @@ def test_objectives_learn_a_batch(datamodule: SequenceDataModule, encoder: str, 
     assert losses[-1] < 0.75 * losses[0]
 
 
+MASKED = ("task.objective=masked_event", "encoder=transformer", "encoder.causal=false")
+
+
+def test_hidden_tokens_are_learnt_from_both_sides_and_not_from_themselves(datamodule: SequenceDataModule) -> None:
+    batch = next(iter(datamodule.loader(np.arange(16))))
+    batch.numeric_BTF[:] = batch.numeric_BTF[:, :1]  # a customer's neighbours give a hidden token away
+    settings = plain(compose("train", [*PRETRAIN, *MASKED, "task.dropout=0.0", "encoder.dropout=0.0"]))
+    torch.manual_seed(0)
+    task = PretrainTask(schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"])
+    task.fit_floor([batch])
+    assert task.fields == tuple(name for name in task.head.names if name != "time_gap")
+    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = task.batch_loss(batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(1.0, abs=0.2)
+    assert np.mean(losses[-20:]) < 0.85 * losses[0]
+    assert task.hidden_D.grad is not None
+    task.eval()
+    inputs: list[torch.Tensor] = []
+    task.encoder.register_forward_pre_hook(lambda module, given: inputs.append(given[0].detach()))
+    _, counts = task.losses(batch)
+    hidden_BT = (inputs[0] == task.hidden_D).all(dim=-1)
+    assert hidden_BT.sum() == pytest.approx(0.2 * int(batch.mask_BT.sum()), rel=0.3)
+    torch.testing.assert_close(inputs[0][~hidden_BT], task.embedding(batch)[~hidden_BT])
+    hidden_BT[:, 0] = False  # the first token is hidden as well, and no target
+    assert counts[:, task.fields.index("num_lines")].sum() == hidden_BT.sum()
+
+
+def test_masked_run_starts_another(train: Callable[..., Run]) -> None:
+    run = train(*PRETRAIN_QUICK, *MASKED)
+    assert run.metrics["fields"] == ["dept", "amount", "num_lines"]
+    assert run.metrics["split"]["test"]["overall"]["marginal"]["loss"]["value"] == pytest.approx(1.0)
+    assert "told from what stands on both sides" in (run.path / "report.html").read_text()
+    tuned = train(f"init={run.path}", "encoder=transformer", "encoder.causal=false", "baselines=none")
+    assert tuned.status["state"] == "finished"
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_later_token_changes_no_earlier_prediction(datamodule: SequenceDataModule, encoder: str) -> None:
     batch = next(iter(datamodule.loader(np.arange(8))))
@@ -153,9 +195,10 @@ def test_resumed_pretraining_equals_the_uninterrupted_one(train: Callable[..., R
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("task.objective=masked",), "task.objective must be next_event or coles, got 'masked'"),
+        (("task.objective=masked",), "task.objective must be one of next_event, masked_event, coles, got 'masked'"),
+        (("task.objective=masked_event",), "use encoder=transformer encoder.causal=false"),
         (("encoder=bert4rec",), "needs a causal encoder"),
-        (("task.pooling=attention",), "does not train a pooling"),
+        (("task.pooling=attention",), "trains no pooling"),
         (("task.objective=coles", "task.slices.num=1"), "task.slices needs num ≥ 2"),
         (("encoder=none",), "task=pretrain trains an encoder, got encoder=none"),
         (("snapshots.folds=2",), "task=pretrain has a single fold"),
