@@ -1,6 +1,6 @@
 """The label-efficiency curve: runs of run.sh → results.csv (a line a share, seed and model) and the tables in README.md.
 
-python experiments/pretraining/curve.py RUNS, the folder of run.sh: FOLDER/SHARE/SEED
+python experiments/pretraining/curve.py RUNS [--log NAME], the folder of run.sh, or of one log of logs.sh: FOLDER/SHARE/SEED
 
 Differences are paired over seeds and customers: a resample draws both.
 """
@@ -18,7 +18,7 @@ from clm_dl.metrics.summary import score_table
 from clm_dl.metrics.uncertainty import Bootstrap, bootstrap
 from clm_dl.run import load_run
 
-START, END = "<!-- results: made by experiments/pretraining/curve.py -->", "<!-- end of results -->"
+START, END = "<!-- results{}: made by experiments/pretraining/curve.py -->", "<!-- end of results -->"
 FROM = {"next_event": "next event", "coles": "CoLES", "random": "random encoder"}
 MODELS = {  # (folder, model of its runs): name in the tables, in their order
     ("scratch", "network"): "network from scratch",
@@ -44,15 +44,16 @@ PAIRS = [
 
 
 def measure(folder: Path, share: str, seed: str, resamples: int) -> Bootstrap:
-    """Every model at one share and seed on the test snapshots, on the same draws of customers."""
-    runs = {name: load_run(folder / name / share / seed) for name in dict.fromkeys(name for name, _ in MODELS)}
+    """Every model that was run at one share and seed on the test snapshots, on the same draws of customers."""
+    models = {key: name for key, name in MODELS.items() if (folder / key[0]).is_dir()}
+    runs = {name: load_run(folder / name / share / seed) for name in dict.fromkeys(name for name, _ in models)}
     tables = {name: score_table(run.scores, "test") for name, run in runs.items()}
     first = tables["scratch"]
     for table in tables.values():
         assert np.array_equal(table.customer, first.customer)
         assert np.array_equal(table.label, first.label)
     return bootstrap(
-        first.customer, first.label, {name: tables[of].score[model] for (of, model), name in MODELS.items()}, resamples=resamples
+        first.customer, first.label, {name: tables[of].score[model] for (of, model), name in models.items()}, resamples=resamples
     )
 
 
@@ -74,13 +75,14 @@ def markdown(boots: dict[str, list[Bootstrap]]) -> list[str]:
     heads = [f"{float(share):.0%} of the labels" for share in boots]
     seeds = len(next(iter(boots.values())))
     lines = [f"AUC on test, mean ± sd of {seeds} seeds:", "", f"| model | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name in MODELS.values():
+    models = next(iter(boots.values()))[0].models
+    for name in models:
         values = [[boot.interval(name, "auroc")["value"] for boot in found] for found in boots.values()]
         lines.append(f"| {name} | " + " | ".join(f"{np.mean(of):.4f} ± {np.std(of, ddof=1):.4f}" for of in values) + " |")
     for metric, title in {"auroc": "AUC", "log_loss": "log loss"}.items():
         lines += ["", f"Differences in {title}, paired over customers and seeds (95 %):", ""]
         lines += [f"| difference | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-        for one, other in PAIRS:
+        for one, other in [pair for pair in PAIRS if set(pair) <= set(models)]:
             cells = ["{:+.4f} [{:+.4f}, {:+.4f}]".format(*difference(found, one, other, metric)) for found in boots.values()]
             lines.append(f"| {one} − {other} | " + " | ".join(cells) + " |")
     return lines
@@ -90,22 +92,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--study", type=Path, default=Path(__file__).parent, help="folder of results.csv and README.md")
+    parser.add_argument("--log", help="name of one log of logs.sh: its own CSV and its own tables")
     parser.add_argument("--resamples", type=int, default=1000)
     options = parser.parse_args(arguments)
-    shares = sorted((path.name for path in (options.runs / "random").iterdir()), key=float)
-    seeds = sorted(path.name for path in (options.runs / "random" / shares[0]).iterdir() if path.name.isdigit())
+    shares = sorted((path.name for path in (options.runs / "scratch").iterdir()), key=float)
+    seeds = sorted(path.name for path in (options.runs / "scratch" / shares[0]).iterdir() if path.name.isdigit())
     boots = {share: [measure(options.runs, share, seed, options.resamples) for seed in seeds] for share in shares}
     rows = [
         {"label_share": float(share), "seed": int(seed), "model": name}
         | {metric: round(boot.interval(name, metric)["value"], 6) for metric in ("auroc", "auprc", "log_loss", "ece")}
         for share, found in boots.items()
         for seed, boot in zip(seeds, found, strict=True)
-        for name in MODELS.values()
+        for name in boot.models
     ]
-    pd.DataFrame(rows).to_csv(options.study / "results.csv", index=False)
+    pd.DataFrame(rows).to_csv(options.study / f"{options.log or 'results'}.csv", index=False)
     readme = options.study / "README.md"
     text = readme.read_text()
-    head, tail = text[: text.index(START) + len(START)], text[text.index(END) :]
+    start = START.format(f" of {options.log}" if options.log else "")
+    head, tail = text[: text.index(start) + len(start)], text[text.index(END, text.index(start)) :]
     readme.write_text("\n".join([head, *markdown(boots), tail]))
 
 
