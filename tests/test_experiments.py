@@ -209,7 +209,7 @@ def test_the_curve_of_label_efficiency_pairs_models_over_seeds(make_scores: Call
             rows.to_parquet(path / "scores.parquet")
             (path / "config.yaml").write_text("seed: 0\n")
             (path / "status.json").write_text(json.dumps({"version": 1, "state": "finished", "reason": None}))
-    (tmp_path / "README.md").write_text(f"# A study\n\n{curve.START}\nstale\n{curve.END}\nThe answer.\n")
+    (tmp_path / "README.md").write_text(f"# A study\n\n{curve.START.format("")}\nstale\n{curve.END}\nThe answer.\n")
     curve.main([str(tmp_path / "runs"), "--study", str(tmp_path), "--resamples", "200"])
     table = pd.read_csv(tmp_path / "results.csv")
     assert len(table) == 2 * len(curve.MODELS)
