@@ -70,6 +70,12 @@ def test_a_part_scores_the_snapshots_of_a_run_of_its_question_alone(multitask_ru
     assert "AUC" in render_report([multitask_run.path, alone.path])
 
 
+def test_a_question_asked_alone_is_its_own_task_to_the_last_bit(run: Run, train: Callable[..., Run]) -> None:
+    alone = train("task=multitask", "task.weights={churn:1,survival:0,value:0,next_event:0}")
+    pd.testing.assert_frame_equal(alone.scores, run.scores)
+    assert alone.metrics["tasks"] == {"churn": run.metrics}
+
+
 def test_checkpoint_is_data_and_holds_a_calibration_for_each_question(multitask_run: Run) -> None:
     checkpoint = torch.load(multitask_run.path / MODEL, weights_only=True)
     assert checkpoint["task"] == "multitask"
