@@ -42,6 +42,8 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
         the run's test, "cutoffs": [{"cutoff", "days" since the last training cutoff, "snapshots", "rate": mean label,
         "recalibrated_on": date or null, "bias": {model: total bias}, "psi": {"score", "inputs": {column: PSI} that moved most}}],
         "metrics": as metrics.json, whose models are `network` (frozen) and `recalibrated`}. PSI compares with the training snapshots.
+        Recalibrated at a cutoff means: on the snapshots one label window before it, the newest whose labels are known by then; not yet
+        where training had seen those labels.
 
     Raises:
         ValueError: a run without a network or of another task, a log that changed, no later cutoff, or one that is too early.
@@ -56,15 +58,17 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
     fold.check(run.metrics["fingerprint"])
     rule = {key: settings["snapshots"][key] for key in RULE}
     chosen, span = later_cutoffs(store, settings, fold.snapshots, cutoffs)
-    later, before = later_snapshots(store, chosen, **rule, labels=settings["labels"]), fold.snapshots.select(fold.snapshots.training)
+    before, free = fold.snapshots.select(fold.snapshots.training), known_from(fold.snapshots, span)
+    newest = {cutoff: cutoff - span for cutoff in chosen.tolist() if cutoff - span >= free}  # what is recalibrated on, see docstring
+    moments = np.union1d(chosen, np.array(list(newest.values()), dtype=np.int64))
+    later = later_snapshots(store, moments, **rule, labels=settings["labels"])
     answers, outcome = _answers(run, store, fold, later), fold.outcome(later)
     tables, source = [], {}
-    for cutoff in chosen:
-        rows, matured = later.cutoff == cutoff, chosen[chosen + span <= cutoff]
-        known = later.cutoff == (matured[-1] if len(matured) else 0)
+    for cutoff in chosen.tolist():
+        rows, known = later.cutoff == cutoff, later.cutoff == newest.get(cutoff, -1)
         calibrations = {NETWORK: run.calibration, RECALIBRATED: run.calibration}
         if known.any() and later.label[known].min() < later.label[known].max():
-            source[cutoff] = iso(matured[-1])
+            source[cutoff] = iso(newest[cutoff])
             calibrations[RECALIBRATED] = fold.calibrate(answers[known], outcome[known])
         for model, calibration in calibrations.items():
             tables.append(fold.table(later.select(rows), answers[rows], calibration, outcome[rows], model=model))
@@ -84,7 +88,7 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
         "cutoffs": [
             {
                 "cutoff": iso(cutoff),
-                "days": (int(cutoff) - trained_until) / DAY,
+                "days": (cutoff - trained_until) / DAY,
                 "snapshots": int(rows.sum()),
                 "rate": float(table["label"].mean()),
                 "recalibrated_on": source.get(cutoff),
@@ -94,8 +98,8 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
                     "inputs": _moved(inputs[0], inputs[1][rows]),
                 },
             }
-            for cutoff in chosen
-            for rows, table in [(later.cutoff == cutoff, of[pd.Timestamp(int(cutoff), unit="us", tz="UTC")])]
+            for cutoff in chosen.tolist()
+            for rows, table in [(later.cutoff == cutoff, of[pd.Timestamp(cutoff, unit="us", tz="UTC")])]
         ],
         "metrics": metrics,
     }
@@ -108,7 +112,7 @@ def later_cutoffs(
     """Matured cutoffs (int64 microseconds, ascending) after the label window of the last training one, and the length of a window."""
     rule = settings["snapshots"]
     span = label_span(store, settings["labels"], **rule)
-    free = int(snapshots.cutoff[snapshots.training].max()) + span
+    free = known_from(snapshots, span)
     if isinstance(cutoffs, str):
         if cutoffs != "rolling":
             raise ValueError(f"cutoffs must be rolling or a list of dates, got {cutoffs!r}")
@@ -126,6 +130,11 @@ def later_cutoffs(
                 f"to {iso(store.end - span)}, whose own labels are the last to be known"
             )
     return chosen, span
+
+
+def known_from(snapshots: Snapshots, span: int) -> int:
+    """The first cutoff (int64 microseconds) whose labels training knew nothing of: one window after its last cutoff."""
+    return int(snapshots.cutoff[snapshots.training].max()) + span
 
 
 def warning(found: Mapping[str, Any]) -> str | None:

@@ -65,8 +65,19 @@ def ranked(run: Run, model: str) -> dict[str, float | None]:
     }
 
 
-FIGURES = {"churn": churn, "survival": survival}
-SHOWN = {"churn": ["auroc", "log_loss"], "survival": ["c_index", "ibs", "log_loss"]}  # metrics whose differences are shown
+def value(run: Run, model: str) -> dict[str, float | None]:
+    """Order of the customers, amounts, and what only some models know: coverage of the interval, number of orders."""
+    test = run.metrics["split"]["test"]["overall"][model]
+    names = ("gini", "spearman", "decile_mape", "bias", "mae", "rmse", "coverage", "orders_mae", "orders_bias")
+    return {name: test[name]["value"] for name in names}
+
+
+FIGURES = {"churn": churn, "survival": survival, "value": value}
+SHOWN = {
+    "churn": ["auroc", "log_loss"],
+    "survival": ["c_index", "ibs", "log_loss"],
+    "value": ["gini", "spearman", "decile_mape"],
+}  # metrics whose differences are shown
 
 
 def network_names(groups: Sequence[Group]) -> dict[Path, str]:
@@ -160,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lines += ["", f"{machine}; training took {seconds.min():.0f} to {seconds.max():.0f} s a network."]
     readme = options.study / "README.md"
     text = readme.read_text()
-    head, tail = text[: text.index(START) + len(START)], text[text.index(END) :]
+    head, tail = text[: text.index(START) + len(START)], text[text.index(END, text.index(START)) :]
     found = "\n".join(lines)
     readme.write_text(f"{head}\n{found}\n{tail}")
     print(found)

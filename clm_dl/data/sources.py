@@ -136,7 +136,7 @@ def source_state(source: Log | Join, data_dir: str) -> list[Any]:
     assert source.path is not None
     if is_database(source.path) and not source.path.startswith("sqlite://"):
         return [int(database_table(source).count().execute())]
-    path = source.path.removeprefix("sqlite://").replace("//", "/") if is_database(source.path) else source.path
+    path = sqlite_file(source.path) if is_database(source.path) else source.path
     files = find_files(path, data_dir)
     return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
@@ -147,7 +147,7 @@ def database_table(source: Log | Join) -> ir.Table:
     if not source.table:
         raise ValueError(f"data.table is not set: name the table of {source.path} that holds the log")
     if source.path.startswith("sqlite://"):
-        file = source.path.removeprefix("sqlite://").replace("//", "/")
+        file = sqlite_file(source.path)
         if not Path(file).is_file():
             raise FileNotFoundError(f"no database file at {file}: check data.path")
         backend = ibis.sqlite.connect(file)
@@ -179,6 +179,11 @@ def read_blank_separated(content: io.BytesIO | Path, *, header: bool = True) -> 
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read the text table: {str(error).splitlines()[0]}") from error
     return to_arrow(frame)
+
+
+def sqlite_file(url: str) -> str:
+    """The file of sqlite:///relative.db or sqlite:////absolute.db, SQLAlchemy's forms."""
+    return url.removeprefix("sqlite://").removeprefix("/")
 
 
 def read_sqlite(table: ir.Table, rows: int) -> pa.RecordBatchReader:

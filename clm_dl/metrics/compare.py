@@ -51,6 +51,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         found.setdefault((run.metrics["fingerprint"], *sorted(flat.items())), []).append(run)
     names = {key for flat in settings for key in flat}
     differing = sorted(name for name in names if len({flat.get(name) for flat in settings}) > 1)
+    differing = [name for name in differing if not _follows(name, differing, settings)]
     groups = []
     for members in found.values():
         flat = settings[runs.index(members[0])]
@@ -126,6 +127,15 @@ def _bootstrap(run: Run, model: str, resamples: int, part: str) -> Bootstrap:
     catalogue = run.catalogue
     ranked = ranked_table(scores[scores["model"] == model], "test", catalogue, k=metrics["k"])
     return ranked_bootstrap(ranked, part, catalogue=catalogue, k=metrics["k"], resamples=resamples)
+
+
+def _follows(name: str, differing: Sequence[str], settings: Sequence[Mapping[str, str]]) -> bool:
+    """Whether `name` (encoder.layer_norm) is known once its group's choice (encoder.name) is, in all of `settings`."""
+    choice = f"{name.partition('.')[0]}.name"
+    if name == choice or choice not in differing:
+        return False
+    found = {(flat.get(choice), flat.get(name)) for flat in settings}
+    return len(found) == len({flat.get(choice) for flat in settings})
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -43,17 +43,17 @@ def parts_table(metrics: Mapping[str, Any], *, split: str = "test") -> Table:
 
 
 def print_comparison(metrics: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the test comparison in at most 100 columns: the whole, then its parts where they differ, then paired differences.
+    """Print the test comparison in 100 columns, or as many as the longest name needs: the whole, its parts, paired differences.
 
     Of a multi-task run that of every question.
     """
-    console = console or Console(width=max(Console().width, 100))
     for found in by_question(metrics):
         _print_question(found, console)
 
 
-def _print_question(metrics: Mapping[str, Any], console: Console) -> None:
+def _print_question(metrics: Mapping[str, Any], console: Console | None) -> None:
     shown, test = family(metrics), metrics["split"]["test"]
+    console = console or Console(width=max(Console().width, 100, 84 + max(map(len, test["overall"]), default=0)))
     console.print(comparison_table(metrics))
     others = [part for part in shown.filled(test) if part != "overall" and test[part] != test["overall"]]
     for table in [parts_table(metrics)] * bool(others) if shown.side_by_side else [comparison_table(metrics, part=part) for part in others]:

@@ -1,6 +1,6 @@
-"""backtest.json of several runs → results.csv, a figure for each data set, and the tables of README.md.
+"""backtest.json of several runs → a CSV, a figure for each data set, and the tables of a study's README.md.
 
-python experiments/backtest/collect.py FOLDER_OF_RUNS… (each folder holds the seeds of one data set)
+python experiments/backtest/collect.py FOLDER_OF_RUNS… [--study FOLDER] [--csv NAME] (each folder of runs holds the seeds of one data set)
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import pandas as pd
 
 from clm_dl.run import BACKTEST, Run, load_run
 from clm_dl.visual.drift import drift_figure
+from clm_dl.visual.families import CHURN, VALUE
 
 START, END = "<!-- results: made by experiments/backtest/collect.py -->", "<!-- end of results -->"
 MODELS = ("network", "recalibrated")
+SHOWN = {"churn": ("auroc", "log_loss", "ece"), "value": ("gini", "spearman", "decile_mape", "coverage")}
 
 
 def rows(run: Run, found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -29,7 +31,7 @@ def rows(run: Run, found: dict[str, Any]) -> list[dict[str, Any]]:
             "seed": run.config["seed"],
             **{name: at[name] for name in ("cutoff", "days", "snapshots", "rate", "recalibrated_on")},
             "model": model,
-            **{name: figures[at["cutoff"]][model][name]["value"] for name in ("auroc", "log_loss", "ece")},
+            **{name: figures[at["cutoff"]][model][name]["value"] for name in SHOWN[found["task"]]},
             "bias": at["bias"][model],
             "psi_score": at["psi"]["score"],
             "warned": found["warning"] is not None,
@@ -44,8 +46,10 @@ def markdown(table: pd.DataFrame) -> str:
     lines: list[str] = []
     for data, part in table.groupby("data", sort=False):
         lines += ["", f"**{data}**, {part['seed'].nunique()} seeds, warned {part.groupby('seed')['warned'].first().sum()} times", ""]
-        lines += ["| cutoff | days | rate | AUC | ECE frozen | ECE recal. | bias frozen | bias recal. | recalibrated on | PSI of scores |"]
-        lines += ["|---" * 10 + "|"]
+        shown = VALUE if "gini" in part else CHURN
+        titles = ["cutoff", "days", "mean label" if shown is VALUE else "rate", shown.title]
+        titles += [f"{name} {kind}" for name in (shown.columns[shown.watched], "bias") for kind in ("frozen", "recal.")]
+        lines += ["| " + " | ".join([*titles, "recalibrated on", "PSI of scores"]) + " |", "|---" * (len(titles) + 2) + "|"]
         for cutoff, at in part.groupby("cutoff"):
             of = {model: at[at["model"] == model] for model in MODELS}
 
@@ -55,8 +59,8 @@ def markdown(table: pd.DataFrame) -> str:
                 return f"{values.mean():{form}}{spread}"
 
             first = at.iloc[0]
-            cells = [str(cutoff), f"{first['days']:.0f}", f"{first['rate']:.3f}", cell("network", "auroc", ".4f")]
-            cells += [cell(model, "ece", ".4f") for model in MODELS] + [cell(model, "bias", "+.1%") for model in MODELS]
+            cells = [str(cutoff), f"{first['days']:.0f}", f"{first['rate']:.3f}", cell("network", shown.main, ".4f")]
+            cells += [cell(model, shown.watched, ".4f") for model in MODELS] + [cell(model, "bias", "+.1%") for model in MODELS]
             cells += [first["recalibrated_on"] if isinstance(first["recalibrated_on"], str) else "not yet", f"{at['psi_score'].mean():.2f}"]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -66,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--study", type=Path, default=Path(__file__).parent, help="folder of results.csv, the figures and README.md")
+    parser.add_argument("--csv", default="results.csv", help="file of the study that takes a row a cutoff and model")
     options = parser.parse_args(arguments)
     found: list[dict[str, Any]] = []
     for folder in options.folders:
@@ -75,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shown = json.loads((runs[0].path / BACKTEST).read_text())  # its intervals are those of one seed
         drift_figure(shown).savefig(options.study / f"{runs[0].config['data']['name']}.png")
     table = pd.DataFrame(found).round(6)
-    table.to_csv(options.study / "results.csv", index=False)
+    table.to_csv(options.study / options.csv, index=False)
     readme = options.study / "README.md"
     text = readme.read_text()
-    readme.write_text(f"{text[: text.index(START) + len(START)]}\n{markdown(table)}\n{text[text.index(END) :]}")
+    readme.write_text(f"{text[: text.index(START) + len(START)]}\n{markdown(table)}\n{text[text.index(END, text.index(START)) :]}")
     print(markdown(table))
 
 

@@ -17,12 +17,14 @@ pretrain pretrained/coles task.objective=coles
 pretrain pretrained/random task.optimizer.lr=0 trainer.max_epochs=1 # nothing is learnt: a random encoder
 for pair in "${shares[@]}"; do
   share=${pair%:*}
-  churn=(experiment=churn_completejourney snapshots.label_share="$share" 'snapshots.label_seed=${seed}' trainer.max_epochs="${pair#*:}")
-  sweep "scratch/$share" "${churn[@]}" 'baselines=[lightgbm]'
+  churn=(experiment=churn_completejourney snapshots.label_share="$share" 'snapshots.label_seed=${seed}' trainer.max_epochs="${pair#*:}"
+    sequence.max_tokens=128 task.head_size=64)
+  network=("${churn[@]}" encoder.hidden_size=64)
+  sweep "scratch/$share" "${network[@]}" 'baselines=[lightgbm]'
   from() { echo "init=$out/pretrained/$1/\${seed}"; }
-  sweep "next_event/$share" "${churn[@]}" "$(from next_event)" 'baselines=[embedding_logistic,embedding_lightgbm,embedding_rfm_lightgbm]'
-  sweep "scratch_sequence/$share" "${churn[@]}" baselines=none sequence.features=false
-  sweep "next_event_sequence/$share" "${churn[@]}" "$(from next_event)" baselines=none sequence.features=false
+  sweep "next_event/$share" "${network[@]}" "$(from next_event)" 'baselines=[embedding_logistic,embedding_lightgbm,embedding_rfm_lightgbm]'
+  sweep "scratch_sequence/$share" "${network[@]}" baselines=none sequence.features=false
+  sweep "next_event_sequence/$share" "${network[@]}" "$(from next_event)" baselines=none sequence.features=false
   for objective in coles random; do
     sweep "$objective/$share" "${churn[@]}" "$(from "$objective")" encoder=none \
       'baselines=[embedding_logistic,embedding_lightgbm,embedding_rfm_lightgbm]'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zipfile
 from pathlib import Path
@@ -50,6 +51,7 @@ def test_every_source_gives_the_same_store(frame: pd.DataFrame, tmp_path: Path):
     sources = [
         *({"path": str(tmp_path / name)} for name in ("log.csv", "log.csv.gz", "log.tsv", "log.parquet", "parts", "parts/*.parquet")),
         {"path": f"sqlite:///{tmp_path}/log.db", "table": "events"},
+        {"path": f"sqlite:///{os.path.relpath(tmp_path)}/log.db", "table": "events"},
         {"frame": frame},
         {"frame": pl.from_pandas(frame)},
         {"frame": pa.Table.from_pandas(frame)},

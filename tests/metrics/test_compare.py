@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from clm_dl.data.catalogue import Catalogue
-from clm_dl.metrics.compare import group_runs, paired_difference
+from clm_dl.metrics.compare import _follows, group_runs, paired_difference
 from clm_dl.metrics.ranking_summary import summarise_ranking
 from clm_dl.metrics.summary import summarise
 
@@ -103,3 +103,10 @@ def test_groups_are_named_by_the_settings_that_differ():
         ("encoder.name=sasrec", 2, "network"),
         ("encoder.name=gru", 1, "network"),
     ]
+
+
+def test_what_follows_from_a_choice_is_not_named():
+    lstm, gru = {"encoder.name": "lstm", "encoder.num_layers": "1"}, {"encoder.name": "gru", "encoder.num_layers": "2"}
+    assert _follows("encoder.num_layers", ["encoder.name", "encoder.num_layers"], [lstm, gru])
+    assert not _follows("encoder.num_layers", ["encoder.name", "encoder.num_layers"], [lstm, gru, {**lstm, "encoder.num_layers": "3"}])
+    assert not _follows("encoder.num_layers", ["encoder.num_layers"], [lstm, {**lstm, "encoder.num_layers": "3"}])
