@@ -48,12 +48,16 @@ def print_comparison(metrics: Mapping[str, Any], console: Console | None = None)
     Of a multi-task run that of every question.
     """
     for found in by_question(metrics):
-        _print_question(found, console)
+        longest = max(map(len, found["split"]["test"]["overall"]), default=0)
+        _print_question(found, console or Console(width=max(Console().width, 100, 84 + longest)))
 
 
+<<<<<<< HEAD
 def _print_question(metrics: Mapping[str, Any], console: Console | None) -> None:
+=======
+def _print_question(metrics: Mapping[str, Any], console: Console) -> None:
+>>>>>>> main
     shown, test = family(metrics), metrics["split"]["test"]
-    console = console or Console(width=max(Console().width, 100, 84 + max(map(len, test["overall"]), default=0)))
     console.print(comparison_table(metrics))
     others = [part for part in shown.filled(test) if part != "overall" and test[part] != test["overall"]]
     for table in [parts_table(metrics)] * bool(others) if shown.side_by_side else [comparison_table(metrics, part=part) for part in others]:
