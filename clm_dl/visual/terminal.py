@@ -52,11 +52,7 @@ def print_comparison(metrics: Mapping[str, Any], console: Console | None = None)
         _print_question(found, console or Console(width=max(Console().width, 100, 84 + longest)))
 
 
-<<<<<<< HEAD
-def _print_question(metrics: Mapping[str, Any], console: Console | None) -> None:
-=======
 def _print_question(metrics: Mapping[str, Any], console: Console) -> None:
->>>>>>> main
     shown, test = family(metrics), metrics["split"]["test"]
     console.print(comparison_table(metrics))
     others = [part for part in shown.filled(test) if part != "overall" and test[part] != test["overall"]]
