@@ -45,6 +45,12 @@ def main(config: DictConfig) -> None:
         print_backtest(found)
         print(f"backtest: {run.path / BACKTEST}\nreport:   {run.path / 'report.html'}")
         return
+    for name in config.slices:
+        if store is None or name not in store.static.columns:
+            known = [] if store is None else list(store.static.columns)
+            raise ValueError(
+                f"no customer attribute {name!r} to slice by{nearest(name, known)}; the store has {', '.join(known) or 'none'}"
+            )
     if settings["task"]["name"] in RANKED:
         assert store is not None
         scores, summary = evaluate_ranked(run, store, config.bootstrap)
@@ -54,11 +60,7 @@ def main(config: DictConfig) -> None:
     print_comparison(evaluation["all"])
     print_cutoffs(evaluation["all"])
     for name in config.slices:
-        if store is None or name not in store.static.columns:
-            known = [] if store is None else list(store.static.columns)
-            raise ValueError(
-                f"no customer attribute {name!r} to slice by{nearest(name, known)}; the store has {', '.join(known) or 'none'}"
-            )
+        assert store is not None
         value = pd.Series(store.static[name].astype("string").fillna("missing").to_numpy(), index=store.customer_ids)
         for level, part in scores.groupby(scores["customer_id"].map(value), sort=True):
             print(f"\n{name} = {level}")

@@ -68,8 +68,8 @@ def prepare_network(settings: Mapping[str, Any], datamodule: SequenceDataModule,
             # of a resumed run: else Lightning keeps the loader that it made before it knew the epoch to go on with
             reload_dataloaders_every_n_epochs=checkpoint["epoch"] + 1 if checkpoint else 0,
         )
-    except MisconfigurationException as error:
-        raise ValueError(f"trainer: {error}") from error
+    except (MisconfigurationException, ModuleNotFoundError) as error:
+        raise ValueError(f"trainer: {str(error).rstrip('.!')}: choose other options of trainer, e.g. trainer=default") from error
     best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
     return Network(task, datamodule, trainer, best, datamodule.padding_ratio("train"), checkpoint)
 

@@ -179,7 +179,7 @@ def read_calibrator(question: str, state: Mapping[str, Any]) -> Any:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint as data: nothing in it is executed (`weights_only=True`)."""
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+        raise FileNotFoundError(f"no checkpoint at {path}: give runs/…/checkpoints/last.ckpt of a run that was trained")
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
@@ -210,6 +210,7 @@ def write_json(path: Path, value: Any) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(handle, "w") as file:
         json.dump(value, file, indent=1, allow_nan=False)
+    os.chmod(temporary, 0o644)  # mkstemp's files are their owner's alone
     os.replace(temporary, path)
 
 

@@ -27,6 +27,7 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     seed, task = settings["seed"], settings["task"]["name"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
+    check_numbers(settings)
     if task not in RANKED:
         if settings["data"]["name"] == "table" and task != "churn":
             raise ValueError(f"data=table has no time, so it answers task=churn alone, got task={task}")
@@ -60,6 +61,19 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     if settings["encoder"]["name"] == "none" and settings["ckpt"]:
         raise ValueError("ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint")
     return settings
+
+
+def check_numbers(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for a number that no run can be made with."""
+    epochs, lr = settings["trainer"]["max_epochs"], settings["task"].get("optimizer", {}).get("lr", 0.0)
+    if not isinstance(settings["bootstrap"], int) or settings["bootstrap"] < 1:
+        raise ValueError(f"bootstrap is the number of resamples and must be an integer ≥ 1, got {settings['bootstrap']!r}")
+    if not 0 <= settings["threshold"] <= 1:
+        raise ValueError(f"threshold is a probability and must be in [0, 1], got {settings['threshold']}")
+    if epochs is not None and epochs != -1 and epochs < 1:
+        raise ValueError(f"trainer.max_epochs must be ≥ 1, or -1 to train until the callbacks stop it, got {epochs}")
+    if not lr >= 0:
+        raise ValueError(f"task.optimizer.lr must be ≥ 0, got {lr}")
 
 
 def known_metrics(settings: Mapping[str, Any]) -> list[str]:

@@ -75,6 +75,25 @@ def test_wrong_column_suggests_the_nearest(
     assert not stores(tmp_path)
 
 
+def test_a_name_where_a_list_is_wanted(refused: Callable[..., str], shop_log: pd.DataFrame) -> None:
+    assert "data.categorical must be a list, got 'dept': write data.categorical=[dept]" in refused("data.categorical=dept", log=shop_log)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("bootstrap=0", "bootstrap is the number of resamples and must be an integer ≥ 1, got 0"),
+        ("threshold=7", "threshold is a probability and must be in [0, 1], got 7"),
+        ("trainer.max_epochs=0", "trainer.max_epochs must be ≥ 1"),
+        ("task.optimizer.lr=-1", "task.optimizer.lr must be ≥ 0, got -1"),
+        ("encoder.num_layers=0", "encoder.num_layers must be ≥ 1, got 0"),
+        ("trainer.accelerator=tpu", "choose other options of trainer"),
+    ],
+)
+def test_numbers_that_no_run_can_be_made_with(refused: Callable[..., str], override: str, message: str) -> None:
+    assert message in refused(override)
+
+
 def test_empty_log(refused: Callable[..., str], shop_log: pd.DataFrame, tmp_path: Path) -> None:
     assert "no events" in refused(log=shop_log.iloc[:0])
     assert not stores(tmp_path)

@@ -91,7 +91,8 @@ def prepare_store(
         text = str(error)
         if "No space left" in text or "max_temp_directory_size" in text:
             raise _disk_full(path) from error
-        raise ValueError(f"cannot prepare {', '.join(describe(source) for source in spec.logs)}: {text.splitlines()[0]}") from error
+        first, logs = text.splitlines()[0].rstrip("."), ", ".join(describe(source) for source in spec.logs)
+        raise ValueError(f"cannot prepare {logs}: {first}; check that the file is whole, and data.format") from error
     return EventStore(path)
 
 

@@ -104,6 +104,9 @@ def choice(value: Any, allowed: tuple[str, ...], what: str) -> str:
 def parse_data(data: Mapping[str, Any]) -> DataSpec:
     """Check a `data` mapping and spell it out. Raises ValueError in one sentence for whatever is wrong with it."""
     check_keys(data, DATA_KEYS, "key of data")
+    for key in ("categorical", "numeric", "static", "exclude", "joins", "sources"):
+        if isinstance(data.get(key), str):
+            raise ValueError(f"data.{key} must be a list, got {data[key]!r}: write data.{key}=[{data[key]}]")
     timezone = data.get("timezone") or "UTC"
     sources = data.get("sources") or []
     logs = []

@@ -63,4 +63,7 @@ def build_encoder(config: Mapping[str, Any], input_size: int) -> nn.Module:
         if key not in valid:
             near = difflib.get_close_matches(key, valid, n=1) or valid
             raise ValueError(f"encoder {name} has no option {key!r}; nearest: {', '.join(near)}")
+    for key in ("hidden_size", "num_layers"):
+        if not options.get(key, 1) >= 1:
+            raise ValueError(f"encoder.{key} must be ≥ 1, got {options[key]}")
     return ENCODERS[name](input_size, **options)

@@ -92,7 +92,8 @@ def _run(run: Run, *, draw: bool) -> dict[str, Any]:
     found = json.loads((run.path / BACKTEST).read_text()) if (run.path / BACKTEST).is_file() else None
     timing = json.loads((run.path / "timing.json").read_text()) if (run.path / "timing.json").is_file() else {}
     return {
-        "name": run.path.name + (f": {run.question}" if isinstance(run, Part) else ""),
+        "name": _name(run.path) + (f": {run.question}" if isinstance(run, Part) else ""),
+        "encoder": f"encoder {run.config['encoder']['name']}" if run.config["data"]["name"] != "table" else "table",
         "path": str(run.path),
         "metrics": metrics,
         "status": run.status,
@@ -105,11 +106,19 @@ def _run(run: Run, *, draw: bool) -> dict[str, Any]:
         "figures": [(caption, _data_uri(figure)) for caption, figure in page.figures(run, names).items()] if draw and names else [],
         "cards": json.loads((run.path / CARDS).read_text()) if draw and (run.path / CARDS).is_file() else [],
         "drift": {**section(found), "figure": _data_uri(drift_figure(found))} if found else None,
-        "facts": list({**shown.setup(metrics, run.config), **shown.limits(metrics)}.items()),
+        "facts": [
+            (title, [line.replace("`", "") for line in lines])  # Markdown's code marks
+            for title, lines in {**shown.setup(metrics, run.config), **shown.limits(metrics)}.items()
+        ],
         "details": page.details(metrics),
         "timing": [(name, seconds) for name, seconds in timing.items() if isinstance(seconds, (int, float))],
         "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
     }
+
+
+def _name(path: Path) -> str:
+    """The run's folder; of a trial of a sweep, which is a number, with the folder above it."""
+    return f"{path.parent.name}/{path.name}" if path.name.isdigit() else path.name
 
 
 def _tiles(metrics: Mapping[str, Any], main: str) -> list[tuple[str, str, str]]:
