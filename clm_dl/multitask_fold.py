@@ -31,14 +31,16 @@ class MultiTaskFold(Fold):
 
     def targets(self) -> np.ndarray | None:
         """Those of every question side by side."""
-        self.parts = {
-            name: PARTS[name](
-                of_question(self.settings, name), self.store, 0, self.folder, self.clock, network=False, snapshots=self.snapshots
-            )
-            for name in questions(self.settings["task"])
-        }
+        self.parts = {name: self._part(name) for name in questions(self.settings["task"])}
         found = [part.target_NK for part in self.parts.values() if part.target_NK is not None]
         return np.column_stack(found) if found else None
+
+    def _part(self, name: str) -> Fold:
+        settings = of_question(self.settings, name)
+        try:
+            return PARTS[name](settings, self.store, 0, self.folder, self.clock, network=False, snapshots=self.snapshots)
+        except ValueError as error:
+            raise ValueError(f"{error}, or leave the question out with task.weights.{name}=0") from error
 
     def head_schema(self) -> dict[str, Any]:
         return {key: value for part in self.parts.values() for key, value in part.head_schema().items()}

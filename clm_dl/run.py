@@ -105,6 +105,8 @@ class Run:
     @property
     def questions(self) -> list[Run]:
         """A run for each question: of a multi-task run its parts, else the run itself."""
+        from clm_dl.parts import Part  # parts are runs
+
         if self.question != MultiTask.name:
             return [self]
         return [Part(self, name) for name in questions(self.config["task"])]
@@ -156,40 +158,6 @@ class Run:
             raise ValueError(f"{target} is not empty: choose another folder to save the run to")
         shutil.copytree(self.path, target, dirs_exist_ok=True)
         return Run(target)
-
-
-class Part(Run):
-    """One question of a multi-task run, as the run of a task of its own: its metrics, scores and calibration, and the shared network."""
-
-    def __init__(self, whole: Run, question: str):
-        self.whole, self._question = whole, question
-        self.path, self.status, self.config = whole.path, whole.status, whole.config
-
-    @property
-    def question(self) -> str:
-        return self._question
-
-    @property
-    def questions(self) -> list[Run]:
-        return [self]
-
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        part: dict[str, Any] = self.whole.metrics["tasks"][self.question]
-        return part
-
-    @cached_property
-    def scores(self) -> pd.DataFrame:
-        whole = self.whole.scores
-        return whole[whole["task"] == self.question].reset_index(drop=True)
-
-    @property
-    def calibration(self) -> Any:
-        return read_calibrator(self.question, self.whole.checkpoint["calibration"][self.question])
-
-    @cached_property
-    def task(self) -> SequenceTask:
-        return self.whole.task
 
 
 def load_run(path: str | Path) -> Run:

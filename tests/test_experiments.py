@@ -233,3 +233,29 @@ def test_the_quality_of_a_peer_s_scores_counts_ties_by_expectation() -> None:
     assert found["hr@10"] == 1
     assert found["ndcg@10"] == pytest.approx((1 / np.log2(3.5) + 1) / 2)
     assert found["mrr"] == pytest.approx((1 / 2.5 + 1) / 2)
+
+
+def test_questions_alone_are_paired_with_those_of_one_encoder(train: Callable[..., Run], tmp_path: Path) -> None:
+    study = script("multitask/table.py")
+    alone = {name: f"task.weights={{churn:0,survival:0,value:0,next_event:0,{name}:1}}" for name in ("churn", "value")}
+    for arm, *words in [("churn", alone["churn"]), ("value", alone["value"]), ("fixed",), ("uncertainty", "task.weighting=uncertainty")]:
+        for seed in (0, 1):
+            path = f"paths.output_dir={tmp_path / 'runs' / arm / str(seed)}"
+            asked = (
+                "task=multitask",
+                "task.horizons_days=[0,14]",
+                "+snapshots.follow_days=14",
+            )  # with survival or without, the same cutoffs
+            train(*asked, "baselines=none", "trainer.max_epochs=1", f"seed={seed}", *words, path)
+    (tmp_path / "README.md").write_text(f"# A study\n\n{study.START}\nstale\n{study.END}\nThe answer.\n")
+    study.main([str(tmp_path / "runs"), "--study", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "results.csv")
+    pairs = {(name, arm) for name in ("churn", "survival", "value") for arm in ("alone", "fixed", "uncertainty")} - {("survival", "alone")}
+    assert table.groupby(["question", "arm"]).size().to_dict() == dict.fromkeys(pairs, 2)
+    text = (tmp_path / "README.md").read_text()
+    assert "stale" not in text
+    assert text.endswith("The answer.\n")
+    mean = table[table["question"] == "churn"].groupby("arm")["auroc"].mean()
+    assert f"| all, fixed weights − alone | {mean['fixed'] - mean['alone']:+.4f} [" in text
+    assert text.count("| all, fixed weights − alone |") == 2
+    assert text.count("| all, uncertainty weighting − all, fixed weights |") == 3

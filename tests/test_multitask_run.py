@@ -70,6 +70,12 @@ def test_a_part_scores_the_snapshots_of_a_run_of_its_question_alone(multitask_ru
     assert "AUC" in render_report([multitask_run.path, alone.path])
 
 
+def test_a_question_asked_alone_is_its_own_task_to_the_last_bit(run: Run, train: Callable[..., Run]) -> None:
+    alone = train("task=multitask", "task.weights={churn:1,survival:0,value:0,next_event:0}")
+    pd.testing.assert_frame_equal(alone.scores, run.scores)
+    assert alone.metrics["tasks"] == {"churn": run.metrics}
+
+
 def test_checkpoint_is_data_and_holds_a_calibration_for_each_question(multitask_run: Run) -> None:
     checkpoint = torch.load(multitask_run.path / MODEL, weights_only=True)
     assert checkpoint["task"] == "multitask"
@@ -226,7 +232,7 @@ def test_commands(multitask_run: Run, shop_csv: Path, call: Callable[..., str], 
         (["task.coverage=2"], "task.coverage must lie strictly between 0 and 1"),
         (["task.positive_weight=0"], "task.positive_weight must be > 0"),
         (["labels=event"], "which is no churn"),
-        (["data.roles.amount=null"], "spend needs amounts"),
+        (["data.roles.amount=null"], "name the column of money, or leave the question out with task.weights.value=0"),
         (["baselines=[popular]"], "popular answers next_item, next_order"),
         (["encoder=none", "baselines=[base_rate]"], "leave nothing that answers value"),
         (["objective=c_index"], "objective must be one of auroc"),

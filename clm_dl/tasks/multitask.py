@@ -170,6 +170,8 @@ def questions(task: Mapping[str, Any]) -> list[str]:
 def part_weights(task: Mapping[str, Any]) -> dict[str, float]:
     """The parts of `task.weights` that have a weight, in the order of their heads; raises ValueError for what cannot be a weight."""
     known, given = (*QUESTIONS, NEXT_EVENT), task["weights"]
+    if not isinstance(given, Mapping):
+        raise ValueError(f"task.weights must give a weight to each of {', '.join(known)}, got {given!r}")
     for name, weight in given.items():
         if name not in known:
             raise ValueError(f"task.weights has parts {', '.join(known)}, got {name!r}: leave it out")
