@@ -69,7 +69,7 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
         calibrations = {NETWORK: run.calibration, RECALIBRATED: run.calibration}
         if known.any() and later.label[known].min() < later.label[known].max():
             source[cutoff] = iso(newest[cutoff])
-            calibrations[RECALIBRATED] = fold.calibrate(answers[known], outcome[known])
+            calibrations[RECALIBRATED] = fold.calibrate(answers[known], outcome[known], aged=True)
         for model, calibration in calibrations.items():
             tables.append(fold.table(later.select(rows), answers[rows], calibration, outcome[rows], model=model))
     scores = pd.concat(tables, ignore_index=True)

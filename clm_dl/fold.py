@@ -108,8 +108,8 @@ class Fold:
         """The network's answers before calibration, a row for each of the snapshots `index_N`."""
         return churn_probabilities(task, datamodule, index_N)
 
-    def calibrate(self, answers: np.ndarray, outcome: np.ndarray) -> Any:
-        """The calibration of `answers`, fitted on the `outcome` of the same snapshots."""
+    def calibrate(self, answers: np.ndarray, outcome: np.ndarray, *, aged: bool = False) -> Any:
+        """The calibration of `answers`, fitted on the `outcome` of the same snapshots; `aged`: they came long after training."""
         return PlattCalibrator().fit(answers, outcome)
 
     def table(self, snapshots: Snapshots, answers: np.ndarray, calibration: Any, outcome: np.ndarray, *, model: str) -> pd.DataFrame:

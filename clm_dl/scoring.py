@@ -36,6 +36,7 @@ from clm_dl.tasks.value import HIGH, LOW, MEAN, MEDIAN, ORDERS
 RULE = ("horizon_days", "gap_days", "active_days", "recent_days")  # of who is scored, and for which window
 PROBABILITIES = ("churn", "propensity")  # tasks whose score is one probability a snapshot
 RECALIBRATED = (*PROBABILITIES, "value")  # tasks with one outcome a snapshot, on which a frozen network can be calibrated anew
+TENURE = 5  # column of `value_forecasts`, behind those of a forecast
 MAX_TOKENS = 8192  # padded tokens of a batch, where the task has no budget of its own
 
 
@@ -53,8 +54,9 @@ def survival_curves(task: SequenceTask, datamodule: SequenceDataModule, index_N:
 
 @torch.inference_mode()
 def value_forecasts(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
-    """Uncalibrated forecasts `[N, 5]` of the snapshots `index_N`, in that order, with the columns of `ValueTask.forecast`."""
-    return _apply(task, datamodule, index_N, task.forecast).astype(np.float64)
+    """Uncalibrated forecasts `[N, 6]` of the snapshots `index_N`, in that order: the columns of `ValueTask.forecast`, then log tenure."""
+    forecast_N5 = _apply(task, datamodule, index_N, task.forecast)
+    return np.column_stack([forecast_N5, datamodule.dataset.tenure_N.numpy()[index_N]]).astype(np.float64)
 
 
 @torch.inference_mode()
@@ -88,17 +90,17 @@ def _apply(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarr
     return values[position[index_N]]
 
 
-def fit_value_calibrator(answers_N5: np.ndarray, spend_N: np.ndarray, *, coverage: float) -> ValueCalibrator:
-    """Mean and interval of forecasts, calibrated on what was spent."""
-    calibrator = ValueCalibrator().fit(answers_N5[:, MEAN], spend_N)
-    return calibrator.fit_interval(answers_N5[:, LOW], answers_N5[:, HIGH], spend_N, coverage=coverage)
+def fit_value_calibrator(answers_N6: np.ndarray, spend_N: np.ndarray, *, coverage: float, aged: bool = False) -> ValueCalibrator:
+    """Mean and interval of forecasts, calibrated on what was spent; `aged`: long after training, when tenure counts, too."""
+    calibrator = ValueCalibrator().fit(answers_N6[:, MEAN], spend_N, answers_N6[:, TENURE] if aged else None)
+    return calibrator.fit_interval(answers_N6[:, LOW], answers_N6[:, HIGH], spend_N, coverage=coverage)
 
 
-def calibrated_forecasts(answers_N5: np.ndarray, calibration: ValueCalibrator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def calibrated_forecasts(answers_N6: np.ndarray, calibration: ValueCalibrator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Expected spend `[N]`, and median, low, high and expected_orders, each `[N]`; only mean and interval are calibrated."""
-    low, high = calibration.interval(answers_N5[:, LOW], answers_N5[:, HIGH])
-    rest = {"median": answers_N5[:, MEDIAN], "low": low, "high": high, "expected_orders": answers_N5[:, ORDERS]}
-    return calibration.predict(answers_N5[:, MEAN]), rest
+    low, high = calibration.interval(answers_N6[:, LOW], answers_N6[:, HIGH])
+    rest = {"median": answers_N6[:, MEDIAN], "low": low, "high": high, "expected_orders": answers_N6[:, ORDERS]}
+    return calibration.predict(answers_N6[:, MEAN], answers_N6[:, TENURE]), rest
 
 
 @contextmanager
@@ -178,10 +180,10 @@ def _predict(
         table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
         return table.assign(in_population=np.repeat(in_population, len(horizons)))
     if run.question == "value":
-        answers_N5, unknown = value_forecasts(run.task, datamodule, everyone), np.full(len(snapshots), np.nan)
-        score, forecast = calibrated_forecasts(answers_N5, calibration)
+        answers_N6, unknown = value_forecasts(run.task, datamodule, everyone), np.full(len(snapshots), np.nan)
+        score, forecast = calibrated_forecasts(answers_N6, calibration)
         table = value_table(
-            store, snapshots, model="network", score=score, score_raw=answers_N5[:, MEAN], spend=unknown, orders=unknown,
+            store, snapshots, model="network", score=score, score_raw=answers_N6[:, MEAN], spend=unknown, orders=unknown,
             forecast=forecast,
         )  # fmt: skip
         return table.assign(in_population=in_population)
@@ -198,7 +200,7 @@ def newest_calibration(run: Run, store: EventStore) -> PlattCalibrator | ValueCa
     if run.question == "value":
         task = run.config["task"]
         spend_N = window_spend(store, newest, returns=task["returns"])
-        return fit_value_calibrator(value_forecasts(run.task, datamodule, everyone), spend_N, coverage=task["coverage"])
+        return fit_value_calibrator(value_forecasts(run.task, datamodule, everyone), spend_N, coverage=task["coverage"], aged=True)
     return PlattCalibrator().fit(churn_probabilities(run.task, datamodule, everyone), newest.label)
 
 

@@ -25,7 +25,7 @@ SMALLEST_SCALE = 1e-2  # of log spends that hardly differ
 
 
 class ValueFold(Fold):
-    """As Fold; an outcome is (spend, orders) `[N, 2]`, NaN censored, and a raw forecast has the columns of `ValueTask.forecast`."""
+    """As Fold; an outcome is (spend, orders) `[N, 2]`, NaN censored, and answers have the columns of `scoring.value_forecasts`."""
 
     write: Callable[..., None] = staticmethod(write_final_figures)
 
@@ -58,8 +58,8 @@ class ValueFold(Fold):
     def answers(self, task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
         return value_forecasts(task, datamodule, index_N)
 
-    def calibrate(self, answers: np.ndarray, outcome: np.ndarray) -> ValueCalibrator:
-        return fit_value_calibrator(answers, outcome[:, 0], coverage=self.settings["task"]["coverage"])
+    def calibrate(self, answers: np.ndarray, outcome: np.ndarray, *, aged: bool = False) -> ValueCalibrator:
+        return fit_value_calibrator(answers, outcome[:, 0], coverage=self.settings["task"]["coverage"], aged=aged)
 
     def table(self, snapshots: Snapshots, answers: np.ndarray, calibration: Any, outcome: np.ndarray, *, model: str) -> pd.DataFrame:
         score, forecast = calibrated_forecasts(answers, calibration)

@@ -17,23 +17,26 @@ FLOOR = 1e-3  # scores enter the logarithm no smaller than this share of their m
 
 
 class ValueCalibrator:
-    """score → exp(intercept + slope · log(score)) for the mean, and [low − widen, high + widen] on a log scale for the interval.
+    """score → exp(intercept + slope · log(score) + age · log(1 + tenure)) for the mean,
+    [low − widen, high + widen] on a log scale for the interval.
 
     The mean: Poisson pseudo-likelihood with a log link, which is consistent whatever the distribution of spend (Gourieroux, Monfort &
     Trognon 1984; Santos Silva & Tenreyro 2006) and makes the total right; the slope says how steep the differences between customers are.
     The interval: conformalised quantile regression (Romano, Patterson & Candès 2019) on log(1 + money).
 
     Attributes:
-        slope, intercept, floor: of the mean; floor is the smallest score that counts, in money. widen: of the interval, may be negative.
+        slope, intercept, age, floor: of the mean; floor is the smallest score that counts, in money; age is 0 where tenure was not given.
+        widen: of the interval, may be negative.
     """
 
-    def __init__(self, slope: float = 1.0, intercept: float = 0.0, floor: float = 1e-9, widen: float = 0.0) -> None:
-        self.slope, self.intercept, self.floor, self.widen = float(slope), float(intercept), float(floor), float(widen)
+    def __init__(self, slope: float = 1.0, intercept: float = 0.0, floor: float = 1e-9, widen: float = 0.0, age: float = 0.0) -> None:
+        self.slope, self.intercept, self.floor, self.widen, self.age = map(float, (slope, intercept, floor, widen, age))
 
-    def fit(self, score: ArrayLike, spend: ArrayLike) -> ValueCalibrator:
+    def fit(self, score: ArrayLike, spend: ArrayLike, log_tenure: ArrayLike | None = None) -> ValueCalibrator:
         """Fit the mean on expected and actual spend `[N]`, both ≥ 0; returns self. ValueError when nothing was spent or expected.
 
-        Scores that are all the same get slope 1.
+        Scores that are all the same get slope 1. With `log_tenure` `[N]`, log(1 + days since the first event), it is learnt besides what
+        customers are worth who have been there for longer than training could see: for a network that has grown old.
         """
         score_N, spend_N = np.asarray(score, dtype=np.float64), np.asarray(spend, dtype=np.float64)
         if not len(spend_N) or not spend_N.sum() > 0 or not score_N.sum() > 0:
@@ -42,13 +45,16 @@ class ValueCalibrator:
                 f"and {score_N.sum():g} expected: choose a validation cutoff with spend"
             )
         self.floor = FLOOR * float(score_N.mean())
-        log_N = np.log(np.maximum(score_N, self.floor))
-        center, scale = float(log_N.mean()), float(log_N.std())
-        self.slope, unit = 1.0, float(spend_N.mean())
-        if scale > 1e-9:
-            model = PoissonRegressor(alpha=0.0, max_iter=1000, tol=1e-8).fit((log_N[:, None] - center) / scale, spend_N / unit)
-            self.slope = float(model.coef_[0]) / scale
-        self.intercept = float(np.log(spend_N.mean() / np.exp(self.slope * log_N).mean()))  # the total exactly, not to a tolerance
+        known = [np.log(np.maximum(score_N, self.floor)), *([] if log_tenure is None else [np.asarray(log_tenure, dtype=np.float64)])]
+        x_NK = np.column_stack(known)
+        varies_K, factor_K = x_NK.std(axis=0) > 1e-9, np.array([1.0, 0.0])[: len(known)]
+        if varies_K.any():
+            scale_K = x_NK[:, varies_K].std(axis=0)
+            model = PoissonRegressor(alpha=0.0, max_iter=1000, tol=1e-8)
+            model.fit((x_NK[:, varies_K] - x_NK[:, varies_K].mean(axis=0)) / scale_K, spend_N / spend_N.mean())
+            factor_K[varies_K] = model.coef_ / scale_K
+        self.slope, self.age = float(factor_K[0]), float(factor_K[1:].sum())
+        self.intercept = float(np.log(spend_N.mean() / np.exp(x_NK @ factor_K).mean()))  # the total exactly, not to a tolerance
         return self
 
     def fit_interval(self, low: ArrayLike, high: ArrayLike, spend: ArrayLike, *, coverage: float) -> ValueCalibrator:
@@ -60,10 +66,12 @@ class ValueCalibrator:
         self.widen = float(outside_N[min(rank, len(outside_N)) - 1])
         return self
 
-    def predict(self, score: ArrayLike) -> Floats:
-        """Expected spend `[N]` in money."""
+    def predict(self, score: ArrayLike, log_tenure: ArrayLike | None = None) -> Floats:
+        """Expected spend `[N]` in money; `log_tenure` is needed where it was fitted on."""
+        assert log_tenure is not None or self.age == 0
         log_N = np.log(np.maximum(np.asarray(score, dtype=np.float64), self.floor))
-        return np.asarray(np.exp(self.intercept + self.slope * log_N))
+        aged_N = 0.0 if log_tenure is None else self.age * np.asarray(log_tenure, dtype=np.float64)
+        return np.asarray(np.exp(self.intercept + self.slope * log_N + aged_N))
 
     def interval(self, low: ArrayLike, high: ArrayLike) -> tuple[Floats, Floats]:
         """Both ends `[N]` in money, ≥ 0."""
@@ -72,7 +80,7 @@ class ValueCalibrator:
         return np.where(from_zero_N, 0.0, np.maximum(np.expm1(low_N - self.widen), 0.0)), np.maximum(np.expm1(high_N + self.widen), 0.0)
 
     def to_dict(self) -> dict[str, float]:
-        return {"slope": self.slope, "intercept": self.intercept, "floor": self.floor, "widen": self.widen}
+        return {"slope": self.slope, "intercept": self.intercept, "floor": self.floor, "widen": self.widen, "age": self.age}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> ValueCalibrator:

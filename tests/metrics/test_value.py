@@ -99,6 +99,11 @@ def test_calibration_gets_the_total_and_the_steepness_right_and_survives_the_dis
     np.testing.assert_array_equal(again.predict(raw), calibrator.predict(raw))
     flat = ValueCalibrator().fit(np.full(20_000, 7.0), spend)
     assert (flat.slope, flat.predict([7.0])[0]) == (1.0, pytest.approx(spend.mean()))
+    tenure = rng.uniform(1, 6, 20_000)
+    aged = ValueCalibrator().fit(raw, spend * np.exp(-0.5 * tenure), tenure)
+    assert aged.age == pytest.approx(-0.5, abs=0.05)
+    assert aged.predict(raw, tenure).sum() == pytest.approx((spend * np.exp(-0.5 * tenure)).sum())
+    assert ValueCalibrator().fit(raw, spend, np.full(20_000, 3.0)).age == 0  # tenure that does not vary
     with pytest.raises(ValueError, match="needs spend above 0"):
         ValueCalibrator().fit(raw, np.zeros_like(raw))
 
