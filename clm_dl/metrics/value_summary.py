@@ -113,11 +113,12 @@ def summarise_value(
         boots[split] = boot(table, table.forecasts, resamples)
         boots[split + "_recent"] = boot(recent, recent.forecasts, resamples)
         raw = boot(table, table.raw, 0)
-        few = {date: table.select(rows) for date, rows in table.dates().items()}
+        overall = _intervals(boots[split])
+        few = {date: None if rows.all() else table.select(rows) for date, rows in table.dates().items()}  # None: the only cutoff
         splits[split] = {
-            "overall": _intervals(boots[split]),
+            "overall": overall,
             "recent": _intervals(boots[split + "_recent"]) if table.recent.any() else {},
-            "per_cutoff": {date: _intervals(boot(part, part.forecasts, resamples)) for date, part in few.items()},
+            "per_cutoff": {date: _intervals(boot(part, part.forecasts, resamples)) if part else overall for date, part in few.items()},
             "raw": {model: {metric: {"value": raw.interval(model, metric)["value"]} for metric in raw.metrics} for model in raw.models},
         }
     metrics: dict[str, Any] = {
