@@ -17,40 +17,30 @@ from clm_dl.visual.families import family
 from clm_dl.visual.plots import COLORS, DARK, house_style, legend
 from clm_dl.visual.text import number
 
+MODELS = ("network", "recalibrated")
+
 
 def rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells: a row a cutoff, frozen beside recalibrated."""
     shown = family(found["metrics"])
-    watched = shown.columns[found["watched"]]
-    titles = [
-        "cutoff",
-        "days",
-        "mean label" if found["task"] == "value" else "rate",
-        shown.title,
-        watched,
-        f"{watched} recal.",
-        "bias",
-        "bias recal.",
-        "recal. on",
-        "PSI score",
-        "input that moved most",
-    ]
+    watched, is_value = shown.columns[found["watched"]], found["task"] == "value"
+    titles = ["cutoff", "days", "mean label" if is_value else "rate", shown.title, watched, f"{watched} recal.", "bias", "bias recal."]
+    titles += [*["coverage", "coverage recal."] * is_value, "recal. on", "PSI score", "input that moved most"]
     lines = []
     for at in found["cutoffs"]:
         models = found["metrics"]["split"]["test"]["per_cutoff"][at["cutoff"]]
         moved, value = next(iter(at["psi"]["inputs"].items()))
-        figures = [models["network"][shown.main], *(models[name][found["watched"]] for name in ("network", "recalibrated"))]
-        lines.append(
-            [at["cutoff"], f"{at['days']:.0f}", number(at["rate"]), *(number(figure["value"]) for figure in figures)]
-            + [f"{at['bias'][name]:+.1%}" for name in ("network", "recalibrated")]
-            + [at["recalibrated_on"] or "not yet", number(at["psi"]["score"], 2), f"{moved} {number(value, 2)}"]
-        )
+        figures = [models["network"][shown.main], *(models[name][found["watched"]] for name in MODELS)]
+        cells = [at["cutoff"], f"{at['days']:.0f}", number(at["rate"]), *(number(figure["value"]) for figure in figures)]
+        cells += [f"{at['bias'][name]:+.1%}" for name in MODELS]
+        cells += [f"{models[name]['coverage']['value']:.1%}" for name in MODELS if is_value]
+        lines.append([*cells, at["recalibrated_on"] or "not yet", number(at["psi"]["score"], 2), f"{moved} {number(value, 2)}"])
     return titles, lines
 
 
 def print_backtest(found: Mapping[str, Any], console: Console | None = None) -> None:
     """One line a cutoff, and the warning where there is one."""
-    console = console or Console(width=max(Console().width, 120))
+    console = console or Console(width=max(Console().width, 120 if found["task"] != "value" else 145))
     titles, lines = rows(found)
     table = Table(title=f"{found['task']}: the network of {found['trained_until']} on later cutoffs", box=SIMPLE_HEAD, title_justify="left")
     for title in titles:

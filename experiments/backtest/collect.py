@@ -49,6 +49,7 @@ def markdown(table: pd.DataFrame) -> str:
         shown = VALUE if "gini" in part else CHURN
         titles = ["cutoff", "days", "mean label" if shown is VALUE else "rate", shown.title]
         titles += [f"{name} {kind}" for name in (shown.columns[shown.watched], "bias") for kind in ("frozen", "recal.")]
+        titles += ["coverage frozen", "coverage recal."] if shown is VALUE else []
         lines += ["| " + " | ".join([*titles, "recalibrated on", "PSI of scores"]) + " |", "|---" * (len(titles) + 2) + "|"]
         for cutoff, at in part.groupby("cutoff"):
             of = {model: at[at["model"] == model] for model in MODELS}
@@ -61,6 +62,7 @@ def markdown(table: pd.DataFrame) -> str:
             first = at.iloc[0]
             cells = [str(cutoff), f"{first['days']:.0f}", f"{first['rate']:.3f}", cell("network", shown.main, ".4f")]
             cells += [cell(model, shown.watched, ".4f") for model in MODELS] + [cell(model, "bias", "+.1%") for model in MODELS]
+            cells += [cell(model, "coverage", ".1%") for model in MODELS if shown is VALUE]
             cells += [first["recalibrated_on"] if isinstance(first["recalibrated_on"], str) else "not yet", f"{at['psi_score'].mean():.2f}"]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
