@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
 TRUSTED = ("clm_dl", "torch", "sklearn", "lightgbm", "imblearn", "pytorch_lightning")
+WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")  # whole numbers, as the encoder's are
 
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -73,16 +75,31 @@ def _options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
 
 
-def _keys(config: Any, prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key in config if isinstance(config, DictConfig) and not config._is_none() and not config._is_missing() else ():
-        keys += [f"{prefix}{key!s}", *_keys(config._get_node(key), f"{prefix}{key!s}.")]
-    return keys
+def _values(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every key of a plain nested mapping, dotted, with its value."""
+    found: dict[str, Any] = {}
+    for key, value in config.items() if isinstance(config, dict) else ():
+        found |= {f"{prefix}{key!s}": value, **_values(value, f"{prefix}{key!s}.")}
+    return found
 
 
 @cache
-def _known_keys(config_name: str, choices: tuple[str, ...]) -> list[str]:
-    return _keys(_compose(config_name, choices))
+def _known_values(config_name: str, choices: tuple[str, ...]) -> dict[str, Any]:
+    """Keys and values before single values are overridden."""
+    return _values(OmegaConf.to_container(_compose(config_name, choices), resolve=False))
+
+
+def _check_type(key: str, default: Any, value: Any) -> None:
+    """Raise ValueError where a number or a switch is overridden by something else."""
+    if value is None or key == "trainer.devices" or (isinstance(value, str) and "${" in value):
+        return
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{key} must be true or false, got {value!r}")
+    elif isinstance(default, (int, float)) and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ValueError(f"{key} must be a number, got {value!r}")
+    elif isinstance(default, int) and isinstance(value, float) and (key.startswith("encoder.") or key.rpartition(".")[2] in WHOLE):
+        raise ValueError(f"{key} must be a whole number, got {value!r}")
 
 
 def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
@@ -110,13 +127,18 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
                 raise ValueError(f"no {group}={option}{nearest(option, _options(group))}; {group} can be {', '.join(_options(group))}")
         package = f"@{override.package}" if override.package else ""
         choices.append(f"{'+' if override.is_add() else ''}{group}{package}={options[0]}")
-    known = _known_keys(config_name, tuple(choices))
+    known = _known_values(config_name, tuple(choices))
     for override in parsed:
         key = override.key_or_group
         is_group = key in groups or "/" in key or "@" in key
         is_change = not (override.is_add() or override.is_force_add() or override.is_delete())
         if is_change and not (is_group or key.startswith("hydra.") or key in known):
             raise ValueError(f"no key {key!r} in the configuration{nearest(key, [*known, *groups])}")
+        if is_change and key in known and not is_group:
+            given = override.value()
+            for value in given.list if isinstance(given, ChoiceSweep) else [given]:
+                if not isinstance(value, (dict, list, Sweep)):
+                    _check_type(key, known[key], value.text if isinstance(value, QuotedString) else value)
     return overrides
 
 
@@ -135,6 +157,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         def job(config: DictConfig) -> Any:
             try:
+                if missing := OmegaConf.missing_keys(config):
+                    raise ValueError(f"{min(missing)} is not set: write {min(missing)}=…")
                 return function(config)
             except (ValueError, OSError, ImportError) as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":

@@ -28,7 +28,7 @@ from clm_dl.run import load_checkpoint, write_json
 from clm_dl.tasks import TASKS, SequenceTask
 from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms
 
-HPARAMS = ("seed", "encoder", "task", "sequence", "vocabulary", "callbacks")  # the groups that TensorBoard's hparams show
+HPARAMS = ("seed", "encoder", "task", "sequence", "vocabulary")  # the groups that TensorBoard's hparams show
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Every command as a process of its own, on a small log: prepare, train, sweep, resume, evaluate, predict, embed, report."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,13 @@ def test_evaluate_gives_the_figures_of_the_run_again(call: Callable[..., str], t
         assert again["auroc"]["value"] == pytest.approx(figures["auroc"]["value"], abs=1e-6)
         assert again["log_loss"]["value"] == pytest.approx(figures["log_loss"]["value"], abs=1e-6)
     assert "evaluation:" in printed
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict", "embed", "report"])
+def test_a_command_without_its_run_says_so(name: str) -> None:
+    found = subprocess.run([BIN / f"clm-{name}"], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr.strip().startswith(f"error: run{'s' if name == 'report' else ''} is not set: write run")
 
 
 def test_embed_writes_a_table(call: Callable[..., str], trained: str, folder: Path, shop_log: pd.DataFrame) -> None:

@@ -34,6 +34,27 @@ def test_override_without_equals_sign_is_one_sentence() -> None:
         check_overrides("train", ["a b"])
 
 
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("encoder.hidden_size=abc", "encoder.hidden_size must be a number, got 'abc'"),
+        ("task.dropout=x", "task.dropout must be a number"),
+        ("task.batch_size=1.5", "task.batch_size must be a whole number, got 1.5"),
+        ("snapshots.horizon_days=true", "snapshots.horizon_days must be a number, got True"),
+        ("seed=0,1,x", "seed must be a number, got 'x'"),
+        ("sequence.features=maybe", "sequence.features must be true or false, got 'maybe'"),
+    ],
+)
+def test_values_of_another_kind_are_refused(override: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        check_overrides("train", [override])
+
+
+def test_values_of_the_kind_are_not_refused() -> None:
+    fine = ["encoder.hidden_size=8,16", "snapshots.active_days=null", "snapshots.horizon_days=14.5", "trainer.devices=auto", "seed=1"]
+    assert check_overrides("train", [*fine, "task.optimizer.lr=1", "hydra.sweep.subdir=${seed}"])[: len(fine)] == fine
+
+
 def test_labels_may_be_a_file() -> None:
     config = compose("train", ["labels=mine.csv"])
     assert plain(config.labels) == {"name": "given", "path": "mine.csv"}

@@ -40,13 +40,13 @@ def rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def print_backtest(found: Mapping[str, Any], console: Console | None = None) -> None:
     """One line a cutoff, and the warning where there is one."""
-    console = console or Console(width=max(Console().width, 120 if found["task"] != "value" else 145))
     titles, lines = rows(found)
     table = Table(title=f"{found['task']}: the network of {found['trained_until']} on later cutoffs", box=SIMPLE_HEAD, title_justify="left")
     for title in titles:
-        table.add_column(title, justify="right", no_wrap=title == "cutoff")
+        table.add_column("\n".join(title.split(" ", 1)), justify="right", no_wrap=True)
     for line in lines:
         table.add_row(*line)
+    console = console or Console(width=max(Console().width, Console(width=1000).measure(table).maximum))
     console.print(table)
     if found["warning"]:
         console.print(f"WARNING: {found['warning']}", style="bold")

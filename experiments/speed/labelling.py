@@ -5,6 +5,7 @@ python experiments/speed/labelling.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 import time
@@ -36,6 +37,7 @@ def synthetic_store(path: Path, *, seed: int = 0) -> EventStore:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = synthetic_store(Path(folder) / "store")
         days = {"train": range(400, 540, 28), "val": range(570, 600, 14), "test": range(630, 690, 20)}

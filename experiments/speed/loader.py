@@ -5,6 +5,7 @@ python experiments/speed/loader.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from typing import Any
@@ -53,6 +54,7 @@ def measure(store: EventStore, snapshots: Snapshots, *, token: str) -> dict[str,
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     config = plain(compose("train", ["data=completejourney", "snapshots=completejourney"]))
     store = open_store(config["data"], config["paths"], print)

@@ -1,6 +1,6 @@
 """Speed of training: an LSTM classifier on a skewed event table, Lightning and its callbacks included; prints one JSON line.
 
-python experiments/speed/training.py [--events events.npz] [--token line] [--batch-size 128] [--threads 1]
+python experiments/speed/training.py [--events events.npz] [--batch-size 128] [--threads 1]
 
 events.npz holds off [C+1], cat [N] (1…), amount [N], t [N] (days), y [C]; without it the same kind of table is made here. Every fifth
 customer is held out. To compare with another package, run both one after the other on the same file and compare per CPU second.
