@@ -183,5 +183,5 @@ def _reference(table: ValueScores) -> dict[str, Any]:
         "spending": float((spend_N > 0).mean()),
         "spend": mean,
         "orders": float(table.orders.mean()),
-        "floor": {metric: boot.interval("one", metric)["value"] for metric in ("gini", "decile_mape", "mae", "rmse", "bias")},
+        "floor": {metric: boot.interval("one", metric)["value"] for metric in ("gini", "mae", "rmse")},
     }
