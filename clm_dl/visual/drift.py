@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clm_dl.visual.families import family
-from clm_dl.visual.plots import COLORS, DARK, house_style, legend
+from clm_dl.visual.plots import COLORS, DARK, house_style
 from clm_dl.visual.text import number
 
 MODELS = ("network", "recalibrated")
@@ -77,7 +77,9 @@ def drift_figure(found: Mapping[str, Any]) -> Figure:
         if metric == "bias":
             axes.axhline(0.0, color=DARK, linestyle=":", linewidth=1)
             axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
-            legend(figure, axes, "upper left")
+            axes.legend(
+                loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize=7.5, frameon=False
+            )  # below: no corner stays free
     return figure
 
 
