@@ -26,19 +26,32 @@ METRICS = {
 CHOSEN = {"churn": "log_loss", "survival": "log_loss", "value": "gini"}  # the validation figure beside them
 NAMES = {
     "alone": "alone",
+    "alone_wider": "alone, LSTM of 32",
     "fixed": "all, fixed weights",
     "uncertainty": "all, uncertainty weighting",
     "without_next_event": "all but the next event, fixed weights",
+    "uncertainty_without_next_event": "all but the next event, uncertainty weighting",
+    "uncertainty_wider": "all, uncertainty weighting, LSTM of 32",
 }
-PAIRS = (("fixed", "alone"), ("uncertainty", "alone"), ("uncertainty", "fixed"), ("fixed", "without_next_event"))
+PAIRS = (
+    ("fixed", "alone"),
+    ("uncertainty", "alone"),
+    ("uncertainty", "fixed"),
+    ("without_next_event", "alone"),
+    ("uncertainty_without_next_event", "alone"),
+    ("uncertainty_wider", "alone_wider"),
+    ("fixed", "without_next_event"),
+    ("uncertainty", "uncertainty_without_next_event"),
+)
 
 
 def arms(folder: Path) -> dict[str, dict[str, Group]]:
-    """Question -> arm -> its runs of that question alone, a seed each; the arm of a run that was asked one question is `alone`."""
+    """Question -> arm -> its runs, a seed each; an arm is a folder, of runs that were asked one question with `alone` for its name."""
     found: dict[str, dict[str, list[Run]]] = {}
     for file in sorted(folder.glob("*/*/metrics.json")):
         questions = load_run(file.parent).questions
-        arm = file.parent.parent.name if len(questions) > 1 else "alone"
+        name = file.parent.parent.name
+        arm = name if len(questions) > 1 else name.replace(questions[0].question, "alone")
         for part in questions:
             found.setdefault(part.question, {}).setdefault(arm, []).append(part)
     return {
