@@ -22,7 +22,7 @@ for log in "$@"; do
       data.name="$log" paths.store="$out/$log/store" "${@:2}"
   }
   sweep pretrained task=pretrain task.objective=$objective task.embedding.max_size=8 task.optimizer.lr=0.002 trainer.max_epochs=15 encoder.hidden_size=64 baselines=none
-  for pair in 0.05:20 0.1:15 0.3:6 1.0:3; do # the fewer labels, the more epochs
+  for pair in ${SHARES:-0.05:20 0.1:15 0.3:6 1.0:3}; do # the fewer labels, the more epochs
     few=(encoder.hidden_size=64 task.head_size=64 snapshots.label_share="${pair%:*}" 'snapshots.label_seed=${seed}' trainer.max_epochs="${pair#*:}")
     sweep "scratch/${pair%:*}" "${few[@]}" 'baselines=[lightgbm]'
     sweep "$objective/${pair%:*}" "${few[@]}" init="$out/$log/pretrained/\${seed}" \
