@@ -19,10 +19,11 @@ from clm_dl.metrics.uncertainty import Bootstrap, bootstrap
 from clm_dl.run import load_run
 
 START, END = "<!-- results{}: made by experiments/pretraining/curve.py -->", "<!-- end of results -->"
-FROM = {"next_event": "next event", "coles": "CoLES", "random": "random encoder"}
+FROM = {"next_event": "next event", "masked_event": "masked event", "coles": "CoLES", "random": "random encoder"}
 MODELS = {  # (folder, model of its runs): name in the tables, in their order
     ("scratch", "network"): "network from scratch",
     ("next_event", "network"): "network fine-tuned from next event",
+    ("masked_event", "network"): "network fine-tuned from masked event",
     ("scratch_sequence", "network"): "network from scratch, sequence alone",
     ("next_event_sequence", "network"): "network fine-tuned from next event, sequence alone",
     ("scratch", "lightgbm"): "LightGBM, history features",
@@ -32,7 +33,11 @@ MODELS = {  # (folder, model of its runs): name in the tables, in their order
 }
 SCRATCH, ALONE, LIGHTGBM = (MODELS[key] for key in (("scratch", "network"), ("scratch_sequence", "network"), ("scratch", "lightgbm")))
 PAIRS = [
-    *[(MODELS["next_event", model], SCRATCH) for model in ("network", "embedding_rfm_lightgbm", "embedding_logistic")],
+    *[
+        (MODELS[of, model], SCRATCH)
+        for of in ("next_event", "masked_event")
+        for model in ("network", "embedding_rfm_lightgbm", "embedding_logistic")
+    ],
     (MODELS["coles", "embedding_rfm_lightgbm"], SCRATCH),
     (MODELS["next_event_sequence", "network"], ALONE),
     (MODELS["next_event", "network"], LIGHTGBM),

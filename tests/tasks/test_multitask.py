@@ -179,8 +179,8 @@ def test_a_bidirectional_encoder_answers_without_the_next_event(datamodule: Sequ
     ("overrides", "message"),
     [
         (("task.weights.churn=-1",), r"task\.weights\.churn must be a number ≥ 0 or null, got -1"),
-        (("task.weights.churn=much",), r"task\.weights\.churn must be a number ≥ 0 or null, got 'much'"),
-        (("task.weights.churn=true",), r"task\.weights\.churn must be a number ≥ 0 or null, got True"),
+        (("task.weights={churn:much}",), r"task\.weights\.churn must be a number ≥ 0 or null, got 'much'"),
+        (("task.weights={churn:true}",), r"task\.weights\.churn must be a number ≥ 0 or null, got True"),
         (("+task.weights.spend=1",), r"task\.weights has parts churn, survival, value, next_event, got 'spend'"),
         (("task.weights={churn:0,survival:null,value:0.0}",), r"leaves no question to answer"),
         (("task.weights=1",), r"task\.weights must give a weight to each of churn, survival, value, next_event, got 1"),
