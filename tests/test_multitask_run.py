@@ -188,6 +188,7 @@ def test_training_knows_nothing_of_what_comes_after_the_first_validation_cutoff(
     assert not np.array_equal(fold.target_NK[-50:], other.target_NK[-50:], equal_nan=True)
 
 
+@pytest.mark.slow
 def test_it_starts_from_a_pretraining_with_few_labels(train: Callable[..., Run]) -> None:
     follow = "+snapshots.follow_days=28"
     pretrained = train("task=pretrain", "task.held_out=0.3", "baselines=none", "trainer.max_epochs=1", follow)
@@ -209,6 +210,7 @@ def test_parts_without_weight_have_no_scores_and_baselines_need_no_network(train
     assert bare.metrics["difference"] == {}
 
 
+@pytest.mark.slow
 def test_commands(multitask_run: Run, shop_csv: Path, call: Callable[..., str], tmp_path: Path) -> None:
     run, python = f"run={multitask_run.path}", (sys.executable, "-m")
     call(*python, "clm_dl.predict", run, f"input={shop_csv}", "cutoff=2021-08-01", "output=scores.parquet", cwd=tmp_path)
