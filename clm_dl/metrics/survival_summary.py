@@ -99,9 +99,9 @@ def summarise_survival(
         raw = boot(table, table.raw, 0)
         few = {date: table.select(rows) for date, rows in table.dates().items()}
         splits[split] = {
-            "overall": _intervals(boots[split]),
-            "recent": _intervals(boots[split + "_recent"]) if table.recent.any() else {},
-            "per_cutoff": {date: _intervals(boot(part, part.active, resamples)) for date, part in few.items()},
+            "overall": intervals(boots[split]),
+            "recent": intervals(boots[split + "_recent"]) if table.recent.any() else {},
+            "per_cutoff": {date: intervals(boot(part, part.active, resamples)) for date, part in few.items()},
             "raw": {model: {metric: {"value": raw.interval(model, metric)["value"]} for metric in raw.metrics} for model in raw.models},
         }
     metrics: dict[str, Any] = {
@@ -118,17 +118,19 @@ def summarise_survival(
     }
     metrics["best_baseline"] = _best_baseline(metrics)
     if NETWORK in tables["test"].active:
-        metrics["difference"]["test"] = _differences(boots["test"])
+        metrics["difference"]["test"] = differences(boots["test"])
         if tables["test"].recent.any():
-            metrics["difference"]["test_recent"] = _differences(boots["test_recent"])
+            metrics["difference"]["test_recent"] = differences(boots["test_recent"])
     return to_json(metrics)
 
 
-def _intervals(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
+def intervals(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
+    """model -> metric -> {"value", "low", "high"}."""
     return {model: {metric: boot.interval(model, metric) for metric in boot.metrics} for model in boot.models}
 
 
-def _differences(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
+def differences(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
+    """The network minus every other model, by metric."""
     others = [model for model in boot.models if model != NETWORK]
     return {f"{NETWORK} - {other}": {metric: boot.difference(NETWORK, other, metric) for metric in boot.metrics} for other in others}
 

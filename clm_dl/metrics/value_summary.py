@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clm_dl.metrics.summary import NETWORK, to_json
+from clm_dl.metrics.survival_summary import differences, intervals
 from clm_dl.metrics.uncertainty import Bootstrap
 from clm_dl.metrics.value import Forecast, value_bootstrap
 
@@ -113,12 +114,12 @@ def summarise_value(
         boots[split] = boot(table, table.forecasts, resamples)
         boots[split + "_recent"] = boot(recent, recent.forecasts, resamples)
         raw = boot(table, table.raw, 0)
-        overall = _intervals(boots[split])
+        overall = intervals(boots[split])
         few = {date: None if rows.all() else table.select(rows) for date, rows in table.dates().items()}  # None: the only cutoff
         splits[split] = {
             "overall": overall,
-            "recent": _intervals(boots[split + "_recent"]) if table.recent.any() else {},
-            "per_cutoff": {date: _intervals(boot(part, part.forecasts, resamples)) if part else overall for date, part in few.items()},
+            "recent": intervals(boots[split + "_recent"]) if table.recent.any() else {},
+            "per_cutoff": {date: intervals(boot(part, part.forecasts, resamples)) if part else overall for date, part in few.items()},
             "raw": {model: {metric: {"value": raw.interval(model, metric)["value"]} for metric in raw.metrics} for model in raw.models},
         }
     metrics: dict[str, Any] = {
@@ -135,19 +136,10 @@ def summarise_value(
     }
     metrics["best_baseline"] = _best_baseline(metrics)
     if NETWORK in tables["test"].forecasts:
-        metrics["difference"]["test"] = _differences(boots["test"])
+        metrics["difference"]["test"] = differences(boots["test"])
         if tables["test"].recent.any():
-            metrics["difference"]["test_recent"] = _differences(boots["test_recent"])
+            metrics["difference"]["test_recent"] = differences(boots["test_recent"])
     return to_json(metrics)
-
-
-def _intervals(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
-    return {model: {metric: boot.interval(model, metric) for metric in boot.metrics} for model in boot.models}
-
-
-def _differences(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
-    others = [model for model in boot.models if model != NETWORK]
-    return {f"{NETWORK} - {other}": {metric: boot.difference(NETWORK, other, metric) for metric in boot.metrics} for other in others}
 
 
 def _best_baseline(metrics: Mapping[str, Any]) -> dict[str, str | None]:
