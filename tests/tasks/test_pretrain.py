@@ -170,9 +170,10 @@ def test_coles_run_and_reports_of_several(train: Callable[..., Run], pretrained:
     assert "other snapshots" in render_report([pretrained.path, run.path])
 
 
-@pytest.mark.parametrize("objective", ["next_event", "coles"])
+@pytest.mark.parametrize("objective", ["next_event", "masked_event", "coles"])
 def test_resumed_pretraining_equals_the_uninterrupted_one(train: Callable[..., Run], tmp_path: Path, objective: str) -> None:
-    options = (*PRETRAIN_QUICK, f"task.objective={objective}", "task.schedule.name=constant")
+    both_sides = MASKED[1:] if objective == "masked_event" else ()
+    options = (*PRETRAIN_QUICK, f"task.objective={objective}", "task.schedule.name=constant", *both_sides)
     straight = train(*options)
     step = PretrainTask.training_step
 
