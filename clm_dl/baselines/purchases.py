@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from scipy.special import expit
 from clm_dl.baselines.likelihood import maximise
 
 
-class PurchaseModel:
+class PurchaseModel(ABC):
     """What the three models of repeat purchases share; `[N]` customers, times in any one unit, counted from the first purchase.
 
     frequency: repeat purchases (all but the first). recency: time from the first purchase to the last, 0 without a repeat.
@@ -89,17 +90,17 @@ class PurchaseModel:
             raise ValueError("give frequency, recency and t together, or none of them for the customers of fit")
         return check_history(*given)  # type: ignore[arg-type]
 
+    @abstractmethod
     def _likelihood(self, theta: np.ndarray, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-likelihood `[N]` at log-parameters `theta`, and its slopes in them `[P, N]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _log_odds(self, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logs of the likelihood's two parts, alive at T and left before, but for factors without T that they share."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _purchases_alive(self, horizon: np.ndarray, x: np.ndarray, T: np.ndarray) -> np.ndarray:
         """Purchases to be expected of those who are alive at T."""
-        raise NotImplementedError
 
 
 def check_history(frequency: ArrayLike, recency: ArrayLike, t: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
