@@ -20,8 +20,7 @@ from clm_dl.fold import Fold
 from clm_dl.metrics.drift import psi, total_bias
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.run import Run
-from clm_dl.scoring import RECALIBRATED as RECALIBRATED_TASKS
-from clm_dl.scoring import RULE, scoring_datamodule
+from clm_dl.scoring import ONE_OUTCOME, RULE, scoring_datamodule
 from clm_dl.visual.families import family
 
 FORMAT = 1
@@ -50,11 +49,9 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
     """
     settings = run.config
     name = settings["task"]["name"]
-    if name not in RECALIBRATED_TASKS or settings["encoder"]["name"] == "none":
-        raise ValueError(
-            f"cutoffs= backtests the network of a run of {' or '.join(RECALIBRATED_TASKS)}, and {run.path} has none: leave it out"
-        )
-    fold = FOLDS[name](settings, store, 0, run.path, Clock(), network=False)
+    if name not in ONE_OUTCOME or settings["encoder"]["name"] == "none":
+        raise ValueError(f"cutoffs= backtests the network of a run of {' or '.join(ONE_OUTCOME)}, and {run.path} has none: leave it out")
+    fold = FOLDS[name]({**settings, "bootstrap": resamples}, store, 0, run.path, Clock(), network=False)
     fold.check(run.metrics["fingerprint"])
     rule = {key: settings["snapshots"][key] for key in RULE}
     chosen, span = later_cutoffs(store, settings, fold.snapshots, cutoffs)
@@ -73,7 +70,6 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
         for model, calibration in calibrations.items():
             tables.append(fold.table(later.select(rows), answers[rows], calibration, outcome[rows], model=model))
     scores = pd.concat(tables, ignore_index=True)
-    fold.settings = {**settings, "bootstrap": resamples}
     metrics = fold.summarise(scores, fold.fingerprint, run.metrics["data"])
     inputs = [history_features(store, part) for part in (before, later)]
     then = fold.table(before, _answers(run, store, fold, before), run.calibration, fold.outcome(before), model=NETWORK)["score"]

@@ -34,8 +34,7 @@ from clm_dl.tasks.base import SequenceTask
 from clm_dl.tasks.value import HIGH, LOW, MEAN, MEDIAN, ORDERS
 
 RULE = ("horizon_days", "gap_days", "active_days", "recent_days")  # of who is scored, and for which window
-PROBABILITIES = ("churn", "propensity")  # tasks whose score is one probability a snapshot
-RECALIBRATED = (*PROBABILITIES, "value")  # tasks with one outcome a snapshot, on which a frozen network can be calibrated anew
+ONE_OUTCOME = ("churn", "propensity", "value")  # tasks with one outcome a snapshot, on which a frozen network can be calibrated anew
 TENURE = 5  # column of `value_forecasts`, behind those of a forecast
 MAX_TOKENS = 8192  # padded tokens of a batch, where the task has no budget of its own
 
@@ -144,7 +143,7 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
     Args:
         events: a path or a table in the format the run was trained on; None for the run's own log.
         cutoff: ISO date or time (UTC when it names no zone); None for the end of the log. Nothing at or after it is read.
-        recalibrate: calibrate on the newest cutoff of this log whose labels are known, not as in training; of RECALIBRATED tasks.
+        recalibrate: calibrate on the newest cutoff of this log whose labels are known, not as in training; of ONE_OUTCOME tasks.
 
     Returns:
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
@@ -158,8 +157,8 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
     if run.question == "pretrain":
         raise ValueError(f"run {run.path} was pretrained and answers no question: start a run from it with init, or use its embed")
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
-        if recalibrate and run.question not in RECALIBRATED:
-            raise ValueError(f"recalibrate is for runs of {' or '.join(RECALIBRATED)}, got one of {run.question}: leave it out")
+        if recalibrate and run.question not in ONE_OUTCOME:
+            raise ValueError(f"recalibrate is for runs of {' or '.join(ONE_OUTCOME)}, got one of {run.question}: leave it out")
         calibration = newest_calibration(run, store) if recalibrate else None
         tables = [_predict(part, store, datamodule, snapshots, in_population, calibration) for part in run.questions]
         return pd.concat(tables, ignore_index=True)

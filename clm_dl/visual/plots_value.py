@@ -35,7 +35,7 @@ def spend_gain_figure(table: ValueScores, names: Sequence[str]) -> Figure:
     return legend(figure, axes, "lower right")
 
 
-def interval_width_figure(table: ValueScores, name: str) -> Figure:
+def coverage_figure(table: ValueScores, name: str) -> Figure:
     """Where the actual spend lies in the intervals: share inside, above and below by decile of the expectation."""
     forecast = table.forecasts[name]
     assert forecast.low is not None
@@ -67,5 +67,5 @@ def value_figures(table: ValueScores, metrics: Mapping[str, Any], names: Sequenc
         "Cumulative gain of spend": spend_gain_figure(table, few),
     }
     if table.forecasts[few[0]].low is not None:
-        figures["Coverage of the intervals by decile"] = interval_width_figure(table, few[0])
+        figures["Coverage of the intervals by decile"] = coverage_figure(table, few[0])
     return figures
