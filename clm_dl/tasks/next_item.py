@@ -33,8 +33,10 @@ class NextItemTask(SequenceTask):
     """All-position training (Kang & McAuley 2018, SASRec): the vector of token t ranks the item of token t + 1.
 
     The input of a token is its item's vector, plus a linear map of its other fields and of its time when `task.context` is set.
-    Only positions that have a target reach the product with the catalogue. `objective: masked` hides a share of the tokens
-    from a bidirectional encoder and predicts those (Sun et al. 2019, BERT4Rec); it scores with a mask behind the last token.
+    `task.residual` adds that input to the token's output, times one learned number that starts at 0 (Bachlechner et al. 2021,
+    ReZero): what came last ranks at once, the encoder need not learn to pass it on. Only positions that have a target reach the
+    product with the catalogue. `objective: masked` hides a share of the tokens from a bidirectional encoder and predicts those
+    (Sun et al. 2019, BERT4Rec); it scores with a mask behind the last token.
     """
 
     name, token = "next_item", "line"
@@ -64,6 +66,7 @@ class NextItemTask(SequenceTask):
         self.encoder = build_encoder(encoder, size)
         self.output = nn.Identity() if width(self.encoder) == size else nn.Linear(width(self.encoder), size)
         self.dropout = nn.Dropout(options["dropout"])
+        self.residual = nn.Parameter(torch.zeros(())) if options["residual"] else None
         self.ranking_loss = build_ranking_loss(options["loss"])
         self.mask_D = nn.Parameter(0.02 * torch.randn(size)) if self.masked else None
         self.evaluated: list[tuple[Tensor, Tensor]] = []
@@ -96,8 +99,9 @@ class NextItemTask(SequenceTask):
         return self.tower.input(batch.categorical[ITEM])
 
     def encode(self, x_BTD: Tensor, mask_BT: Tensor, time_BT: Tensor) -> Tensor:
-        h_BTD: Tensor = self.output(self.encoder(self.dropout(x_BTD), mask_BT, time_BT))
-        return h_BTD
+        x_BTD = self.dropout(x_BTD)
+        h_BTD: Tensor = self.output(self.encoder(x_BTD, mask_BT, time_BT))
+        return h_BTD if self.residual is None else h_BTD + self.residual * x_BTD
 
     def embed(self, batch: EventBatch) -> Tensor:
         """Customer vectors `z_BD`: they rank what comes after the last token."""

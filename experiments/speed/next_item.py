@@ -82,8 +82,8 @@ def main() -> None:
     overrides = [
         "experiment=next_item_ml100k", f"encoder={options.encoder}", f"encoder.hidden_size={options.hidden_size}",
         f"encoder.num_heads={options.num_heads}", f"encoder.feedforward_size={options.feedforward_size}",
-        f"task.size={options.hidden_size}", f"task.batch_size={options.batch_size}", f"sequence.max_tokens={options.max_tokens}",
-        "encoder.dropout=0.2", "task.dropout=0.0",
+        f"task.size={options.hidden_size}", f"task.batch_size={options.batch_size}", "task.max_tokens_per_batch=null",
+        f"sequence.max_tokens={options.max_tokens}", "encoder.dropout=0.2", "task.dropout=0.0", "task.residual=false",
         f"trainer.max_epochs={options.epochs}", f"callbacks.patience={options.epochs}", "trainer.accelerator=cpu", "baselines=none",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

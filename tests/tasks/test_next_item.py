@@ -97,6 +97,18 @@ def test_every_encoder_as_configured_learns_a_batch(datamodule: Callable[[str], 
     assert all(parameter.grad is not None for parameter in task.parameters())
 
 
+def test_residual_starts_at_nothing_and_adds_the_last_input(datamodule: Callable[[str], RankingDataModule]) -> None:
+    data = datamodule("next_item")
+    batch, task = ragged_batch(data), build(data, "next_item", residual=True)
+    plain = build(data, "next_item", residual=False)
+    torch.testing.assert_close(task.embed(batch), plain.embed(batch))
+    assert task.residual is not None
+    with torch.no_grad():
+        task.residual.fill_(0.5)
+    last = torch.arange(len(batch.length_B)), batch.length_B - 1
+    torch.testing.assert_close(task.embed(batch) - plain.embed(batch), 0.5 * task.tokens(batch)[last])
+
+
 def test_orders_and_context_learn_a_batch(datamodule: Callable[[str], RankingDataModule]) -> None:
     for name, context in (("next_item", True), ("next_order", True), ("next_order", False)):
         data = datamodule(name)
