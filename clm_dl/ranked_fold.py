@@ -16,10 +16,10 @@ from clm_dl.clock import Clock
 from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.protocols import build_ranking
 from clm_dl.data.ranked import RankingDataModule
-from clm_dl.data.ranked_scores import ranked_scores
+from clm_dl.data.ranked_scores import Ranks, join_ranks, ranked_scores
 from clm_dl.data.store import EventStore
 from clm_dl.fit import HPARAMS, Network, batch_options, event_writer, fit_network, prepare_network
-from clm_dl.metrics.ranking import AMONG, Ranks, Scorer, rank, seen_items
+from clm_dl.metrics.ranking import AMONG, Scorer, rank, seen_items
 from clm_dl.metrics.ranking_summary import summarise_ranking
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.retrieval import take_ragged
@@ -107,9 +107,9 @@ class RankedFold:
         """The Scores table of these models."""
         probable = {NETWORK} if self.settings["task"]["loss"]["name"] == "softmax" else set()  # models whose softmax is a probability
         ranks = {
-            (name, among): self.clock("ranks", self._rank, scorer, among, softmax=name in probable)
+            (name, among): found
             for name, scorer in scorers.items()
-            for among in AMONG
+            for among, found in self.clock("ranks", self._ranks, scorer, softmax=name in probable).items()
         }
         task = self.settings["task"]["name"]
         return self.clock(
@@ -135,22 +135,36 @@ class RankedFold:
         return self._kept(scorer)
 
     def _kept(self, scorer: Scorer) -> Scorer:
-        """The scorer with all its scores worked out once, where they fit: hybrids and three rankings ask for them again and again."""
-        num_items, held_out = len(self.catalogue.item_ids), self.held_out
-        if 4 * len(held_out) * num_items > KEPT_BYTES:
-            return scorer
-        step = max(1, BLOCK // num_items)
-        parts = [torch.as_tensor(scorer(held_out[first : first + step])).float() for first in range(0, len(held_out), step)]
-        score_NV = torch.cat(parts)
-        return lambda index_B: score_NV[np.searchsorted(held_out, index_B)]
+        """The scorer with all its scores worked out once, where they fit: hybrids ask for them again and again."""
+        fits = len(self.held_out) <= self._kept_rows
+        return self._worked_out(scorer, self.held_out) if fits else scorer
 
-    def _rank(self, scorer: Scorer, among: str, *, softmax: bool) -> Ranks:
-        index_N = self.held_out
-        return rank(
-            scorer, index_N, targets=take_ragged((self.ranking.target_offsets, self.ranking.targets), index_N),
-            seen=take_ragged(self.seen, index_N), num_items=len(self.catalogue.item_ids), k=self.settings["k"],
-            repeats=self.settings["policy"]["repeats"], among=among, softmax=softmax,
-        )  # fmt: skip
+    @property
+    def _kept_rows(self) -> int:
+        """Snapshots whose scores by one model fit into KEPT_BYTES."""
+        return max(1, KEPT_BYTES // (4 * len(self.catalogue.item_ids)))
+
+    def _worked_out(self, scorer: Scorer, index_N: np.ndarray) -> Scorer:
+        """The scorer of the snapshots `index_N` [N], in order, from a table of their scores."""
+        step = max(1, BLOCK // len(self.catalogue.item_ids))
+        parts = [torch.as_tensor(scorer(index_N[first : first + step])).float() for first in range(0, len(index_N), step)]
+        score_NV = torch.cat(parts)
+        return lambda index_B: score_NV[np.searchsorted(index_N, index_B)]
+
+    def _ranks(self, scorer: Scorer, *, softmax: bool) -> dict[str, Ranks]:
+        """The rankings of the catalogue, the repeats and the new items, from scores that are worked out once."""
+        parts: dict[str, list[Ranks]] = {among: [] for among in AMONG}
+        for first in range(0, len(self.held_out), self._kept_rows):
+            index_N = self.held_out[first : first + self._kept_rows]
+            kept = self._worked_out(scorer, index_N)
+            for among in AMONG:
+                ranks = rank(
+                    kept, index_N, targets=take_ragged((self.ranking.target_offsets, self.ranking.targets), index_N),
+                    seen=take_ragged(self.seen, index_N), num_items=len(self.catalogue.item_ids), k=self.settings["k"],
+                    repeats=self.settings["policy"]["repeats"], among=among, softmax=softmax,
+                )  # fmt: skip
+                parts[among].append(ranks)
+        return {among: join_ranks(found) for among, found in parts.items()}
 
     def summarise(self, scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
         """metrics.json."""

@@ -165,6 +165,13 @@ def test_baselines_alone(train_ranked: Callable[..., Run]) -> None:
         run.recommend(cutoff="2021-06-01")
 
 
+def test_scores_too_many_to_be_kept_rank_the_same(train_ranked: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("encoder=none", "baselines=[popular,markov,blend]")
+    kept = train_ranked(*options).scores
+    monkeypatch.setattr("clm_dl.ranked_fold.KEPT_BYTES", 1 << 12)
+    pd.testing.assert_frame_equal(train_ranked(*options).scores, kept)
+
+
 @pytest.mark.parametrize("protocol", [("protocol=global_time",), ("protocol=rolling", "snapshots.horizon_days=21")])
 def test_orders_under_every_protocol(train_ranked: Callable[..., Run], protocol: tuple[str, ...]) -> None:
     """Order tokens with the sequence group as it comes: its history features are for heads and must not stand in the way."""

@@ -73,7 +73,7 @@ def standardise(scorer: Scorer, index: np.ndarray, may_BV: np.ndarray) -> np.nda
 
 def competition_rank(score: np.ndarray) -> np.ndarray:
     """1 + the number of strictly higher scores, along the last axis; float32."""
-    order = np.argsort(-score, axis=-1, kind="stable")
+    order = np.argsort(-score, axis=-1)
     ordered = np.take_along_axis(score, order, axis=-1)
     place = np.broadcast_to(np.arange(1, score.shape[-1] + 1, dtype=np.float32), score.shape).copy()
     place[..., 1:][ordered[..., 1:] == ordered[..., :-1]] = 0

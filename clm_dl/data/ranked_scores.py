@@ -5,8 +5,8 @@ Shapes: N snapshots, M targets, V catalogue, K length of the list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,16 @@ class Ranks:
     top_repeat: NDArray[np.bool_]
     probability: NDArray[np.float64] | None
     num_items: int
+
+
+def join_ranks(parts: Sequence[Ranks]) -> Ranks:
+    """The rankings of several sets of snapshots, one after the other."""
+    first = parts[0]
+    columns: dict[str, Any] = {}
+    for name in (field.name for field in fields(Ranks) if field.name not in ("target_offsets", "num_items")):
+        columns[name] = None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
+    num_targets = np.concatenate([np.diff(part.target_offsets) for part in parts])
+    return Ranks(**columns, target_offsets=np.concatenate([[0], np.cumsum(num_targets)]), num_items=first.num_items)
 
 
 def ranked_scores(
