@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from clm_dl.metrics.ranking import Scorer
 from clm_dl.retrieval import Ragged, take_ragged
@@ -82,6 +83,13 @@ def competition_rank(score: np.ndarray) -> np.ndarray:
     return rank
 
 
+def rank_of(value: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The same of a few values [..., L] among all scores [..., V]: 1 + the number of scores that are higher; float32."""
+    ascending = torch.from_numpy(np.sort(score, axis=-1))
+    at = torch.searchsorted(ascending, torch.from_numpy(value), right=True)
+    return (score.shape[-1] + 1 - at).numpy().astype(np.float32)
+
+
 def blocks(index: np.ndarray, cells_each: int) -> list[np.ndarray]:
     """The index in parts of at most BLOCK_BYTES, where a snapshot takes `cells_each` floats."""
     rows = max(1, BLOCK_BYTES // (4 * cells_each))
@@ -109,7 +117,6 @@ def collect(scorers: Mapping[str, Scorer], index: np.ndarray, *, removed: Ragged
 def top_candidates(z_MBV: np.ndarray, may_BV: np.ndarray, depth: int) -> Candidates:
     """The candidates of one block, from the members' standardised scores."""
     depth = min(depth, may_BV.shape[1])
-    rank_MBV = competition_rank(z_MBV)
     top_MBL = np.argpartition(-z_MBV, depth - 1, axis=2)[:, :, :depth]
     chosen_BV = np.zeros(may_BV.shape, dtype=bool)
     for top_BL in top_MBL:
@@ -121,9 +128,8 @@ def top_candidates(z_MBV: np.ndarray, may_BV: np.ndarray, depth: int) -> Candida
     shape = (len(may_BV), max(int(num.max(initial=0)), 1))
     item_BL = np.full(shape, -1, dtype=np.int64)
     item_BL[row, column] = item
-    score_BLM, rank_BLM = (np.zeros((*shape, len(z_MBV)), dtype=np.float32) for _ in range(2))
-    score_BLM[row, column] = z_MBV[:, row, item].T
-    rank_BLM[row, column] = rank_MBV[:, row, item].T
+    score_MBL = np.take_along_axis(z_MBV, np.maximum(item_BL, 0)[None], axis=2)
+    score_BLM, rank_BLM = (np.moveaxis(part_MBL, 0, 2) * (item_BL >= 0)[..., None] for part_MBL in (score_MBL, rank_of(score_MBL, z_MBV)))
     return Candidates(item_BL, score_BLM, rank_BLM)
 
 
