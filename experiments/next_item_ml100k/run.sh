@@ -14,4 +14,4 @@ if [[ -n $recbole ]]; then
   "$recbole" experiments/next_item_ml100k/peer_recbole.py "$out/store" --data ml100k --budget "$budget" >> "$peers"
 fi
 .venv/bin/python experiments/summarise.py experiments/next_item_ml100k "$out/network" --peers "$peers" \
-  --pairs network:recency_ease network:markov network:als network:ease network:popular rrf:recency_ease two_stage:recency_ease
+  --pairs network:recency_ease network:markov network:als network:ease network:popular rrf:network rrf:markov rrf:recency_ease two_stage:network
