@@ -26,7 +26,7 @@ GRID = {
     "dropout_rate": (0.2, 0.1, 0.3, 0.5),
     "n_factors": (64, 128),
     "session_max_len": (100, 50, 200),
-    "batch_size": (128, 32),
+    "batch_size": (32, 128),
 }
 K = 10
 
