@@ -16,4 +16,4 @@ for data in ml_latest_small movietweetings; do
 done > "$out/rectools.jsonl"
 .venv/bin/python experiments/summarise.py experiments/next_item_movies "$out/ml_latest_small" "$out/movietweetings" \
   --peers "$out/rectools.jsonl" --pairs network:ease network:recency_ease network:markov network:popular \
-  blend:recency_ease blend:markov
+  rrf:network rrf:markov two_stage:network two_stage:markov
