@@ -56,12 +56,12 @@ def test_summarise_ranked_runs(ranked_run: Run, train_ranked: Callable[..., Run]
     text = (study / "README.md").read_text()
     assert "stale" not in text
     assert text.endswith("The answer.\n")
-    both = table.loc[table["model"] == "network", "ndcg@10"]
-    assert f"| {both.mean():.4f} ± {both.std():.4f} |" in text
+    network, repeat = (table[table["model"] == model] for model in ("network", "repeat"))
+    assert f"| {network['coverage@10'].mean():.4f} ± {network['coverage@10'].std():.4f} |" in text
     assert "| peer | 1 | – | 0.5000 | 0.2500 |" in text
     assert "Chosen by ndcg@10 validation: gru; of the networks alone: gru." in text
     lines = {cells[1].strip(): cells[2:] for line in text.splitlines() if len(cells := line.split("|")) == 6}
-    value = both.mean() - table.loc[table["model"] == "repeat", "ndcg@10"].mean()
+    value = network["ndcg@10"].mean() - repeat["ndcg@10"].mean()
     assert lines["gru − repeat"][0].strip().startswith(f"{value:+.4f} [")
     assert {"repeat − popular", "gru, cold items", "gru − popular, new"} < set(lines)
 
