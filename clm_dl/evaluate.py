@@ -19,7 +19,8 @@ from clm_dl.fold import changed, churn_metrics
 from clm_dl.metrics.summary import NETWORK, to_json
 from clm_dl.ranked_fold import RankedFold
 from clm_dl.recommending import ranked_task
-from clm_dl.run import BACKTEST, Run, load_run, write_json
+from clm_dl.run import Run, load_run
+from clm_dl.run_files import BACKTEST, write_json
 from clm_dl.scoring import network_scorer, scoring_datamodule
 from clm_dl.settings import RANKED
 from clm_dl.stores import open_store

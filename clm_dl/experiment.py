@@ -22,7 +22,8 @@ from clm_dl.fold import Fold, churn_metrics
 from clm_dl.multitask_fold import MultiTaskFold
 from clm_dl.pretrain_fold import PretrainFold
 from clm_dl.ranked_fold import RankedFold
-from clm_dl.run import Run, clear_results, helper_process, run_status, write_json
+from clm_dl.run import Run
+from clm_dl.run_files import clear_results, helper_process, run_status, write_json
 from clm_dl.settings import RANKED, baseline_settings, check
 from clm_dl.stores import open_store
 from clm_dl.survival_fold import SurvivalFold

@@ -24,7 +24,8 @@ from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 from clm_dl.memory import kept_memory
-from clm_dl.run import load_checkpoint, write_json
+from clm_dl.run import load_checkpoint
+from clm_dl.run_files import write_json
 from clm_dl.tasks import TASKS, SequenceTask
 from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms
 

@@ -20,7 +20,7 @@ from clm_dl.fit import HPARAMS, Network, build_datamodule, event_writer, fit_net
 from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.metrics.summary import NETWORK, summarise
 from clm_dl.pretrained import input_schema, load_weights, open_pretrained, vectors
-from clm_dl.run import MODEL, save_model
+from clm_dl.run_files import MODEL, save_model
 from clm_dl.scoring import churn_probabilities, customer_vectors
 from clm_dl.settings import baseline_settings
 from clm_dl.tasks.base import SequenceTask

@@ -23,7 +23,7 @@ from clm_dl.metrics.ranking import AMONG, Scorer, rank, seen_items
 from clm_dl.metrics.ranking_summary import summarise_ranking
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.retrieval import take_ragged
-from clm_dl.run import CARDS, ITEMS, MODEL, save_model, write_json
+from clm_dl.run_files import CARDS, ITEMS, MODEL, save_model, write_json
 from clm_dl.scoring import network_scorer
 from clm_dl.settings import baseline_settings, build_recommender
 from clm_dl.tables import write_parquet

@@ -12,7 +12,8 @@ import pytest
 
 from clm_dl.backtest import backtest, warning
 from clm_dl.data.store import EventStore
-from clm_dl.run import BACKTEST, Run
+from clm_dl.run import Run
+from clm_dl.run_files import BACKTEST
 from clm_dl.stores import open_store
 from clm_dl.visual.drift import rows
 

@@ -307,7 +307,7 @@ def test_full_disk_while_the_store_is_written(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("clm_dl.data.store.ColumnFile.append", full)
+    monkeypatch.setattr("clm_dl.data.store_files.ColumnFile.append", full)
     assert "disk is full" in refused(log=shop_log, error=OSError)
     assert not stores(tmp_path)
 

@@ -16,7 +16,8 @@ from clm_dl.clock import Clock
 from clm_dl.evaluate import evaluate_snapshots
 from clm_dl.experiment import FOLDS
 from clm_dl.metrics.compare import group_runs, paired_difference
-from clm_dl.run import MODEL, Run, load_run
+from clm_dl.run import Run, load_run
+from clm_dl.run_files import MODEL
 from clm_dl.stores import open_store
 from clm_dl.tasks import MultiTask
 from clm_dl.train import objective

@@ -16,8 +16,8 @@ from sklearn.base import BaseEstimator
 
 from clm_dl.data.catalogue import item_dictionary
 from clm_dl.data.cutoffs import parse_cutoff
-from clm_dl.data.labels import count_before
 from clm_dl.data.roles import choice, nearest
+from clm_dl.data.search import count_before
 from clm_dl.data.store import EventStore
 
 REPEATS = ("remove", "allow")

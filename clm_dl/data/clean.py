@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +17,14 @@ import pandas as pd
 from clm_dl.data import parse
 from clm_dl.data.encode import Encoder
 from clm_dl.data.engine import DuckDB, Source, open_engine
+from clm_dl.data.fingerprint import source_fingerprint
 from clm_dl.data.interchange import spell_out
 from clm_dl.data.joins import Joins
 from clm_dl.data.quarantine import WRONG_SHAPE, write_quarantine
 from clm_dl.data.roles import RESERVED, DataSpec, Log, parse_data
-from clm_dl.data.sources import describe, source_state
-from clm_dl.data.store import STORE_VERSION, EventStore, Field, staged_folder, write_meta
-
-
-def source_fingerprint(data: Mapping[str, Any]) -> str:
-    """Hash of all that decides the store's bytes: state of every source, roles, options and the store's version."""
-    spec = parse_data(spell_out(data))
-    states = [[source_state(log, spec.data_dir), *(source_state(join, spec.data_dir) for join in log.joins)] for log in spec.logs]
-    plain = replace(
-        spec, logs=tuple(replace(log, frame=None, joins=tuple(replace(join, frame=None) for join in log.joins)) for log in spec.logs)
-    )
-    options = {key: value for key, value in asdict(plain).items() if key not in ("memory_limit", "data_dir", "engine")}
-    text = json.dumps([STORE_VERSION, states, options], sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+from clm_dl.data.sources import describe
+from clm_dl.data.store import EventStore, Field
+from clm_dl.data.store_files import staged_folder, write_meta
 
 
 def ensure_store(data: Mapping[str, Any], path: str | Path, log: Callable[[str], None] = lambda line: None) -> EventStore:

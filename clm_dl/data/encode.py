@@ -18,7 +18,8 @@ from clm_dl.data import parse
 from clm_dl.data.engine import DuckDB, Source
 from clm_dl.data.joins import Joins
 from clm_dl.data.roles import DataSpec
-from clm_dl.data.store import DTYPES, MISSING_CODE, MISSING_TIME, ColumnFile, Field
+from clm_dl.data.store import DTYPES, MISSING_CODE, MISSING_TIME, Field
+from clm_dl.data.store_files import ColumnFile
 
 
 class Encoder:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.data.cutoffs import DAY, to_us
-from clm_dl.data.labels import count_before
+from clm_dl.data.search import count_before
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 

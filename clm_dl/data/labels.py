@@ -3,48 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from clm_dl.data.cutoffs import to_us
+from clm_dl.data.search import count_before, rows_where
 from clm_dl.data.store import MISSING_TIME, EventStore
 
 FALSE_WORDS = {"", "0", "0.0", "false", "f", "no", "n", "none"}  # values of a categorical churn_event that mean no churn
-
-
-def count_before(offsets: np.ndarray, time: np.ndarray, customer: np.ndarray, at: np.ndarray | int) -> np.ndarray:
-    """How many of its customer's events lie strictly before `at`: a bisection inside every customer's rows at once.
-
-    Args:
-        offsets: int64 `[C + 1]`; customer `c` owns rows `offsets[c]:offsets[c + 1]` of `time`, sorted within it.
-        time: int64 `[events]` microseconds; may be memory-mapped.
-        customer: codes `[N]`. at: microseconds, `[N]` or one for all.
-
-    Returns:
-        int64 `[N]`; the first row not before `at` is `offsets[customer] + count`.
-    """
-    time = np.asarray(time)
-    start = np.asarray(offsets)[customer]
-    low, size = start.copy(), np.asarray(offsets)[customer + 1] - start
-    at = np.broadcast_to(np.asarray(at, dtype=np.int64), low.shape)
-    if not len(time):
-        return np.zeros(low.shape, np.int64)
-    last = len(time) - 1
-    while size.max(initial=0) > 0:  # log2(longest history) rounds
-        half = size >> 1
-        middle = low + half
-        later = (time[np.minimum(middle, last)] < at) & (size > 0)
-        low = np.where(later, middle + 1, low)
-        size = np.where(later, size - half - 1, half)
-    return np.asarray(low - start)
-
-
-def rows_where(offsets: np.ndarray, time: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets `[C + 1]` and times of the rows where `mask` holds: a smaller log that `count_before` can search."""
-    return np.concatenate([[0], np.cumsum(mask)])[np.asarray(offsets)], np.asarray(time)[mask]
 
 
 class Labeller(Protocol):
@@ -218,41 +185,6 @@ def churn_flag(store: EventStore) -> np.ndarray:
         return np.asarray(np.nan_to_num(values) > 0)
     words = [str(word).strip().lower() not in FALSE_WORDS for word in store.dictionary("churn_event")]
     return np.array([*words, False])[values]  # code −1 (missing) reads the last one
-
-
-def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Given labels of a CSV or Parquet file with columns customer, time, label (1, 0 or empty = censored).
-
-    Returns:
-        DataFrame customer (int64 code), cutoff (int64 microseconds), label (float64), and the rows it could not use by reason.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"labels.path: no file {path}, so give a CSV or Parquet file with columns customer, time, label")
-    frame = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
-    missing = [name for name in ("customer", "time", "label") if name not in frame]
-    if missing:
-        raise ValueError(f"labels.path: {path} has no column {missing[0]!r}, it has {', '.join(map(str, frame.columns))}")
-    index = pd.Index(store.customer_ids)
-    ids = frame["customer"]
-    if pd.api.types.is_numeric_dtype(index) != pd.api.types.is_numeric_dtype(ids):
-        index, ids = index.astype(str), ids.astype(str)
-    code = index.get_indexer(ids)
-    is_text = not pd.api.types.is_datetime64_any_dtype(frame["time"])
-    time = pd.to_datetime(
-        frame["time"].astype(str) if is_text else frame["time"], utc=True, errors="coerce", format="ISO8601" if is_text else None
-    )
-    words = frame["label"].map({True: 1.0, False: 0.0, "1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0, "True": 1.0, "False": 0.0})
-    bad = words.isna() & frame["label"].notna()
-    if bad.any():
-        raise ValueError(f"labels.path: label must be 1, 0 or empty (censored), got {frame['label'][bad].iloc[0]!r}")
-    repeated = pd.DataFrame({"code": code, "time": time}).duplicated().to_numpy()
-    reasons = {"unknown_customer": code < 0, "unparseable_time": time.isna().to_numpy(), "repeated": repeated}
-    reason = np.select(list(reasons.values()), list(reasons), default="")
-    keep = reason == ""
-    cutoff = time[keep].dt.as_unit("us").astype("int64")
-    used = pd.DataFrame({"customer": code[keep].astype(np.int64), "cutoff": cutoff.to_numpy(), "label": words[keep].to_numpy(dtype=float)})
-    return used, {"given_rows": len(frame), **{name: int((reason == name).sum()) for name in reasons}}
 
 
 def _censor(churned: np.ndarray, matured: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from clm_dl.data.cutoffs import DAY, SPLITS, to_us
-from clm_dl.data.labels import ChurnEvent, NoEvent, build_labeller, count_before
+from clm_dl.data.labels import ChurnEvent, NoEvent, build_labeller
+from clm_dl.data.search import count_before
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 

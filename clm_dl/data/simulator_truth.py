@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.data.cutoffs import DAY
-from clm_dl.data.labels import count_before
+from clm_dl.data.search import count_before
 from clm_dl.data.simulator import MEMORY, PERIOD, START, leave_chance
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.data.cutoffs import DAY, SPLITS, Dates, check_rule, cutoff_grid, iso, split_cutoffs, split_rank, to_us
-from clm_dl.data.labels import Labeller, build_labeller, count_before, read_given
+from clm_dl.data.given import read_given
+from clm_dl.data.labels import Labeller, build_labeller
+from clm_dl.data.search import count_before
 from clm_dl.data.store import EventStore
 
 __all__ = ["SPLITS", "Snapshots", "build_snapshots", "check_classes", "count_before"]

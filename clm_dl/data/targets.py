@@ -6,7 +6,7 @@ import numpy as np
 
 from clm_dl.data.cutoffs import iso, to_us
 from clm_dl.data.features import FIXED_POINT, fixed_point, prefix_sums
-from clm_dl.data.labels import count_before
+from clm_dl.data.search import count_before
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 

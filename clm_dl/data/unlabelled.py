@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clm_dl.data.cutoffs import iso
-from clm_dl.data.labels import count_before
+from clm_dl.data.search import count_before
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
 

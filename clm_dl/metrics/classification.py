@@ -38,26 +38,26 @@ class Curve:
         """[R]: probability that a positive is scored above a negative, ties count half."""
         negative = self.mass - self.positive
         area = np.einsum("rg,rg->r", np.diff(negative), self.positive[:, 1:] + self.positive[:, :-1]) / 2
-        return _divide(area, self.positive[:, -1] * negative[:, -1])
+        return divide(area, self.positive[:, -1] * negative[:, -1])
 
     def auprc(self) -> Floats:
         """[R]: average precision, the step-wise area of scikit-learn."""
-        precision = _divide(self.positive[:, 1:], self.mass[:, 1:], empty=0.0)
-        return _divide(np.einsum("rg,rg->r", np.diff(self.positive), precision), self.positive[:, -1])
+        precision = divide(self.positive[:, 1:], self.mass[:, 1:], empty=0.0)
+        return divide(np.einsum("rg,rg->r", np.diff(self.positive), precision), self.positive[:, -1])
 
     def auprc_stay(self) -> Floats:
         """[R]: average precision of the negatives, ranked by 1 − score."""
         negative = self.mass - self.positive
         below = negative[:, -1:] - negative[:, :-1]
-        precision = _divide(below, self.mass[:, -1:] - self.mass[:, :-1], empty=0.0)
-        return _divide(np.einsum("rg,rg->r", np.diff(negative), precision), negative[:, -1])
+        precision = divide(below, self.mass[:, -1:] - self.mass[:, :-1], empty=0.0)
+        return divide(np.einsum("rg,rg->r", np.diff(negative), precision), negative[:, -1])
 
     def positives_in_top(self, fraction: float) -> Floats:
         """[R]: positives expected in the top `fraction` when ties are broken at random."""
-        return _interpolate(self.mass, self.positive, np.array([fraction]))[:, 0]
+        return interpolate(self.mass, self.positive, np.array([fraction]))[:, 0]
 
     def recall_at(self, fraction: float) -> Floats:
-        return _divide(self.positives_in_top(fraction), self.positive[:, -1])
+        return divide(self.positives_in_top(fraction), self.positive[:, -1])
 
     def lift_at(self, fraction: float) -> Floats:
         return self.recall_at(fraction) / fraction
@@ -66,9 +66,9 @@ class Curve:
         """(mean score, rate) of `num` bins of equal mass, each [R, num], from high to low scores."""
         at_K = np.arange(num + 1) / num
         width = self.mass[:, -1:] / num
-        score_RK = np.diff(_interpolate(self.mass, self.score, at_K))
-        positive_RK = np.diff(_interpolate(self.mass, self.positive, at_K))
-        return _divide(score_RK, width), _divide(positive_RK, width)
+        score_RK = np.diff(interpolate(self.mass, self.score, at_K))
+        positive_RK = np.diff(interpolate(self.mass, self.positive, at_K))
+        return divide(score_RK, width), divide(positive_RK, width)
 
     def ece(self, num: int) -> Floats:
         score_RK, rate_RK = self.bins(num)
@@ -192,33 +192,6 @@ def confusion_cells(label_N: Floats, named_N: NDArray[np.bool_]) -> tuple[Floats
     return label_N * named_N, (1 - label_N) * named_N, label_N * ~named_N, (1 - label_N) * ~named_N
 
 
-@dataclass(frozen=True)
-class ProfitCurve:
-    """Profit per snapshot when the top `fraction` is contacted: both [K]; `best` is the index of the maximum."""
-
-    fraction: Floats
-    profit: Floats
-
-    @property
-    def best(self) -> int:
-        return int(np.argmax(self.profit)) if len(self.profit) else 0
-
-    def at(self, fraction: float) -> float:
-        return float(np.interp(fraction, self.fraction, self.profit))
-
-
-def expected_profit_curve(label: ArrayLike, score: ArrayLike, *, benefit: float, cost: float, points: int = 201) -> ProfitCurve:
-    """Profit of contacting the top fraction: `benefit` for every positive reached, `cost` for every contact, per snapshot scored.
-
-    The curve starts at 0 (contact nobody), so its maximum is never negative. Ties are expected values.
-    """
-    curve = cumulate(label, score, rank(score))
-    fraction_K = np.linspace(0, 1, points)
-    total = curve.mass[0, -1]
-    reached_K = _interpolate(curve.mass, curve.positive, fraction_K)[0]
-    return ProfitCurve(fraction_K, _divide(benefit * reached_K - cost * fraction_K * total, np.full(points, total)))
-
-
 def _arrays(label: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     label_N, score_N = np.asarray(label, dtype=np.float64), np.asarray(score, dtype=np.float64)
     if label_N.shape != score_N.shape or label_N.ndim != 1:
@@ -238,12 +211,12 @@ def _running(value_RN: Floats, ends_G: NDArray[np.int64]) -> Floats:
     return total
 
 
-def _interpolate(mass_RG: Floats, value_RG: Floats, fraction_K: Floats) -> Floats:
+def interpolate(mass_RG: Floats, value_RG: Floats, fraction_K: Floats) -> Floats:
     """[R, K]: each row's value at the given fractions of that row's total mass."""
     return np.stack([np.interp(fraction_K * mass_G[-1], mass_G, value_G) for mass_G, value_G in zip(mass_RG, value_RG, strict=True)])
 
 
-def _divide(a: Floats, b: Floats, empty: float = np.nan) -> Floats:
+def divide(a: Floats, b: Floats, empty: float = np.nan) -> Floats:
     a, b = np.broadcast_arrays(a, b)
     return np.divide(a, b, out=np.full(a.shape, empty), where=b > 0)
 

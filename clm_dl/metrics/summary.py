@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clm_dl.metrics.classification import expected_profit_curve, lift_ceiling, log_loss, majority_floor
+from clm_dl.metrics.classification import lift_ceiling, log_loss, majority_floor
+from clm_dl.metrics.profit import expected_profit_curve
 from clm_dl.metrics.uncertainty import METRICS, Bootstrap, bootstrap
 
 NETWORK = "network"

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from clm_dl.metrics.compare import Group, group_runs, paired_difference
 from clm_dl.metrics.summary import NETWORK
 from clm_dl.parts import Part
-from clm_dl.run import BACKTEST, Run, load_run
+from clm_dl.run import Run, load_run
+from clm_dl.run_files import BACKTEST
 from clm_dl.visual import html_churn, html_pretrain, html_ranked, html_survival, html_value
 from clm_dl.visual.drift import drift_figure, section
 from clm_dl.visual.families import Family, by_family, family

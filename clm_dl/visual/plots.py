@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clm_dl.metrics.calibration import reliability
-from clm_dl.metrics.classification import Curve, cumulate, expected_profit_curve, rank
+from clm_dl.metrics.classification import Curve, cumulate, rank
+from clm_dl.metrics.profit import expected_profit_curve
 
 Floats = NDArray[np.float64]
 Scores = Mapping[str, Floats]

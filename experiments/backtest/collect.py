@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from clm_dl.run import BACKTEST, Run, load_run
+from clm_dl.run import Run, load_run
+from clm_dl.run_files import BACKTEST
 from clm_dl.visual.drift import drift_figure
 from clm_dl.visual.families import CHURN, VALUE
 

@@ -25,7 +25,8 @@ from clm_dl.config import compose, plain
 from clm_dl.data.cutoffs import DAY
 from clm_dl.data.datamodule import SequenceDataModule
 from clm_dl.data.snapshots import Snapshots
-from clm_dl.data.store import EventStore, Field, write_store
+from clm_dl.data.store import EventStore, Field
+from clm_dl.data.store_files import write_store
 from clm_dl.memory import kept_memory
 from clm_dl.scoring import churn_probabilities
 from clm_dl.tasks import ChurnTask

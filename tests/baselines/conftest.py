@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from clm_dl.data.protocols import Ranking, build_ranking
-from clm_dl.data.store import EventStore, Field, write_store
+from clm_dl.data.store import EventStore, Field
+from clm_dl.data.store_files import write_store
 from clm_dl.metrics.ranking import rank, seen_items
 from clm_dl.retrieval import take_ragged
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import sparse
 
 from clm_dl.baselines.neighbours import UserKNN, corated_similarity, row_similarity
-from clm_dl.data.store import EventStore, Field, write_store
+from clm_dl.data.store import EventStore, Field
+from clm_dl.data.store_files import write_store
 
 
 def write(path: Path, ratings: np.ndarray) -> EventStore:

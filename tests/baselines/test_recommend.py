@@ -19,7 +19,8 @@ from clm_dl.baselines.popularity import Popular, RecentPopular, Repeat
 from clm_dl.baselines.recommend import Recommender, age
 from clm_dl.config import CONFIG_DIR, build
 from clm_dl.data.cutoffs import DAY
-from clm_dl.data.store import EventStore, Field, write_store
+from clm_dl.data.store import EventStore, Field
+from clm_dl.data.store_files import write_store
 
 NAMES = ["popular", "recent_popular", "repeat", "item_knn", "user_knn", "ease", "recency_ease", "markov", "content"]
 

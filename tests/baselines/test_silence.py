@@ -14,7 +14,8 @@ from clm_dl.baselines.silence import CannotAnswer, SilenceClassifier, SpendRegre
 from clm_dl.data.cutoffs import DAY
 from clm_dl.data.features import rfm_features
 from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.store import EventStore, Field, write_store
+from clm_dl.data.store import EventStore, Field
+from clm_dl.data.store_files import write_store
 
 LOGISTIC = {"name": "logistic", "_target_": "sklearn.linear_model.LogisticRegression"}
 BG_NBD = {"name": "bg_nbd", "_target_": "clm_dl.baselines.silence.SilenceClassifier", "model": "bg_nbd", "horizon_days": 28.0}

@@ -12,7 +12,7 @@ from clm_dl.config import CONFIG_DIR
 from clm_dl.data.cutoffs import DAY
 from clm_dl.data.lifetimes import Lifetimes
 from clm_dl.data.snapshots import Snapshots
-from clm_dl.data.store import write_store
+from clm_dl.data.store_files import write_store
 from clm_dl.metrics.classification import auroc
 from clm_dl.metrics.survival_summary import curve_scores
 

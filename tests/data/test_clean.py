@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data import encode
-from clm_dl.data.clean import ensure_store, prepare_store, source_fingerprint
+from clm_dl.data.clean import ensure_store, prepare_store
+from clm_dl.data.fingerprint import source_fingerprint
 
 ROLES = {"customer": "id", "time": "when"}
 UTC = datetime.UTC

@@ -10,7 +10,8 @@ from clm_dl.data.cutoffs import DAY
 from clm_dl.data.features import rfm_features
 from clm_dl.data.later import scoring_snapshots
 from clm_dl.data.snapshots import Snapshots
-from clm_dl.data.store import EventStore, Field, write_store
+from clm_dl.data.store import EventStore, Field
+from clm_dl.data.store_files import write_store
 
 FIELDS = [Field("item", "categorical", "item"), Field("amount", "numeric", "amount"), Field("quantity", "numeric")]
 

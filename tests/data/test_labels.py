@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data.cutoffs import DAY
-from clm_dl.data.labels import build_labeller, count_before, read_given
-from clm_dl.data.store import MISSING_TIME, EventStore, Field, write_store
+from clm_dl.data.labels import build_labeller
+from clm_dl.data.search import count_before
+from clm_dl.data.store import MISSING_TIME, EventStore, Field
+from clm_dl.data.store_files import write_store
 
 KINDS = {"event_type": "categorical", "expiry": "time", "churn_event": "numeric"}
 
@@ -40,15 +41,6 @@ def label(store: EventStore, customer: int, cutoff: float, *, horizon: float, ga
 
 
 logs_of_days = st.lists(st.lists(st.integers(0, 30), max_size=6).map(sorted), min_size=1, max_size=5).filter(any)
-
-
-@settings(max_examples=60, deadline=None)
-@given(logs=logs_of_days, at=st.integers(-1, 31))
-def test_count_before_equals_counting(logs: list[list[int]], at: int) -> None:
-    offsets = np.concatenate([[0], np.cumsum([len(log) for log in logs])])
-    time = np.array([day for log in logs for day in log], dtype=np.int64)
-    counted = count_before(offsets, time, np.arange(len(logs)), at)
-    assert counted.tolist() == [sum(day < at for day in log) for log in logs]
 
 
 @settings(max_examples=60, deadline=None)
@@ -201,36 +193,3 @@ def test_a_chosen_event_that_cannot_be(tmp_path: Path, options: dict, message: s
     store = make_store(tmp_path / "s", [[0, 5]], end=10, event_type=[0, 1], dictionaries={"event_type": np.array(["view", "buy"])})
     with pytest.raises(ValueError, match=message):
         label(store, 0, 3, horizon=2, name="event", **options)
-
-
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_given_labels_count_what_they_cannot_use(tmp_path: Path, suffix: str) -> None:
-    store = make_store(tmp_path / "s", [[0], [3]], end=10)
-    frame = pd.DataFrame(
-        {
-            "customer": [0, 1, 7, 1, 1],
-            "time": ["1970-01-05", "1970-01-06 12:00", "1970-01-05", "someday", "1970-01-06 12:00"],
-            "label": [1, 0, 1, 0, None],
-        }
-    )
-    path = tmp_path / f"labels.{suffix}"
-    if suffix == "csv":
-        frame.to_csv(path, index=False)
-    else:
-        frame.to_parquet(path)
-    used, counts = read_given(store, path)
-    assert used.to_dict("list") == {"customer": [0, 1], "cutoff": [4 * DAY, round(5.5 * DAY)], "label": [1.0, 0.0]}
-    assert counts == {"given_rows": 5, "unknown_customer": 1, "unparseable_time": 1, "repeated": 1}
-
-
-def test_given_labels_say_what_is_wrong(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "s", [[0], [3]], end=10)
-    with pytest.raises(ValueError, match="no file"):
-        read_given(store, tmp_path / "none.csv")
-    path = tmp_path / "labels.csv"
-    path.write_text("customer,time,label\n0,1970-01-05,maybe\n")
-    with pytest.raises(ValueError, match="got 'maybe'"):
-        read_given(store, path)
-    path.write_text("customer,when,label\n0,1970-01-05,1\n")
-    with pytest.raises(ValueError, match="no column 'time'"):
-        read_given(store, path)

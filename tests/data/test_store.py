@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clm_dl.data.store import ColumnFile, EventStore, Field, checksum, staged_folder, write_store
+from clm_dl.data.store import EventStore, Field, checksum
+from clm_dl.data.store_files import ColumnFile, staged_folder, write_store
 
 
 def small_store(path: Path, fingerprint: str = "one") -> EventStore:

@@ -82,18 +82,8 @@ def test_undefined_is_nan_without_a_warning(label):
         assert np.isnan(c.auprc(label, score)) == (not label.any())
         assert np.isnan(c.lift_at_k(label, score)) == (not label.any())
         assert np.isnan(c.log_loss(label, score)) == (len(label) == 0)
-        c.expected_profit_curve(label, score, benefit=2, cost=1)
         assert np.isnan(c.confusion(label, score, 2.0).precision)
         assert np.isnan(c.majority_floor(label)) == (len(label) == 0)
-
-
-def test_profit_by_hand():
-    label, score = np.array([1.0, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1])
-    curve = c.expected_profit_curve(label, score, benefit=4, cost=1, points=5)
-    assert curve.fraction.tolist() == [0, 0.25, 0.5, 0.75, 1]
-    assert (curve.profit * 4).tolist() == [0, 3, 2, 5, 4]
-    assert curve.best == 3
-    assert curve.at(0.625) * 4 == pytest.approx(3.5)
 
 
 def test_bad_input_is_named():

@@ -9,7 +9,8 @@ import yaml
 from clm_dl.data.catalogue import Catalogue
 from clm_dl.data.protocols import Ranking, build_ranking
 from clm_dl.data.ranked_scores import ranked_scores
-from clm_dl.data.store import EventStore, Field, write_store
+from clm_dl.data.store import EventStore, Field
+from clm_dl.data.store_files import write_store
 from clm_dl.metrics.ranking import AMONG, rank, seen_items
 from clm_dl.metrics.ranking_summary import summarise_ranking
 from clm_dl.metrics.summary import summarise

@@ -1,0 +1,52 @@
+"""Labels of a file: what is used, what is counted, what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clm_dl.data.cutoffs import DAY
+from clm_dl.data.given import read_given
+from clm_dl.data.store import EventStore
+from clm_dl.data.store_files import write_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EventStore:
+    """Customers 0 and 1 with an event each."""
+    return write_store(
+        tmp_path / "s", customer_ids=np.arange(2), offsets=np.arange(3), time=np.array([0, 3 * DAY]), columns={}, fields=[],
+        dictionaries={}, end=10 * DAY, fingerprint="test",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_given_labels_count_what_they_cannot_use(store: EventStore, tmp_path: Path, suffix: str) -> None:
+    frame = pd.DataFrame(
+        {
+            "customer": [0, 1, 7, 1, 1],
+            "time": ["1970-01-05", "1970-01-06 12:00", "1970-01-05", "someday", "1970-01-06 12:00"],
+            "label": [1, 0, 1, 0, None],
+        }
+    )
+    path = tmp_path / f"labels.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    used, counts = read_given(store, path)
+    assert used.to_dict("list") == {"customer": [0, 1], "cutoff": [4 * DAY, round(5.5 * DAY)], "label": [1.0, 0.0]}
+    assert counts == {"given_rows": 5, "unknown_customer": 1, "unparseable_time": 1, "repeated": 1}
+
+
+def test_given_labels_say_what_is_wrong(store: EventStore, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no file"):
+        read_given(store, tmp_path / "none.csv")
+    path = tmp_path / "labels.csv"
+    path.write_text("customer,time,label\n0,1970-01-05,maybe\n")
+    with pytest.raises(ValueError, match="got 'maybe'"):
+        read_given(store, path)
+    path.write_text("customer,when,label\n0,1970-01-05,1\n")
+    with pytest.raises(ValueError, match="no column 'time'"):
+        read_given(store, path)
