@@ -18,7 +18,7 @@ from clm_dl.data.store import EventStore
 from clm_dl.experiment import FOLDS
 from clm_dl.fold import Fold
 from clm_dl.metrics.drift import psi, total_bias
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.splits import NETWORK
 from clm_dl.run import Run
 from clm_dl.scoring import ONE_OUTCOME, RULE, scoring_datamodule
 from clm_dl.visual.families import family

@@ -16,7 +16,8 @@ from clm_dl.config import command, nearest, plain
 from clm_dl.data.store import EventStore
 from clm_dl.experiment import FOLDS
 from clm_dl.fold import changed, churn_metrics
-from clm_dl.metrics.summary import NETWORK, to_json
+from clm_dl.metrics.splits import NETWORK
+from clm_dl.metrics.summary import to_json
 from clm_dl.ranked_fold import RankedFold
 from clm_dl.recommending import ranked_task
 from clm_dl.run import Run, load_run

@@ -18,7 +18,8 @@ from clm_dl.data.snapshots import Snapshots, build_snapshots, check_classes
 from clm_dl.data.store import EventStore
 from clm_dl.fit import HPARAMS, Network, build_datamodule, event_writer, fit_network, prepare_network
 from clm_dl.metrics.calibration import PlattCalibrator
-from clm_dl.metrics.summary import NETWORK, summarise
+from clm_dl.metrics.splits import NETWORK
+from clm_dl.metrics.summary import summarise
 from clm_dl.pretrained import input_schema, load_weights, open_pretrained, vectors
 from clm_dl.run_files import MODEL, save_model
 from clm_dl.scoring import churn_probabilities, customer_vectors

@@ -20,7 +20,7 @@ from clm_dl.fit import Network
 from clm_dl.fold import Fold
 from clm_dl.metrics.calibration import PlattCalibrator
 from clm_dl.metrics.pretrain_summary import MARGINAL, summarise_pretraining
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.splits import NETWORK
 from clm_dl.tasks import PretrainTask
 from clm_dl.tasks.base import SequenceTask
 from clm_dl.visual.tensorboard_pretrain import write_final_pretrain

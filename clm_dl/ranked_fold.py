@@ -21,7 +21,7 @@ from clm_dl.data.store import EventStore
 from clm_dl.fit import HPARAMS, Network, batch_options, event_writer, fit_network, prepare_network
 from clm_dl.metrics.ranking import AMONG, Scorer, rank, seen_items
 from clm_dl.metrics.ranking_summary import summarise_ranking
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.splits import NETWORK
 from clm_dl.retrieval import take_ragged
 from clm_dl.run_files import CARDS, ITEMS, MODEL, save_model, write_json
 from clm_dl.scoring import network_scorer

@@ -11,7 +11,7 @@ from clm_dl.config import build, nearest
 from clm_dl.data.lifetimes import check_horizons
 from clm_dl.data.roles import choice
 from clm_dl.metrics.ranking import REPEATS
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.splits import NETWORK
 from clm_dl.metrics.survival import metric_names
 from clm_dl.metrics.uncertainty import METRICS
 from clm_dl.metrics.value import METRICS as VALUE_METRICS

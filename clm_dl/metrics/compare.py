@@ -11,7 +11,8 @@ import numpy as np
 from clm_dl.metrics.pretrain_summary import loss_bootstrap
 from clm_dl.metrics.ranked_table import ranked_table
 from clm_dl.metrics.ranking_summary import ranked_bootstrap
-from clm_dl.metrics.summary import NETWORK, score_table
+from clm_dl.metrics.splits import NETWORK
+from clm_dl.metrics.summary import score_table
 from clm_dl.metrics.survival import survival_bootstrap
 from clm_dl.metrics.survival_summary import curve_scores
 from clm_dl.metrics.uncertainty import Bootstrap, bootstrap

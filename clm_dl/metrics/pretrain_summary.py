@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clm_dl.metrics.summary import NETWORK, to_json
+from clm_dl.metrics.splits import NETWORK
+from clm_dl.metrics.summary import to_json
 from clm_dl.metrics.uncertainty import Bootstrap, draw
 
 FORMAT = 1
@@ -37,14 +38,11 @@ def summarise_pretraining(
     boots = {split: loss_bootstrap(scores, split, resamples=resamples, seed=seed) for split in ("test", "val")}
     splits, reference = {}, {}
     for split, boot in boots.items():
-        overall = {model: {metric: boot.interval(model, metric) for metric in boot.metrics} for model in boot.models}
-        splits[split] = {"overall": overall, "per_cutoff": {}}
+        splits[split] = {"overall": boot.intervals(), "per_cutoff": {}}
         rows = scores[(scores["split"] == split) & (scores["model"] == MARGINAL)]
         customers = int(rows["customer_id"].nunique())
         predictions = rows.groupby("field", sort=False)["predictions"].sum().astype(int).to_dict()
         reference[split] = {"snapshots": customers, "customers": customers, "predictions": predictions}
-    test = boots["test"]
-    difference = {metric: test.difference(NETWORK, MARGINAL, metric) for metric in test.metrics}
     return to_json(
         {
             "format": FORMAT,
@@ -56,7 +54,7 @@ def summarise_pretraining(
             "seed": seed,
             "split": splits,
             "reference": reference,
-            "difference": {"test": {f"{NETWORK} - {MARGINAL}": difference}},
+            "difference": {"test": boots["test"].differences(NETWORK)},
             "best_baseline": {"name": MARGINAL, "chosen_on": "val"},
             "data": dict(data_counts),
         }

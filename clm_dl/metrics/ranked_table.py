@@ -17,7 +17,7 @@ from clm_dl.data.catalogue import Catalogue
 from clm_dl.metrics.calibration import ece
 from clm_dl.metrics.ranking_metrics import snapshot_metrics
 from clm_dl.metrics.slates import coverage, slate_metrics
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.splits import NETWORK
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -62,11 +62,6 @@ class RankedTable:
     cutoff: pd.DatetimeIndex
     history: Ints
     models: dict[str, dict[str, Ranked]]  # among -> model -> rows
-
-    def dates(self) -> dict[str, Bools]:
-        known = self.cutoff.unique().sort_values()
-        form = "%Y-%m-%d" if (known == known.normalize()).all() else "%Y-%m-%dT%H:%M:%S"
-        return {cutoff.strftime(form): np.asarray(self.cutoff == cutoff) for cutoff in known}
 
 
 def ranked_table(scores: pd.DataFrame, split: str, catalogue: Catalogue, *, k: int = 10) -> RankedTable:

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from clm_dl.data.catalogue import Catalogue
 from clm_dl.metrics.ranked_table import RankedTable, ranked_table
 from clm_dl.metrics.ranking_metrics import snapshot_metrics
-from clm_dl.metrics.summary import FORMAT, NETWORK, POWER, to_json
+from clm_dl.metrics.splits import NETWORK, rows_by_date
+from clm_dl.metrics.summary import FORMAT, POWER, to_json
 from clm_dl.metrics.uncertainty import Bootstrap, draw
 
 Floats = NDArray[np.float64]
@@ -58,18 +59,18 @@ def summarise_ranking(
     tables = {split: ranked_table(scores, split, catalogue, k=k) for split in ("test", "val")}
     options: dict[str, Any] = {"catalogue": catalogue, "k": k, "resamples": resamples, "seed": seed}
     boots = {split: {part: ranked_bootstrap(table, part, **options) for part in PARTS} for split, table in tables.items()}
-    splits: dict[str, Any] = {split: {part: _intervals(boot) for part, boot in parts.items()} for split, parts in boots.items()}
+    splits: dict[str, Any] = {split: {part: boot.intervals() for part, boot in parts.items()} for split, parts in boots.items()}
     for split, table in tables.items():
-        dates = table.dates() if protocol.get("name") == "rolling" else {}
+        dates = rows_by_date(table.cutoff) if protocol.get("name") == "rolling" else {}
         splits[split]["per_cutoff"] = {
-            date: _intervals(ranked_bootstrap(table, "overall", rows=rows, **options)) for date, rows in dates.items()
+            date: ranked_bootstrap(table, "overall", rows=rows, **options).intervals() for date, rows in dates.items()
         }
     models = list(tables["test"].models.get("catalogue", {}))
     main, baselines = f"ndcg@{k}", [name for name in models if name != NETWORK and name not in with_network]
     best, best_baseline = (_best(splits, names, main) for names in (models, baselines))
     leaders = [name for name in dict.fromkeys([NETWORK, best["name"]]) if name in models]
     difference = {
-        "test" if part == "overall" else f"test_{part}": _differences(boot, leaders) for part, boot in boots["test"].items() if boot.models
+        "test" if part == "overall" else f"test_{part}": boot.differences(*leaders) for part, boot in boots["test"].items() if boot.models
     }
     others = [name for name in [*leaders, *models] if name != best_baseline["name"]]
     between = (others[0], best_baseline["name"]) if others and best_baseline["name"] else None
@@ -138,15 +139,6 @@ def _mean_by_customer(value_NJ: Floats, customer: NDArray[np.int64], resamples: 
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_RJ = total_R2J[:, : value_NJ.shape[1]] / total_R2J[:, value_NJ.shape[1] :]
     return mean_RJ[0], mean_RJ[1:]
-
-
-def _intervals(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
-    return {model: {metric: boot.interval(model, metric) for metric in boot.metrics} for model in boot.models}
-
-
-def _differences(boot: Bootstrap, leaders: list[str]) -> dict[str, dict[str, dict[str, float]]]:
-    pairs = [(leader, other) for leader in leaders for other in boot.models if other != leader]
-    return {f"{one} - {other}": {metric: boot.difference(one, other, metric) for metric in boot.metrics} for one, other in pairs}
 
 
 def _best(splits: Mapping[str, Any], names: list[str], metric: str) -> dict[str, str | None]:

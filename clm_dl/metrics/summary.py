@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from clm_dl.metrics.classification import lift_ceiling, log_loss, majority_floor
 from clm_dl.metrics.profit import expected_profit_curve
-from clm_dl.metrics.uncertainty import METRICS, Bootstrap, bootstrap
+from clm_dl.metrics.splits import NETWORK, summarise_splits
+from clm_dl.metrics.uncertainty import Bootstrap, bootstrap
 
-NETWORK = "network"
 FORMAT = 1
 POWER = 2.8  # 1.96 + 0.84 standard errors: seen in 80 % of repetitions at the 5 % level
 PROFIT = {"benefit": 10.0, "cost": 1.0}
@@ -48,12 +48,6 @@ class ScoreTable:
         return ScoreTable(
             self.customer[mask_N], self.cutoff[mask_N], self.label[mask_N], self.recent[mask_N], score, raw, self.num_censored
         )
-
-    def dates(self) -> dict[str, NDArray[np.bool_]]:
-        """Cutoff as text -> its rows; without a time (tables) nothing."""
-        known = self.cutoff.unique().dropna().sort_values()
-        form = "%Y-%m-%d" if (known == known.normalize()).all() else "%Y-%m-%dT%H:%M:%S"
-        return {cutoff.strftime(form): np.asarray(self.cutoff == cutoff) for cutoff in known}
 
 
 def score_table(scores: pd.DataFrame, split: str) -> ScoreTable:
@@ -101,18 +95,13 @@ def summarise(
     positive reached and per contact. The best baseline is chosen on validation, never on test where avoidable.
     """
     tables = {split: score_table(scores, split) for split in ("test", "val")}
-    options = {"resamples": resamples, "seed": seed, "threshold": threshold}
-    splits, boots = {}, {}
-    for split, table in tables.items():
-        boots[split] = _bootstrap(table, **options)
-        boots[split + "_recent"] = _bootstrap(table.select(table.recent), **options)
-        raw = bootstrap(table.customer, table.label, table.raw, resamples=0, threshold=threshold)
-        splits[split] = {
-            "overall": _intervals(boots[split]),
-            "recent": _intervals(boots[split + "_recent"]) if table.recent.any() else {},
-            "per_cutoff": {date: _intervals(_bootstrap(table.select(rows), **options)) for date, rows in table.dates().items()},
-            "raw": {name: {metric: {"value": raw.interval(name, metric)["value"]} for metric in METRICS} for name in raw.models},
-        }
+
+    def boot(table: ScoreTable, score: Mapping[str, NDArray[np.float64]], resamples: int) -> Bootstrap:
+        return bootstrap(table.customer, table.label, score, resamples=resamples, seed=seed, threshold=threshold)
+
+    splits, difference, boots = summarise_splits(
+        tables, lambda table: boot(table, table.score, resamples), lambda table: boot(table, table.raw, 0)
+    )
     metrics: dict[str, Any] = {
         "format": FORMAT,
         "task": task,
@@ -122,7 +111,7 @@ def summarise(
         "seed": seed,
         "split": splits,
         "reference": {split: _reference(table) for split, table in tables.items()},
-        "difference": {},
+        "difference": difference,
         "profit": _profit(tables, dict(profit or PROFIT)),
         "data": dict(data_counts) | {"snapshots": {split: len(table.label) for split, table in tables.items()}}
         if "snapshots" not in data_counts
@@ -131,10 +120,6 @@ def summarise(
     }
     best, chosen_on = best_baseline(metrics)
     metrics["best_baseline"] = {"name": best, "chosen_on": chosen_on}
-    if NETWORK in tables["test"].score:
-        metrics["difference"]["test"] = _differences(boots["test"])
-        if tables["test"].recent.any():
-            metrics["difference"]["test_recent"] = _differences(boots["test_recent"])
     metrics["smallest_detectable_difference"] = _smallest(boots["test"], best)
     return to_json(metrics)
 
@@ -176,19 +161,6 @@ def _check_same_snapshots(first: pd.DataFrame, part: pd.DataFrame, name: str, ot
             f"{name} and {other} must be scored on the same {split} snapshots and labels, got {len(first)} and {len(part)} rows "
             "that differ; score them again together"
         )
-
-
-def _bootstrap(table: ScoreTable, **options: Any) -> Bootstrap:
-    return bootstrap(table.customer, table.label, table.score, **options)
-
-
-def _intervals(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
-    return {model: {metric: boot.interval(model, metric) for metric in METRICS} for model in boot.models}
-
-
-def _differences(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
-    others = [model for model in boot.models if model != NETWORK]
-    return {f"{NETWORK} - {other}": {metric: boot.difference(NETWORK, other, metric) for metric in METRICS} for other in others}
 
 
 def _reference(table: ScoreTable) -> dict[str, Any]:

@@ -23,7 +23,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clm_dl.metrics.classification import log_loss
-from clm_dl.metrics.summary import NETWORK, to_json
+from clm_dl.metrics.splits import NETWORK, summarise_splits
+from clm_dl.metrics.summary import to_json
 from clm_dl.metrics.survival import integrated_brier, survival_bootstrap
 from clm_dl.metrics.uncertainty import Bootstrap
 
@@ -45,11 +46,6 @@ class CurveScores:
     def select(self, mask_N: NDArray[np.bool_]) -> CurveScores:
         active, raw = ({name: value[mask_N] for name, value in part.items()} for part in (self.active, self.raw))
         return CurveScores(self.customer[mask_N], self.cutoff[mask_N], self.recent[mask_N], self.label[mask_N], active, raw)
-
-    def dates(self) -> dict[str, NDArray[np.bool_]]:
-        """Cutoff as text -> its rows."""
-        form = "%Y-%m-%d" if (self.cutoff == self.cutoff.normalize()).all() else "%Y-%m-%dT%H:%M:%S"
-        return {cutoff.strftime(form): np.asarray(self.cutoff == cutoff) for cutoff in self.cutoff.unique().sort_values()}
 
 
 def curve_scores(scores: pd.DataFrame, split: str) -> CurveScores:
@@ -91,19 +87,9 @@ def summarise_survival(
     def boot(table: CurveScores, curves: Mapping[str, Floats], resamples: int) -> Bootstrap:
         return survival_bootstrap(table.customer, table.label, curves, days, resamples=resamples, seed=seed)
 
-    splits, boots = {}, {}
-    for split, table in tables.items():
-        recent = table.select(table.recent)
-        boots[split] = boot(table, table.active, resamples)
-        boots[split + "_recent"] = boot(recent, recent.active, resamples)
-        raw = boot(table, table.raw, 0)
-        few = {date: table.select(rows) for date, rows in table.dates().items()}
-        splits[split] = {
-            "overall": intervals(boots[split]),
-            "recent": intervals(boots[split + "_recent"]) if table.recent.any() else {},
-            "per_cutoff": {date: intervals(boot(part, part.active, resamples)) for date, part in few.items()},
-            "raw": {model: {metric: {"value": raw.interval(model, metric)["value"]} for metric in raw.metrics} for model in raw.models},
-        }
+    splits, difference, _ = summarise_splits(
+        tables, lambda table: boot(table, table.active, resamples), lambda table: boot(table, table.raw, 0)
+    )
     metrics: dict[str, Any] = {
         "format": FORMAT,
         "task": "survival",
@@ -113,26 +99,11 @@ def summarise_survival(
         "seed": seed,
         "split": splits,
         "reference": {split: _reference(table, days) for split, table in tables.items()},
-        "difference": {},
+        "difference": difference,
         "data": dict(data_counts),
     }
     metrics["best_baseline"] = _best_baseline(metrics)
-    if NETWORK in tables["test"].active:
-        metrics["difference"]["test"] = differences(boots["test"])
-        if tables["test"].recent.any():
-            metrics["difference"]["test_recent"] = differences(boots["test_recent"])
     return to_json(metrics)
-
-
-def intervals(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
-    """model -> metric -> {"value", "low", "high"}."""
-    return {model: {metric: boot.interval(model, metric) for metric in boot.metrics} for model in boot.models}
-
-
-def differences(boot: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
-    """The network minus every other model, by metric."""
-    others = [model for model in boot.models if model != NETWORK]
-    return {f"{NETWORK} - {other}": {metric: boot.difference(NETWORK, other, metric) for metric in boot.metrics} for other in others}
 
 
 def _best_baseline(metrics: Mapping[str, Any]) -> dict[str, str | None]:

@@ -41,6 +41,20 @@ class Bootstrap:
         """The paired interval of `model` minus `other`."""
         return _interval(*self._difference(model, other, metric))
 
+    def intervals(self) -> dict[str, dict[str, dict[str, float]]]:
+        """model -> metric -> interval."""
+        return {model: {metric: self.interval(model, metric) for metric in self.metrics} for model in self.models}
+
+    def values(self) -> dict[str, dict[str, dict[str, float]]]:
+        """model -> metric -> {"value"}: without an interval."""
+        values = ({metric: {"value": float(value)} for metric, value in zip(self.metrics, row, strict=True)} for row in self.value)
+        return dict(zip(self.models, values, strict=True))
+
+    def differences(self, *leaders: str) -> dict[str, dict[str, dict[str, float]]]:
+        """ "leader - other" -> metric -> paired interval: each leader minus every other model."""
+        pairs = [(leader, other) for leader in leaders for other in self.models if other != leader]
+        return {f"{one} - {other}": {metric: self.difference(one, other, metric) for metric in self.metrics} for one, other in pairs}
+
     def difference_error(self, model: str, other: str, metric: str) -> float:
         """Standard error of the paired difference: the standard deviation over resamples; NaN with fewer than 2."""
         resampled_R = self._difference(model, other, metric)[1]

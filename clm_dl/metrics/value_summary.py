@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clm_dl.metrics.summary import NETWORK, to_json
-from clm_dl.metrics.survival_summary import differences, intervals
+from clm_dl.metrics.splits import NETWORK, summarise_splits
+from clm_dl.metrics.summary import to_json
 from clm_dl.metrics.uncertainty import Bootstrap
 from clm_dl.metrics.value import Forecast, value_bootstrap
 
@@ -54,11 +54,6 @@ class ValueScores:
             self.customer[mask_N], self.cutoff[mask_N], self.recent[mask_N], self.spend[mask_N], self.orders[mask_N], forecasts, raw,
             self.num_censored,
         )  # fmt: skip
-
-    def dates(self) -> dict[str, NDArray[np.bool_]]:
-        """Cutoff as text -> its rows."""
-        form = "%Y-%m-%d" if (self.cutoff == self.cutoff.normalize()).all() else "%Y-%m-%dT%H:%M:%S"
-        return {cutoff.strftime(form): np.asarray(self.cutoff == cutoff) for cutoff in self.cutoff.unique().sort_values()}
 
 
 def value_scores(scores: pd.DataFrame, split: str) -> ValueScores:
@@ -108,20 +103,9 @@ def summarise_value(
     def boot(table: ValueScores, forecasts: Mapping[str, Forecast], resamples: int) -> Bootstrap:
         return value_bootstrap(table.customer, table.spend, table.orders, forecasts, resamples=resamples, seed=seed)
 
-    splits, boots = {}, {}
-    for split, table in tables.items():
-        recent = table.select(table.recent)
-        boots[split] = boot(table, table.forecasts, resamples)
-        boots[split + "_recent"] = boot(recent, recent.forecasts, resamples)
-        raw = boot(table, table.raw, 0)
-        overall = intervals(boots[split])
-        few = {date: None if rows.all() else table.select(rows) for date, rows in table.dates().items()}  # None: the only cutoff
-        splits[split] = {
-            "overall": overall,
-            "recent": intervals(boots[split + "_recent"]) if table.recent.any() else {},
-            "per_cutoff": {date: intervals(boot(part, part.forecasts, resamples)) if part else overall for date, part in few.items()},
-            "raw": {model: {metric: {"value": raw.interval(model, metric)["value"]} for metric in raw.metrics} for model in raw.models},
-        }
+    splits, difference, _ = summarise_splits(
+        tables, lambda table: boot(table, table.forecasts, resamples), lambda table: boot(table, table.raw, 0)
+    )
     metrics: dict[str, Any] = {
         "format": FORMAT,
         "task": "value",
@@ -131,14 +115,10 @@ def summarise_value(
         "seed": seed,
         "split": splits,
         "reference": {split: _reference(table) for split, table in tables.items()},
-        "difference": {},
+        "difference": difference,
         "data": dict(data_counts),
     }
     metrics["best_baseline"] = _best_baseline(metrics)
-    if NETWORK in tables["test"].forecasts:
-        metrics["difference"]["test"] = differences(boots["test"])
-        if tables["test"].recent.any():
-            metrics["difference"]["test_recent"] = differences(boots["test_recent"])
     return to_json(metrics)
 
 

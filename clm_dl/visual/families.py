@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.splits import NETWORK
 from clm_dl.visual import facts_churn, facts_pretrain, facts_ranked, facts_survival, facts_value
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from clm_dl.metrics.compare import Group, group_runs, paired_difference
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.splits import NETWORK
 from clm_dl.parts import Part
 from clm_dl.run import Run, load_run
 from clm_dl.run_files import BACKTEST

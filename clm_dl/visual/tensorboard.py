@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
-from clm_dl.metrics.summary import NETWORK, score_table
+from clm_dl.metrics.splits import NETWORK
+from clm_dl.metrics.summary import score_table
 from clm_dl.visual.families import CHURN
 from clm_dl.visual.plots import gain_figure, histogram_figure, precision_recall_figure, reliability_figure
 

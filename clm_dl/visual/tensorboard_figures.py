@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.splits import NETWORK
 from clm_dl.metrics.survival_summary import curve_scores
 from clm_dl.metrics.value_summary import value_scores
 from clm_dl.visual.families import family

@@ -10,7 +10,7 @@ import pandas as pd
 from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.data.catalogue import Catalogue
-from clm_dl.metrics.summary import NETWORK
+from clm_dl.metrics.splits import NETWORK
 from clm_dl.visual.families import family
 from clm_dl.visual.plots_ranked import ranked_figures
 from clm_dl.visual.tensorboard import write_hparams, write_projector

@@ -17,7 +17,8 @@ import pandas as pd
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
-from clm_dl.metrics.summary import NETWORK, score_table
+from clm_dl.metrics.splits import NETWORK
+from clm_dl.metrics.summary import score_table
 from clm_dl.metrics.uncertainty import Bootstrap, bootstrap
 from clm_dl.run import load_run
 
