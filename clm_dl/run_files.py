@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from clm_dl.data.vocabulary import Vocabulary
 from clm_dl.tasks import SequenceTask
@@ -75,7 +76,7 @@ def clear_results(folder: Path, *, resumed: bool) -> None:
 
 @contextmanager
 def run_status(path: Path) -> Iterator[None]:
-    """Keep status.json: running, then finished, interrupted (Ctrl-C) or failed with the reason."""
+    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM while it trains) or failed with the reason."""
 
     def write(state: str, reason: str | None = None) -> None:
         write_json(path / "status.json", {"version": RUN_VERSION, "state": state, "reason": reason})
@@ -84,10 +85,11 @@ def run_status(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit
-        write("interrupted", "Ctrl-C; the best checkpoint so far is kept")
+        signal, code = ("SIGTERM", 143) if isinstance(error, SIGTERMException) else ("Ctrl-C", 130)
+        write("interrupted", f"{signal}; the best checkpoint so far is kept")
         last = path / "checkpoints" / "last.ckpt"
-        print(f"error: interrupted with Ctrl-C{f': go on with ckpt={last}' if last.exists() else ''}", file=sys.stderr)
-        raise SystemExit(130) from error
+        print(f"error: interrupted with {signal}{f': go on with ckpt={last}' if last.exists() else ''}", file=sys.stderr)
+        raise SystemExit(code) from error
     except BaseException as error:
         write("failed", " ".join(str(error).split())[:500] or type(error).__name__)
         raise

@@ -1,5 +1,6 @@
 """Resume: an interrupted run that goes on from last.ckpt equals the uninterrupted one, in place and in another folder."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,22 @@ def test_interrupted_run_says_so_and_keeps_its_best_checkpoint(stopped: Path) ->
     assert not (stopped / "metrics.json").exists()
     with pytest.raises(FileNotFoundError, match=r"\(interrupted\) has no metrics\.json: only a finished run has one"):
         _ = run.metrics
+
+
+def test_a_run_that_a_scheduler_ends_says_so(train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = ChurnTask.training_step
+
+    def ended(task: ChurnTask, batch: object, batch_idx: int) -> torch.Tensor:
+        if task.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(task, batch, batch_idx)
+
+    monkeypatch.setattr(ChurnTask, "training_step", ended)
+    with pytest.raises(SystemExit) as error:
+        train(*LONG, f"paths.output_dir={tmp_path / 'run'}")
+    assert error.value.code == 143
+    assert "SIGTERM" in load_run(tmp_path / "run").status["reason"]
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
 def test_resumed_run_equals_the_uninterrupted_one(train: Callable[..., Run], straight: Run, stopped: Path, tmp_path: Path) -> None:
