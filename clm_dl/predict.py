@@ -13,15 +13,18 @@ from clm_dl.tables import write_parquet
 @command("predict")
 def main(config: DictConfig) -> None:
     """Answer for everyone with an event before the cutoff; nothing at or after the cutoff is read."""
-    run, options = load_run(config.run), {key: plain(config[key]) for key in ("k", "customers", "where")}
+    run = load_run(config.run)
+    options = {key: plain(config[key]) for key in ("k", "customers", "where", "model") if config[key] is not None}
     if run.config["task"]["name"] in RANKED:
         if config.recalibrate:
             raise ValueError(f"recalibrate is for probabilities, and {config.run} recommends: leave it out")
         table = run.recommend(config.input, cutoff=config.cutoff, **options)
         print(f"{table['customer_id'].nunique():,} customers, {len(table):,} recommendations: {config.output}")
     else:
-        if given := [key for key, value in options.items() if value]:
-            raise ValueError(f"{given[0]} is for runs that recommend, and {config.run} answers {run.config['task']['name']}: leave it out")
+        if options:
+            raise ValueError(
+                f"{next(iter(options))} is for runs that recommend, and {config.run} answers {run.config['task']['name']}: leave it out"
+            )
         table = run.predict(config.input, cutoff=config.cutoff, recalibrate=config.recalibrate)
         customers = table.groupby("customer_id", sort=False)["in_population"].first()  # a survival run has a row a horizon
         print(f"{len(customers):,} customers scored, {int(customers.sum()):,} in the population of the run: {config.output}")

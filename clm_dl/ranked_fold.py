@@ -83,9 +83,20 @@ class RankedFold:
         single: dict[str, Scorer] = {}
         if self.network:
             single[NETWORK] = self.clock("network", self._network_scorer, self.network)
-        hybrids: dict[str, Scorer] = {}
-        baselines = baseline_settings(self.settings)["baselines"]
-        for config in sorted(baselines, key=lambda config: "members" in config):  # hybrids combine what stands before them
+        return self.scores_of(self.fit_baselines(single, log=log)[1])
+
+    def fit_baselines(
+        self, single: Mapping[str, Scorer], *, only: str | None = None, log: Log = lambda line: None
+    ) -> tuple[dict[str, Any], dict[str, Scorer]]:
+        """The fitted baselines and hybrids by name, and the scorers of them and of what `single` has; `only` one model and its members."""
+        chosen = baseline_settings(self.settings)["baselines"]
+        if only is not None:
+            [asked] = [config for config in chosen if config["name"] == only]
+            members = asked.get("members", ())  # None: of all that are no hybrids
+            chosen = [asked, *(one for one in chosen if "members" not in one and (members is None or one["name"] in members))]
+        models: dict[str, Any] = {}
+        single, hybrids = dict(single), {}
+        for config in sorted(chosen, key=lambda config: "members" in config):  # hybrids combine what stands before them
             name = config["name"]
             log(f"baseline: {name}")
             model = build_recommender(config, self.settings)
@@ -96,12 +107,14 @@ class RankedFold:
                     if self.settings["baselines"] != "all":
                         raise
                     log(f"baseline {name} is left out: {error}")
+                    continue
             else:
                 repeats = self.settings["policy"]["repeats"]
                 num_items = len(self.catalogue.item_ids)
-                fitted = self.clock(name, model.fit, single, self.ranking, self.seen, num_items, store=self.store, repeats=repeats)
-                hybrids[name] = self.clock(name, self._kept, fitted)
-        return self.scores_of({**single, **hybrids})
+                self.clock(name, model.fit, single, self.ranking, self.seen, num_items, store=self.store, repeats=repeats)
+                hybrids[name] = self.clock(name, self._kept, model)
+            models[name] = model
+        return models, {**single, **hybrids}
 
     def scores_of(self, scorers: Mapping[str, Scorer]) -> pd.DataFrame:
         """The Scores table of these models."""

@@ -14,7 +14,9 @@ import torch
 
 from clm_dl.config import nearest
 from clm_dl.data.catalogue import Catalogue
-from clm_dl.metrics.ranking import rank, seen_items
+from clm_dl.metrics.ranking import Scorer, rank, seen_items
+from clm_dl.metrics.splits import NETWORK
+from clm_dl.refit import chosen_model, refitted
 from clm_dl.run import Run
 from clm_dl.scoring import customer_vectors, snapshots_of
 from clm_dl.tasks import NextItemTask
@@ -24,7 +26,7 @@ POPULAR = 0.01  # share of the catalogue that counts as popular
 
 def recommend(
     run: Run, events: Any = None, *, cutoff: Any = None, k: int | None = None,
-    customers: Sequence[Any] | None = None, where: Mapping[str, Any] | None = None,
+    customers: Sequence[Any] | None = None, where: Mapping[str, Any] | None = None, model: str = NETWORK,
 ) -> pd.DataFrame:  # fmt: skip
     """The k best items for every customer with an event before the cutoff; their raw history is enough, the run need not know them.
 
@@ -33,32 +35,39 @@ def recommend(
         k: length of a list; None for the run's own.
         customers: ids to recommend to; None for everyone in the log.
         where: `{content column: value or values}`: only such items.
+        model: network; another model of the run, which is fitted again on the run's own log first; or best, which validation chose.
 
     Returns:
         Columns customer_id, cutoff, rank (from 1), item_id, score, reason, nearest. `reason`: "repeat" (bought before), "popular" (in the
         most sold hundredth of the catalogue) or "similar"; `nearest`: the bought item whose vector has the largest cosine, "" without one.
+        Scores are the model's own: they order the items of one customer.
 
     Raises:
-        ValueError: k outside the catalogue, a customer without a history, an unknown column or value in `where`.
+        ValueError: k outside the catalogue, a customer without a history, an unknown model, column or value in `where`; for another
+            model than the network: the run's log has changed.
     """
     task, catalogue = ranked_task(run), run.catalogue
     num_items, k = len(catalogue.item_ids), run.config["k"] if k is None else k
     if not 1 <= k <= num_items:
         raise ValueError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
-    wanted_V = _wanted(catalogue, where or {})
+    wanted_V, model = _wanted(catalogue, where or {}), chosen_model(run, model)
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
         ids = store.customer_ids[snapshots.customer]
         index_N = np.arange(len(snapshots)) if customers is None else _find(ids, customers)
+        ids, snapshots = ids[index_N], snapshots.select(index_N)
         z_ND = torch.from_numpy(customer_vectors(task, datamodule, index_N))
+        codes = np.append(catalogue.lookup(store.dictionary("item")), -1)  # a missing item, −1, reads the last one
+        seen = seen_items(codes[store.column("item")], snapshots.start, snapshots.stop)
         with torch.inference_mode():
             vectors_VD = task.tower.vectors().detach()  # without content, the parameter itself
             unwanted_V = torch.from_numpy(np.where(wanted_V, 0.0, -np.inf).astype(np.float32))
-            codes = np.append(catalogue.lookup(store.dictionary("item")), -1)  # a missing item, −1, reads the last one
-            seen = seen_items(codes[store.column("item")], snapshots.start[index_N], snapshots.stop[index_N])
-            nothing = np.zeros(len(index_N) + 1, np.int64), np.empty(0, np.int64)
+            scorer: Scorer = lambda row_B: task.tower.similarity(z_ND[row_B], vectors_VD)  # noqa: E731
+            if model != NETWORK:
+                scorer = refitted(run, model, scorer, store, snapshots, seen)
+            nothing = np.zeros(len(ids) + 1, np.int64), np.empty(0, np.int64)
             ranks = rank(
-                lambda row_B: task.tower.similarity(z_ND[row_B], vectors_VD) + unwanted_V,
-                np.arange(len(index_N)), targets=nothing, seen=seen, num_items=num_items, k=k, repeats=run.config["policy"]["repeats"],
+                lambda row_B: torch.as_tensor(scorer(row_B)) + unwanted_V,
+                np.arange(len(ids)), targets=nothing, seen=seen, num_items=num_items, k=k, repeats=run.config["policy"]["repeats"],
             )  # fmt: skip
         nearest_NK = _nearest(ranks.top, seen, torch.nn.functional.normalize(vectors_VD, dim=1).numpy())
         row, place = np.nonzero(ranks.top >= 0)
@@ -67,8 +76,8 @@ def recommend(
         near = nearest_NK[row, place]
         return pd.DataFrame(
             {
-                "customer_id": ids[index_N[row]],
-                "cutoff": pd.to_datetime(snapshots.cutoff[index_N[row]], unit="us", utc=True),
+                "customer_id": ids[row],
+                "cutoff": pd.to_datetime(snapshots.cutoff[row], unit="us", utc=True),
                 "rank": place + 1,
                 "item_id": catalogue.item_ids[top],
                 "score": ranks.top_score[row, place],

@@ -6,8 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clm_dl.clock import Clock
+from clm_dl.ranked_fold import RankedFold
 from clm_dl.recommending import item_vectors
 from clm_dl.run import Run
+from clm_dl.scoring import snapshots_of
+from clm_dl.stores import open_store
 
 CUTOFF = pd.Timestamp("2021-06-01")
 COLUMNS = ["customer_id", "cutoff", "rank", "item_id", "score", "reason", "nearest"]
@@ -112,6 +116,28 @@ def test_reasons_and_neighbours(ranked_run: Run, train_ranked: Callable[..., Run
     assert again.any()
     assert ((allowed["reason"] == "repeat") == again).all()
     assert (allowed["nearest"] != allowed["item_id"]).all()
+
+
+def test_lists_by_any_model_of_the_run(train_ranked: Callable[..., Run], ring_log: pd.DataFrame) -> None:
+    """What a baseline lists equals its own `recommend` after a fit by hand; hybrids and the best model serve strangers, too."""
+    run = train_ranked("baselines=[markov,popular,blend,two_stage]")
+    assert run.metrics["best_model"]["name"] in {"network", "markov", "popular", "blend", "two_stage"}
+    fold = RankedFold(run.config, open_store(run.config["data"], run.config["paths"]), run.path, Clock(), network=False)
+    markov = fold.fit_baselines({}, only="markov")[0]["markov"]
+    found = run.recommend(ring_log, cutoff=CUTOFF, k=4, customers=["c002", "c008"], model="markov")
+    with snapshots_of(run, ring_log, CUTOFF) as (store, _, snapshots, _):
+        for customer, part in found.groupby("customer_id"):
+            row = np.flatnonzero(store.customer_ids[snapshots.customer] == customer)
+            scores_V = markov.scores(store, snapshots.start[row], snapshots.stop[row], snapshots.cutoff[row])[0]
+            bought = set(ring_log.loc[(ring_log["cust"] == customer) & (ring_log["ts"] < CUTOFF), "sku"])
+            order = [item for item in run.catalogue.item_ids[np.argsort(-scores_V, kind="stable")] if item not in bought]
+            assert part["item_id"].tolist() == order[:4]
+    stranger = lines("somebody", ["i20", "i21", "i22", "i23"])
+    for model in ("blend", "two_stage", "best"):
+        alone = run.recommend(stranger, cutoff=CUTOFF, k=3, model=model)
+        assert alone["item_id"].iloc[0] == "i24"
+        among = run.recommend(pd.concat([stranger, lines("else", ["i50", "i51"])]), cutoff=CUTOFF, k=3, model=model)
+        assert among.loc[among["customer_id"] == "somebody", "item_id"].tolist() == alone["item_id"].tolist()
 
 
 def test_item_vectors_stand_in_the_order_of_the_catalogue(ranked_run: Run, ring_log: pd.DataFrame) -> None:
