@@ -19,6 +19,8 @@ def main(config: DictConfig) -> None:
         if config.recalibrate:
             raise ValueError(f"recalibrate is for probabilities, and {config.run} recommends: leave it out")
         table = run.recommend(config.input, cutoff=config.cutoff, **options)
+        if len(table) and not table["nearest"].any():
+            print("note: no item of these histories is in the run's catalogue; are their ids written as those it was trained on?")
         print(f"{table['customer_id'].nunique():,} customers, {len(table):,} recommendations: {config.output}")
     else:
         if options:

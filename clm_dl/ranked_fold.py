@@ -58,7 +58,7 @@ class RankedFold:
             raise ValueError(f"k must be from 1 to the {len(self.catalogue.item_ids)} items of the catalogue, got {settings['k']}")
         self.network: Network | None = None
         if network and settings["encoder"]["name"] != "none":
-            task = {**task, "repeats": settings["policy"]["repeats"]}
+            task = {**task, "repeats": settings["policy"]["repeats"], "k": settings["k"]}
             datamodule = clock("network", RankingDataModule, store, self.ranking, self.catalogue, **batch_options(settings))
             self.network = clock("network", prepare_network, {**settings, "task": task}, datamodule, folder)
             _task(self.network).load_catalogue(self.catalogue)
@@ -109,9 +109,8 @@ class RankedFold:
                     log(f"baseline {name} is left out: {error}")
                     continue
             else:
-                repeats = self.settings["policy"]["repeats"]
-                num_items = len(self.catalogue.item_ids)
-                self.clock(name, model.fit, single, self.ranking, self.seen, num_items, store=self.store, repeats=repeats)
+                options = {"store": self.store, "repeats": self.settings["policy"]["repeats"], "k": self.settings["k"]}
+                self.clock(name, model.fit, single, self.ranking, self.seen, len(self.catalogue.item_ids), **options)
                 hybrids[name] = self.clock(name, self._kept, model)
             models[name] = model
         return models, {**single, **hybrids}

@@ -5,7 +5,7 @@ Shapes: N customers, K length of a list, V catalogue, D width, S seen items of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,8 @@ def recommend(
     """
     task, catalogue = ranked_task(run), run.catalogue
     num_items, k = len(catalogue.item_ids), run.config["k"] if k is None else k
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
+        raise ValueError(f"k is the length of a list and must be an integer, got {k!r}")
     if not 1 <= k <= num_items:
         raise ValueError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
     wanted_V, model = _wanted(catalogue, where or {}), chosen_model(run, model)
@@ -103,6 +105,9 @@ def ranked_task(run: Run) -> NextItemTask:
 
 
 def _find(ids: np.ndarray, customers: Sequence[Any]) -> np.ndarray:
+    customers = [customers] if isinstance(customers, str) or not isinstance(customers, Iterable) else list(customers)
+    if not customers:
+        raise ValueError("customers names nobody: give ids, or leave it out for everyone in the log")
     place = pd.Index(ids.astype(str)).get_indexer([str(customer) for customer in customers])
     if (place < 0).any():
         missing = [str(customer) for customer, found in zip(customers, place, strict=True) if found < 0]
@@ -112,13 +117,18 @@ def _find(ids: np.ndarray, customers: Sequence[Any]) -> np.ndarray:
 
 def _wanted(catalogue: Catalogue, where: Mapping[str, Any]) -> np.ndarray:
     wanted_V = np.ones(len(catalogue.item_ids), bool)
+    if not isinstance(where, Mapping):
+        raise ValueError(f"where must name columns and their values, got {where!r}: write where={{column: value}}")
     for name, value in where.items():
         if name not in catalogue.values:
             known = list(catalogue.values)
-            raise ValueError(
-                f"no item column {name!r} to filter by{nearest(name, known)}; the run's catalogue has {', '.join(known) or 'none'}"
-            )
-        for one in (values := [value] if isinstance(value, (str, int, float)) else list(value)):
+            lacks = f"no item column {name!r} to filter by{nearest(name, known)}"
+            what = f"where filters by categories and {name!r} is a number of the items" if name in catalogue.numeric else lacks
+            raise ValueError(f"{what}; the run's catalogue has {', '.join(known) or 'none'}")
+        values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+        if not values:
+            raise ValueError(f"where={{{name}: []}} leaves no item: give a value, or leave the column out")
+        for one in values:
             if str(one) not in catalogue.values[name]:
                 raise ValueError(f"no item has {name}={one}{nearest(str(one), catalogue.values[name])}: filter by a value of the catalogue")
         positions = [catalogue.values[name].index(str(one)) for one in values]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,13 @@ class ItemIndex:
         return len(self.item_ids)
 
     def codes(self, items: Sequence[Any]) -> Ints:
-        """Positions of `items` by name. ValueError names the first that is unknown, and the nearest known one."""
-        code = pd.Index(self.item_ids).get_indexer(np.asarray(items, dtype=object))
+        """Positions of `items` by name, compared as text. ValueError names the first that is unknown, and the nearest known one."""
+        if isinstance(items, str) or not isinstance(items, Iterable):
+            items = [items]
+        items = [str(item) for item in items]
+        code = pd.Index([str(item) for item in self.item_ids], dtype=object).get_indexer(pd.Index(items, dtype=object))
         if (code < 0).any():
-            unknown = str(items[int(np.argmax(code < 0))])
+            unknown = items[int(np.argmax(code < 0))]
             near = difflib.get_close_matches(unknown, map(str, self.item_ids), n=1, cutoff=0.0)
             raise ValueError(f"no item {unknown!r} among the {len(self)} items of the catalogue; the nearest is {near[0]!r}")
         return code.astype(np.int64)

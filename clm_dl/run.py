@@ -73,6 +73,8 @@ class Run:
     @cached_property
     def checkpoint(self) -> dict[str, Any]:
         """The scoring checkpoint: version, task, hyper_parameters, state_dict, vocabulary, schema, calibration."""
+        if self.config["encoder"]["name"] == "none":
+            raise ValueError(f"run {self.path} was made with encoder=none, so there is no network to use: train one with another encoder")
         checkpoint = load_checkpoint(self._file(str(MODEL)))
         if checkpoint.get("version") != RUN_VERSION:
             raise ValueError(

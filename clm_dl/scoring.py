@@ -117,7 +117,9 @@ def snapshots_of(run: Run, events: Any, cutoff: Any) -> Iterator[tuple[EventStor
                 raise ValueError("this run was trained on several data.sources: predict from its own log by leaving input out")
             store = prepare_store({"data_dir": config["paths"]["data_dir"], **data, **source}, Path(folder) / "store", before=at)
         rule = {key: config["snapshots"][key] for key in RULE}
-        snapshots, in_population = scoring_snapshots(store, store.end if at is None else at, labels=config["labels"], **rule)
+        if at is None:  # the end of the data, but behind the last event: what is known to date is history
+            at = max(store.end, int(np.asarray(store.time).max()) + 1)
+        snapshots, in_population = scoring_snapshots(store, at, labels=config["labels"], **rule)
         yield store, scoring_datamodule(run, store, snapshots), snapshots, in_population
 
 
@@ -142,7 +144,8 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
 
     Args:
         events: a path or a table in the format the run was trained on; None for the run's own log.
-        cutoff: ISO date or time (UTC when it names no zone); None for the end of the log. Nothing at or after it is read.
+        cutoff: ISO date or time (UTC when it names no zone); None for the end of the log, all of its events included. Nothing at or after
+            it is read.
         recalibrate: calibrate on the newest cutoff of this log whose labels are known, not as in training; of ONE_OUTCOME tasks.
 
     Returns:

@@ -74,6 +74,13 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"trainer.max_epochs must be ≥ 1, or -1 to train until the callbacks stop it, got {epochs}")
     if not lr >= 0:
         raise ValueError(f"task.optimizer.lr must be ≥ 0, got {lr}")
+    for group in ("task", "encoder"):
+        if not 0 <= (share := settings[group].get("dropout", 0.0)) < 1:
+            raise ValueError(f"{group}.dropout is a share and must be in [0, 1), got {share}")
+        for name in ("size", "hidden_size"):
+            width = settings[group].get(name)
+            if width is not None and (not isinstance(width, int) or width < 1):
+                raise ValueError(f"{group}.{name} is a width and must be an integer ≥ 1, got {width!r}")
 
 
 def known_metrics(settings: Mapping[str, Any]) -> list[str]:

@@ -56,6 +56,22 @@ def test_predict_writes_lists(call: Callable[..., str], trained: Run, ring_csv: 
     np.testing.assert_allclose(lists["score"], expected["score"], atol=1e-5)
 
 
+def test_predict_says_when_no_item_is_known(
+    trained: Run, ring_log: pd.DataFrame, here: Callable[..., None], capsys: Capture, tmp_path: Path
+) -> None:
+    ring_log.assign(sku="old-" + ring_log["sku"]).to_csv(tmp_path / "foreign.csv", index=False)
+    here(predict_command.main, f"run={trained.path}", "input=foreign.csv", "k=2", "output=lists.parquet")
+    assert "no item of these histories is in the run's catalogue" in capsys.readouterr().out
+
+
+def test_a_run_without_a_network_says_so(train_ranked: Callable[..., Run], here: Callable[..., None], capsys: Capture) -> None:
+    run = train_ranked("encoder=none", "baselines=[popular]")
+    for main in (predict_command.main, embed_command.main):
+        with pytest.raises(SystemExit):
+            here(main, f"run={run.path}")
+        assert "was made with encoder=none, so there is no network to use" in capsys.readouterr().err
+
+
 def test_embed_writes_customers_and_items(trained: Run, here: Callable[..., None], capsys: Capture, tmp_path: Path) -> None:
     here(embed_command.main, f"run={trained.path}", "cutoff=2021-06-01", "output=customers.parquet", "item_output=out/items.parquet")
     customers, items = pd.read_parquet(tmp_path / "customers.parquet"), pd.read_parquet(tmp_path / "out" / "items.parquet")
@@ -127,6 +143,10 @@ def test_report_shows_both_families(ranked_run: Run, run: Run, here: Callable[..
     [
         (predict_command, ["k=61"], "k must be from 1 to the 60 items"),
         (predict_command, ["where={dept: toyz}"], "did you mean 'toys'"),
+        (predict_command, ["k=abc"], "k is the length of a list and must be an integer, got 'abc'"),
+        (predict_command, ["where=dept"], "where must name columns and their values"),
+        (predict_command, ["customers=nobody"], "customer 'nobody' has no event before the cutoff"),
+        (predict_command, ["model=popluar"], "did you mean 'popular'"),
         (predict_command, ["customers=[nobody]"], "customer 'nobody' has no event before the cutoff"),
         (evaluate_command, ["slices=[regoin]", "bootstrap=5"], "no customer attribute 'regoin' to slice by (did you mean 'region'?)"),
     ],

@@ -63,6 +63,16 @@ def test_customers_never_seen_are_served_from_their_raw_history(ranked_run: Run)
     np.testing.assert_allclose(alone["score"], first["score"], rtol=1e-5)
 
 
+def test_without_a_cutoff_all_of_the_log_is_history(ranked_run: Run) -> None:
+    """The newest event, too: a single one is a history, and what was bought last is not recommended again."""
+    history = lines("somebody", ["i20", "i21", "i22"], first="2021-05-01 12:30")
+    found = ranked_run.recommend(history, k=57)
+    assert set(found["item_id"]) == set(ranked_run.catalogue.item_ids) - {"i20", "i21", "i22"}
+    assert found["item_id"].iloc[0] == "i23"
+    assert len(ranked_run.recommend(history.iloc[:1], k=3)) == 3
+    assert len(ranked_run.embed(history.iloc[:1])) == 1
+
+
 def test_items_never_seen_are_unknown(ranked_run: Run) -> None:
     """An item that the catalogue lacks is no recommendation, is not removed as seen, and reads like any other unknown one."""
     logs = [lines("c", ["i20", item, "i22", "i23"]).assign(dept=["toys", "toys", "garden", "food"]) for item in ("i9991", "i9981")]
@@ -156,6 +166,14 @@ def test_item_vectors_stand_in_the_order_of_the_catalogue(ranked_run: Run, ring_
     [
         ({"k": 0}, "k must be from 1 to the 60 items of the catalogue, got 0"),
         ({"k": 61}, "k must be from 1 to the 60 items of the catalogue, got 61"),
+        ({"k": "abc"}, "k is the length of a list and must be an integer, got 'abc'"),
+        ({"k": 2.5}, "must be an integer, got 2.5"),
+        ({"customers": "nobody"}, "customer 'nobody' has no event before the cutoff"),
+        ({"customers": []}, "customers names nobody"),
+        ({"where": "dept"}, r"where must name columns and their values, got 'dept'"),
+        ({"where": {"dept": None}}, "no item has dept=None"),
+        ({"where": {"dept": []}}, "leaves no item"),
+        ({"model": "popluar"}, r"no model 'popluar' \(did you mean 'popular'\?\); it has network, popular, repeat, and best"),
         ({"customers": ["c001", "nobody"]}, "customer 'nobody' has no event before the cutoff"),
         ({"where": {"dpet": "toys"}}, r"no item column 'dpet' to filter by \(did you mean 'dept'\?\)"),
         ({"where": {"dept": "toyz"}}, r"no item has dept=toyz \(did you mean 'toys'\?\)"),

@@ -113,6 +113,13 @@ def test_bad_questions_in_one_sentence(vectors, names):
         index.export("annoy", "x")
 
 
+def test_items_are_named_as_text_one_or_many(vectors):
+    index = ItemIndex(vectors, range(40))
+    assert index.codes("7").tolist() == index.codes(7).tolist() == index.codes([7]).tolist() == index.codes(["7"]).tolist() == [7]
+    with pytest.raises(ValueError, match="no item '99'"):
+        index.similar("99")
+
+
 def test_export_finds_the_same_items(vectors, names, tmp_path):
     import faiss
     from usearch.index import Index

@@ -36,7 +36,7 @@ class ContentBased(Recommender):
         self,
         *,
         categorical: Sequence[str] | None = None,
-        numeric: Sequence[str] = (),
+        numeric: Sequence[str] | None = None,
         text: str | None = None,
         vectors: str | Path | None = None,
         text_size: int = 32,
@@ -55,8 +55,8 @@ class ContentBased(Recommender):
         catalogue = Catalogue.from_store(
             store,
             training,
-            categorical=constant_fields(store) if self.categorical is None else self.categorical,
-            numeric=self.numeric,
+            categorical=constant_fields(store, training) if self.categorical is None else self.categorical,
+            numeric=self.numeric or (),
             text=self.text,
             vectors=self.vectors,
             text_size=self.text_size,
@@ -79,14 +79,17 @@ class ContentBased(Recommender):
         return np.where(known, np.searchsorted(edges, column, side="right"), -1)
 
 
-def constant_fields(store: EventStore) -> list[str]:
-    """The categorical fields without a role that describe items: at least nine of ten lines have the value of their item's first line."""
+def constant_fields(store: EventStore, training_rows: np.ndarray) -> list[str]:
+    """The categorical fields without a role that describe items: at least nine of ten lines have the value of their item's first line.
+
+    Only the lines of `training_rows` (bool `[events]`) are looked at.
+    """
     item = np.asarray(store.column("item"), dtype=np.int64)
     names = []
     for field in store.fields:
         if field.kind == "categorical" and field.role is None:
             code = np.asarray(store.column(field.name))
-            rows = np.flatnonzero((item >= 0) & (code >= 0))
+            rows = np.flatnonzero(training_rows & (item >= 0) & (code >= 0))
             first = np.full(len(store.dictionary("item")), -1)
             first[item[rows[::-1]]] = code[rows[::-1]]  # of several assignments to one place the last stays
             if len(rows) and (first[item[rows]] == code[rows]).mean() >= 0.9:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -208,13 +209,24 @@ def _text_vectors(texts: np.ndarray, warm: np.ndarray, name: str, size: int) -> 
 def _read_vectors(path: Path, item_ids: np.ndarray) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"no file of item vectors at {path}: give a Parquet file with the columns {ITEM_ID} and {VECTOR}")
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is no Parquet file: give item vectors as Parquet with the columns {ITEM_ID} and {VECTOR}") from error
     if lacking := [name for name in (ITEM_ID, VECTOR) if name not in table.column_names]:
         raise ValueError(
             f"{path} lacks the column {lacking[0]!r}{nearest(lacking[0], table.column_names)}: it needs {ITEM_ID} and {VECTOR}"
         )
+    kind = table.schema.field(VECTOR).type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)) or not (
+        pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
+    ):
+        raise ValueError(f"the column {VECTOR} of {path} holds {kind}: give every item a list of numbers")
     table = table.filter(pc.is_valid(table[VECTOR]))
-    place = pd.Index(item_ids).get_indexer(pd.Index([str(value) for value in table[ITEM_ID].to_pylist()], dtype=object))
+    named = pd.Index([str(value) for value in table[ITEM_ID].to_pylist()], dtype=object)
+    if named.has_duplicates:
+        raise ValueError(f"{path} has several vectors of item {named[named.duplicated()][0]}: give every item one")
+    place = pd.Index(item_ids).get_indexer(named)
     if not (place >= 0).any():
         raise ValueError(f"{path} has a vector of none of the {len(item_ids):,} items: check that its {ITEM_ID} is the log's item")
     widths = np.unique(pc.list_value_length(table[VECTOR]).to_numpy())

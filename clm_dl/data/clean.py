@@ -20,6 +20,7 @@ from clm_dl.data.engine import DuckDB, Source, open_engine
 from clm_dl.data.fingerprint import source_fingerprint
 from clm_dl.data.interchange import spell_out
 from clm_dl.data.joins import Joins
+from clm_dl.data.orders import settle_orders
 from clm_dl.data.quarantine import WRONG_SHAPE, write_quarantine
 from clm_dl.data.roles import RESERVED, DataSpec, Log, parse_data
 from clm_dl.data.sources import describe
@@ -95,7 +96,7 @@ class _Preparation:
         self.spec, self.engine, self.folder, self.before, self.log = spec, engine, folder, before, log
         self.text = False  # ids came as text
         self.reasons: list[str] = []
-        self.joins = Joins(engine, spec.data_dir)
+        self.joins = Joins(engine, spec.data_dir, log)
 
     def run(self) -> dict[str, Any]:
         spec, engine = self.spec, self.engine
@@ -126,6 +127,7 @@ class _Preparation:
             "quarantine_reasons": reasons,
         }
         self.log(describe_counts(counts))
+        good = [settle_orders(engine, table, close=spec.close_orders, log=self.log) for table in good]
         events = self._merge([self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, good, strict=True)])
         events = engine.named(events)
         encoder = Encoder(spec, engine, self.folder)

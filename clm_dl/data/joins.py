@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import ibis
 import ibis.expr.types as ir
 
 from clm_dl.data import parse
@@ -12,8 +15,8 @@ from clm_dl.data.roles import Join, Log
 class Joins:
     """The tables to join, each read once."""
 
-    def __init__(self, engine: DuckDB, data_dir: str):
-        self.engine, self.data_dir = engine, data_dir
+    def __init__(self, engine: DuckDB, data_dir: str, log: Callable[[str], None]):
+        self.engine, self.data_dir, self.log = engine, data_dir, log
         self.tables: dict[int, Source] = {}
 
     def table(self, join: Join) -> Source:
@@ -41,7 +44,7 @@ class Joins:
         for name, (kind, column) in log.fields().items():
             if column in names and column not in source.table.columns:
                 values = joined.table[column]
-                columns[name] = parse.category(values) if kind == "categorical" else parse.number(values, name)[0]
+                columns[name] = parse.category(values) if kind == "categorical" else self.number(joined, column)
         if not columns:
             return table
         left, right = same_type(table[f"raw:{join.left}"], joined.table[join.right])
@@ -49,6 +52,14 @@ class Joins:
         self.check_unique(items, "item_key", joined, join)
         merged = table.mutate(line_key=left).left_join(items, [("line_key", "item_key")])
         return merged.drop("line_key", "item_key")
+
+    def number(self, joined: Source, column: str) -> ir.Column:
+        """A numeric column of a joined table; what is no finite number is missing, and said to be."""
+        value, wrong, not_finite = parse.number(joined.table[column], column)
+        bad = wrong | not_finite.fill_null(False)
+        if rows := self.engine.fetch(joined.table.aggregate(rows=bad.sum()))["rows"][0].as_py():
+            self.log(f"{joined.what}: {rows:,} values of {column} are no finite numbers and count as missing")
+        return ibis.ifelse(bad, ibis.null("float64"), value)
 
     def check_unique(self, table: ir.Table, key: str, joined: Source, join: Join) -> None:
         repeated = self.engine.fetch(table.group_by(key).aggregate(rows=table.count()).filter(lambda t: t.rows > 1).limit(1))

@@ -5,7 +5,7 @@ Shapes: C customers, U units (lines, or orders) that hold an item.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,8 @@ def build_ranking(store: EventStore, *, protocol: Mapping[str, Any], unit: str, 
 
 
 def _leave_one_out(store: EventStore, unit: str, *, min_events: int = MIN_EVENTS) -> Ranking:
-    if min_events < MIN_EVENTS:
-        raise ValueError(f"protocol.min_events must be at least {MIN_EVENTS} (to train, validate and test), got {min_events}")
+    if not isinstance(min_events, int) or min_events < MIN_EVENTS:
+        raise ValueError(f"protocol.min_events must be at least {MIN_EVENTS}, an integer (to train, validate and test), got {min_events}")
     start, stop = _units(store, unit)
     offsets = np.searchsorted(start, store.offsets)  # [C+1] into the units
     chosen = np.flatnonzero(np.diff(offsets) >= min_events)
@@ -81,8 +81,9 @@ def _global_time(
 ) -> Ranking:
     choice(target, TARGETS, "protocol.target")
     time = np.asarray(store.time)
-    if len(quantiles) != 2 or not 0 < quantiles[0] < quantiles[1] < 1:
-        raise ValueError(f"protocol.quantiles must be two ascending shares between 0 and 1, got {list(quantiles)}")
+    shares = quantiles if isinstance(quantiles, Sequence) and all(isinstance(share, (int, float)) for share in quantiles) else ()
+    if len(shares) != 2 or not 0 < shares[0] < shares[1] < 1:
+        raise ValueError(f"protocol.quantiles must be two ascending shares between 0 and 1, got {quantiles!r}")
     found = np.quantile(time, quantiles, method="higher").tolist()
     begin = {
         split: int(quantile) if date is None else parse_cutoff(date)

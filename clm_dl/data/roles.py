@@ -22,7 +22,20 @@ LOG_KEYS = (
     *("name", "path", "frame", "format", "table", "separator", "columns", "roles", "categorical", "numeric", "joins"),
     *("timezone", "time_format"),
 )
-DATA_KEYS = (*LOG_KEYS, "exclude", "static", "sources", "engine", "end", "tie", "dedupe", "memory_limit", "data_dir", "calendar")
+DATA_KEYS = (
+    *LOG_KEYS,
+    "exclude",
+    "static",
+    "sources",
+    "engine",
+    "end",
+    "tie",
+    "close_orders",
+    "dedupe",
+    "memory_limit",
+    "data_dir",
+    "calendar",
+)
 JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to")
 
 
@@ -77,6 +90,7 @@ class DataSpec:
     end: Any = None
     tie: str = "sort"
     dedupe: bool = False
+    close_orders: bool = False
     memory_limit: str = "2.5GB"
     data_dir: str = "data"
     kinds: dict[str, str] = field(default_factory=dict)  # stored name → kind, over all logs
@@ -135,6 +149,7 @@ def parse_data(data: Mapping[str, Any]) -> DataSpec:
         end=data.get("end"),
         tie=choice(data.get("tie") or "sort", ("sort", "file"), "data.tie"),
         dedupe=bool(data.get("dedupe")),
+        close_orders=bool(data.get("close_orders")),
         memory_limit=str(data.get("memory_limit") or "2.5GB"),
         data_dir=str(data.get("data_dir") or "data"),
         kinds=kinds,

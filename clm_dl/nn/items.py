@@ -72,6 +72,9 @@ class ItemTower(nn.Module):
             raise ValueError(f"item similarity must be one of {', '.join(SIMILARITIES)}, got {similarity!r}")
         if not temperature > 0:
             raise ValueError(f"item temperature must be > 0, got {temperature}")
+        for name, share in {"content_dropout": content_dropout, "id_dropout": id_dropout}.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"item {name} is a share of the items and must be in [0, 1), got {share}")
         self.num_items, self.size = int(items["num_items"]), size
         self.cosine, self.temperature = similarity == "cosine", temperature
         self.content_dropout, self.id_dropout = content_dropout, id_dropout

@@ -101,7 +101,9 @@ def sampled_cross_entropy(positive_P: Tensor, negative_PK: Tensor, expected_K: T
 
 def gbce_beta(num_negatives: int, num_items: int, t: float) -> float:
     """Exponent β of the positive's probability: 1 leaves scores overconfident (t = 0), t = 1 calibrates them as the softmax does."""
-    share = min(1.0, num_negatives / (num_items - 1))
+    if not 0 <= t <= 1:
+        raise ValueError(f"t of the gBCE loss must be in [0, 1], got {t}")
+    share = min(1.0, num_negatives / max(1, num_items - 1))
     return 1.0 - t * (1.0 - share)
 
 

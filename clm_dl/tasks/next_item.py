@@ -40,7 +40,7 @@ class NextItemTask(SequenceTask):
     """
 
     name, token = "next_item", "line"
-    monitor, mode = "val/ndcg@10", "max"
+    mode = "max"
 
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         options = self.task
@@ -57,6 +57,8 @@ class NextItemTask(SequenceTask):
                 f"got encoder={encoder['name']}: encoder=bert4rec goes with task.objective=masked, every other with next"
             )
         size = options["size"]
+        self.k = options.get("k", 10)
+        self.monitor = f"val/ndcg@{self.k}"
         self.tower = ItemTower(schema["items"], size=size, **options["tower"])
         self.context: EventEmbedding | None = None
         if options["context"]:
@@ -173,12 +175,13 @@ class NextItemTask(SequenceTask):
         snapshots = ranking.snapshots.select(index_N)
         ranks = rank(
             scorer, index_N, targets=take_ragged((ranking.target_offsets, ranking.targets), index_N),
-            seen=seen_items(ranking.store.column(ITEM), snapshots.start, snapshots.stop), num_items=num_items, repeats=self.task["repeats"],
+            seen=seen_items(ranking.store.column(ITEM), snapshots.start, snapshots.stop), num_items=num_items, k=self.k,
+            repeats=self.task["repeats"],
         )  # fmt: skip
-        accuracy = snapshot_metrics(ranks.target_offsets, ranks.above, ranks.ties, ranks.candidates, num_items=num_items)
-        for name in ("ndcg@10", "hr@10"):
-            self.log(f"val/{name}", float(np.nanmean(accuracy[name])), prog_bar=name == "ndcg@10")
-        self.log("val/coverage@10", len(np.unique(ranks.top[ranks.top >= 0])) / num_items)
+        accuracy = snapshot_metrics(ranks.target_offsets, ranks.above, ranks.ties, ranks.candidates, num_items=num_items, k=self.k)
+        for name in (f"ndcg@{self.k}", f"hr@{self.k}"):
+            self.log(f"val/{name}", float(np.nanmean(accuracy[name])), prog_bar=name.startswith("ndcg"))
+        self.log(f"val/coverage@{self.k}", len(np.unique(ranks.top[ranks.top >= 0])) / num_items)
 
 
 class NextOrderTask(NextItemTask):

@@ -349,7 +349,7 @@ def test_markov_of_orders_and_over_missing_items(tiny: Callable[..., EventStore]
 def test_content_by_hand(tmp_path: Path) -> None:
     log = {"x": [("a", 1, "red", 1.0), ("b", 2, "red", 1.0), ("c", 3, "blue", 1.0)], "y": [("d", 1, "blue", 1.0), ("e", 2, None, 1.0)]}
     store = write(tmp_path / "store", log, list("abcde"))
-    assert constant_fields(store) == ["group"]
+    assert constant_fields(store, np.ones(5, bool)) == ["group"]
     found = scores(ContentBased().fit(store, store.end), store)
     np.testing.assert_allclose(found[0], [2 / 5**0.5, 2 / 5**0.5, 1 / 5**0.5, 1 / 5**0.5, 0], rtol=1e-5)
     np.testing.assert_allclose(found[1], [0, 0, 1, 1, 0], rtol=1e-5)
@@ -373,4 +373,12 @@ def test_content_ranks_an_item_that_training_never_saw(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("reds", "found"), [(1, []), (8, []), (9, ["group"])])
 def test_a_field_describes_an_item_when_nine_of_ten_lines_agree(tmp_path: Path, reds: int, found: list[str]) -> None:
     lines = [("a", hour, "red" if hour < reds else "blue", 1.0) for hour in range(10)]
-    assert constant_fields(write(tmp_path / "store", {"x": lines}, ["a"])) == found
+    assert constant_fields(write(tmp_path / "store", {"x": lines}, ["a"]), np.ones(10, bool)) == found
+
+
+def test_which_fields_describe_items_is_read_from_the_training_rows(tmp_path: Path) -> None:
+    later = [("a", 50 + hour, "blue", 1.0) for hour in range(10)]
+    store = write(tmp_path / "store", {"x": [("a", 1, "red", 1.0), ("b", 2, "blue", 1.0), *later]}, ["a", "b"])
+    training = np.arange(store.num_events) < 2
+    assert (constant_fields(store, training), constant_fields(store, ~training | training)) == (["group"], [])
+    assert ContentBased().fit(store, DAY).content_.shape == (2, 2)

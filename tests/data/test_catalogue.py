@@ -142,12 +142,27 @@ def test_bad_fields(store, options, message):
         ({"stranger": [1.0]}, {}, "vector of none of the 5 items"),
         ({"apple": [1.0], "saw": [1.0, 2.0]}, {}, "vectors of 1, 2 numbers"),
         ({"apple": [1.0, np.nan]}, {}, "not finite"),
+        ({"apple": 1.0}, {}, "holds double: give every item a list of numbers"),
+        ({"apple": ["1.0"]}, {}, "give every item a list of numbers"),
         ({"apple": [1.0]}, {"vector": "vectors"}, "lacks the column 'vector' .did you mean 'vectors'"),
     ],
 )
 def test_bad_vectors(store, vectors_of, vectors, names, message):
     with pytest.raises(ValueError, match=message):
         Catalogue.from_store(store, TRAINING, vectors=vectors_of(vectors, **names))
+
+
+def test_two_vectors_of_an_item(store, tmp_path):
+    path = tmp_path / "vectors.parquet"
+    pd.DataFrame({"item_id": ["apple", "saw", "apple"], "vector": [[1.0], [2.0], [3.0]]}).to_parquet(path)
+    with pytest.raises(ValueError, match="several vectors of item apple"):
+        Catalogue.from_store(store, TRAINING, vectors=path)
+
+
+def test_vectors_that_are_no_parquet(store, tmp_path):
+    (tmp_path / "vectors.csv").write_text("item_id,vector\napple,1\n")
+    with pytest.raises(ValueError, match=r"vectors\.csv is no Parquet file"):
+        Catalogue.from_store(store, TRAINING, vectors=tmp_path / "vectors.csv")
 
 
 def test_missing_file_of_vectors(store, tmp_path):

@@ -250,6 +250,17 @@ def test_before_reads_nothing_later(tmp_path: Path):
 # -- joins and several sources
 
 
+def test_numbers_of_a_joined_table_that_are_none_are_counted(tmp_path: Path):
+    frame = pd.DataFrame({"id": [1, 1, 2], "when": [1, 2, 3], "sku": ["a", "b", "c"]})
+    for prices in (["cheap", "2.5", ""], [np.inf, 2.5, None]):
+        items = pd.DataFrame({"sku": ["a", "b", "c"], "price": prices})
+        data = {"frame": frame, "roles": {**ROLES, "item": "sku"}, "numeric": ["price"], "joins": [{"frame": items, "on": "sku"}]}
+        said: list[str] = []
+        store = prepare_store(data, tmp_path / "store", log=said.append)
+        assert [line for line in said if "1 values of price are no finite numbers and count as missing" in line]
+        np.testing.assert_array_equal(store.column("price"), [np.nan, 2.5, np.nan])
+
+
 def test_joins_to_items_and_customers(tmp_path: Path):
     frame = table(id=[2, 1, 2], when=[1, 2, 3], sku=["001", "002", "009"], level=["old", "x", "new"])
     (tmp_path / "items.csv").write_text("sku,brand,price\n001,acme,1.5\n002,,bad\n003,other,2\n")

@@ -298,6 +298,9 @@ def test_what_follows_a_cutoff_moves_no_history(store, store_of, protocol):
         (GLOBAL | {"test": "2020-01-02"}, "line", "must ascend within the data"),
         (GLOBAL | {"test": "2021-01-02"}, "line", "must ascend within the data"),
         ({"name": "global_time", "quantiles": [0.9, 0.8]}, "line", "two ascending shares"),
+        ({"name": "global_time", "quantiles": 0.8}, "line", "two ascending shares .*, got 0.8"),
+        ({"name": "global_time", "quantiles": ["a", "b"]}, "line", "two ascending shares"),
+        ({"name": "leave_one_out", "min_events": 3.5}, "line", "must be at least 3, an integer .*, got 3.5"),
         ({"name": "rolling"}, "line", "give snapshots.horizon_days"),
     ],
 )
