@@ -165,7 +165,7 @@ def test_repeats_may_be_allowed_and_protocols_chosen(item_log: pd.DataFrame, tmp
     assert run.metrics["protocol"]["name"] == "global_time"
     assert run.metrics["policy"]["repeats"] == "allow"
     assert run.metrics["split"]["test"]["overall"]["repeat"]["repeat_ratio@5"]["value"] > 0.5
-    with pytest.raises(FileNotFoundError, match="model"):
+    with pytest.raises(ValueError, match="encoder=none, so there is no network"):
         run.recommend(item_log)
 
 

@@ -130,7 +130,7 @@ def test_network_alone_and_baselines_alone(train: Callable[..., Run]) -> None:
     assert set(alone.scores["model"]) == {"base_rate", "recency"}
     assert alone.metrics["difference"] == {}
     assert not (alone.path / "checkpoints" / "model.ckpt").exists()
-    with pytest.raises(FileNotFoundError, match=r"model\.ckpt"):
+    with pytest.raises(ValueError, match="encoder=none, so there is no network"):
         alone.predict(cutoff="2021-09-01")
     network = train("baselines=none", "trainer.max_epochs=1")
     assert set(network.scores["model"]) == {"network"}
