@@ -19,9 +19,9 @@ def main(config: DictConfig) -> None:
         if config.recalibrate:
             raise ValueError(f"recalibrate is for probabilities, and {config.run} recommends: leave it out")
         table = run.recommend(config.input, cutoff=config.cutoff, **options)
+        said = f"{table['customer_id'].nunique():,} customers, {len(table):,} recommendations"
         if len(table) and not table["nearest"].any():
             print("note: no item of these histories is in the run's catalogue; are their ids written as those it was trained on?")
-        print(f"{table['customer_id'].nunique():,} customers, {len(table):,} recommendations: {config.output}")
     else:
         if options:
             raise ValueError(
@@ -29,8 +29,9 @@ def main(config: DictConfig) -> None:
             )
         table = run.predict(config.input, cutoff=config.cutoff, recalibrate=config.recalibrate)
         customers = table.groupby("customer_id", sort=False)["in_population"].first()  # a survival run has a row a horizon
-        print(f"{len(customers):,} customers scored, {int(customers.sum()):,} in the population of the run: {config.output}")
+        said = f"{len(customers):,} customers scored, {int(customers.sum()):,} in the population of the run"
     write_parquet(table, config.output)
+    print(f"{said}: {config.output}")
 
 
 if __name__ == "__main__":
