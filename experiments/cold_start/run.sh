@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:-runs/study_cold_start}
-train=(.venv/bin/clm-train -m experiment=next_order_completejourney seed=0,1,2,3,4 trainer.enable_progress_bar=false task.residual=false
+train=(.venv/bin/clm-train -m experiment=next_order_completejourney seed=0,1,2,3,4 trainer.enable_progress_bar=false
   data=events data.name=online_retail data.path="$CLM_STUDY_DATA/online_retail/online_retail.parquet"
   data.roles.customer=CustomerID data.roles.time=InvoiceDate data.roles.order=InvoiceNo data.roles.item=StockCode data.roles.text=Description
   "data.categorical=[]" "data.numeric=[Quantity,UnitPrice]" protocol.val=2011-10-14 protocol.test=2011-11-11)
