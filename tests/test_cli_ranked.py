@@ -147,6 +147,7 @@ def test_report_shows_both_families(ranked_run: Run, run: Run, here: Callable[..
         (predict_command, ["where=dept"], "where must name columns and their values"),
         (predict_command, ["customers=nobody"], "customer 'nobody' has no event before the cutoff"),
         (predict_command, ["model=popluar"], "did you mean 'popular'"),
+        (predict_command, ["k=3", "output=."], "is a folder: give the path of a file to write"),
         (predict_command, ["customers=[nobody]"], "customer 'nobody' has no event before the cutoff"),
         (evaluate_command, ["slices=[regoin]", "bootstrap=5"], "no customer attribute 'regoin' to slice by (did you mean 'region'?)"),
     ],

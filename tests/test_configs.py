@@ -64,3 +64,10 @@ def test_first_line_says_what_the_file_is(group: str, option: str) -> None:
     lines = (CONFIG_DIR / group / f"{option}.yaml").read_text().splitlines()
     assert lines[0].startswith("# ")
     assert lines[0] != "# @package _global_" or lines[1].startswith("# ")
+
+
+@pytest.mark.parametrize("path", [path for path in EXPERIMENTS if path.stem.startswith("next_")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("protocol", ["leave_one_out", "global_time", "rolling"])
+def test_a_protocol_replaces_that_of_a_recommending_preset(path: Path, protocol: str) -> None:
+    chosen = plain(compose("train", [f"experiment={path.stem}", f"protocol={protocol}"])["protocol"])
+    assert chosen == plain(compose("train", [f"protocol={protocol}"])["protocol"])

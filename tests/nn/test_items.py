@@ -150,6 +150,7 @@ def test_state_holds_the_catalogue():
     [
         ({"output": "shared"}, "item output must be one of tied, separate"),
         ({"similarity": "euclid"}, "item similarity must be one of dot, cosine"),
+        ({"id_dropout": 2.0}, "item id_dropout is a share of the items and must be in"),
         ({"temperature": 0.0}, "item temperature must be > 0, got 0.0"),
     ],
 )

@@ -198,3 +198,9 @@ def test_wrong_options_are_named(config, message):
 def test_a_sample_needs_a_negative(tower):
     with pytest.raises(ValueError, match="num_negatives must be at least 1, got 0"):
         build_ranking_loss({"name": "bpr", "num_negatives": 0})(*make_states(), tower)
+
+
+def test_gbce_wants_a_share_and_takes_a_catalogue_of_one():
+    with pytest.raises(ValueError, match=r"t of the gBCE loss must be in \[0, 1\], got 2"):
+        losses.gbce_beta(10, 101, 2.0)
+    assert losses.gbce_beta(1, 1, 0.75) == 1.0
