@@ -90,8 +90,7 @@ def evaluate_ranked(run: Run, store: EventStore, resamples: int) -> tuple[pd.Dat
     """The same for a run that ranks: its network ranks the whole catalogue again for every validation and test snapshot."""
     scores = run.scores
     fold = RankedFold({**run.config, "bootstrap": resamples}, store, run.path, Clock(), network=False)
-    if fold.fingerprint != run.metrics["fingerprint"]:
-        raise changed(run.path)
+    fold.check(run.metrics["fingerprint"])
     if NETWORK in set(scores["model"]):
         if not np.array_equal(run.catalogue.item_ids, fold.catalogue.item_ids):
             raise changed(run.path)

@@ -19,6 +19,7 @@ from clm_dl.data.ranked import RankingDataModule
 from clm_dl.data.ranked_scores import Ranks, join_ranks, ranked_scores
 from clm_dl.data.store import EventStore
 from clm_dl.fit import HPARAMS, Network, batch_options, event_writer, fit_network, prepare_network
+from clm_dl.fold import changed
 from clm_dl.metrics.ranking import AMONG, Scorer, rank, seen_items
 from clm_dl.metrics.ranking_summary import summarise_ranking
 from clm_dl.metrics.splits import NETWORK
@@ -68,6 +69,11 @@ class RankedFold:
     @property
     def fingerprint(self) -> str:
         return self.ranking.fingerprint(self.store)
+
+    def check(self, fingerprint: str) -> None:
+        """Raise ValueError unless these are the snapshots that a run's metrics.json names."""
+        if self.fingerprint != fingerprint:
+            raise changed(self.folder)
 
     def fit(self, log: Log) -> None:
         """Train the network, if there is one."""
@@ -140,11 +146,7 @@ class RankedFold:
         model.fit(self.store, self.ranking.training_stop)
         start_N, stop_N = self.snapshots.start, self.snapshots.stop
         at_N = np.asarray(self.store.time)[stop_N - 1] if self.ranking.positional else self.snapshots.cutoff  # never the target's time
-
-        def scorer(index_B: np.ndarray) -> np.ndarray:
-            return model.scores(self.store, start_N[index_B], stop_N[index_B], at_N[index_B])
-
-        return self._kept(scorer)
+        return self._kept(model.scorer(self.store, start_N, stop_N, at_N))
 
     def _kept(self, scorer: Scorer) -> Scorer:
         """The scorer with all its scores worked out once, where they fit: hybrids ask for them again and again."""

@@ -5,7 +5,7 @@ Shapes: N customers, K length of a list, V catalogue, D width, S seen items of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ import torch
 
 from clm_dl.config import nearest
 from clm_dl.data.catalogue import Catalogue
-from clm_dl.metrics.ranking import Scorer, rank, seen_items
+from clm_dl.metrics.ranking import rank, seen_items
 from clm_dl.metrics.splits import NETWORK
 from clm_dl.refit import chosen_model, refitted
+from clm_dl.retrieval import as_tensor, one_or_many
 from clm_dl.run import Run
 from clm_dl.scoring import customer_vectors, snapshots_of
 from clm_dl.tasks import NextItemTask
@@ -63,12 +64,14 @@ def recommend(
         with torch.inference_mode():
             vectors_VD = task.tower.vectors().detach()  # without content, the parameter itself
             unwanted_V = torch.from_numpy(np.where(wanted_V, 0.0, -np.inf).astype(np.float32))
-            scorer: Scorer = lambda row_B: task.tower.similarity(z_ND[row_B], vectors_VD)  # noqa: E731
-            if model != NETWORK:
-                scorer = refitted(run, model, scorer, store, snapshots, seen)
+
+            def network(row_B: np.ndarray) -> torch.Tensor:
+                return task.tower.similarity(z_ND[row_B], vectors_VD)
+
+            scorer = network if model == NETWORK else refitted(run, model, network, store, snapshots, seen)
             nothing = np.zeros(len(ids) + 1, np.int64), np.empty(0, np.int64)
             ranks = rank(
-                lambda row_B: torch.as_tensor(scorer(row_B)) + unwanted_V,
+                lambda row_B: as_tensor(scorer(row_B)) + unwanted_V,
                 np.arange(len(ids)), targets=nothing, seen=seen, num_items=num_items, k=k, repeats=run.config["policy"]["repeats"],
             )  # fmt: skip
         nearest_NK = _nearest(ranks.top, seen, torch.nn.functional.normalize(vectors_VD, dim=1).numpy())
@@ -105,7 +108,7 @@ def ranked_task(run: Run) -> NextItemTask:
 
 
 def _find(ids: np.ndarray, customers: Sequence[Any]) -> np.ndarray:
-    customers = [customers] if isinstance(customers, str) or not isinstance(customers, Iterable) else list(customers)
+    customers = one_or_many(customers)
     if not customers:
         raise ValueError("customers names nobody: give ids, or leave it out for everyone in the log")
     place = pd.Index(ids.astype(str)).get_indexer([str(customer) for customer in customers])
@@ -125,7 +128,7 @@ def _wanted(catalogue: Catalogue, where: Mapping[str, Any]) -> np.ndarray:
             lacks = f"no item column {name!r} to filter by{nearest(name, known)}"
             what = f"where filters by categories and {name!r} is a number of the items" if name in catalogue.numeric else lacks
             raise ValueError(f"{what}; the run's catalogue has {', '.join(known) or 'none'}")
-        values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+        values = one_or_many(value)
         if not values:
             raise ValueError(f"where={{{name}: []}} leaves no item: give a value, or leave the column out")
         for one in values:

@@ -5,16 +5,11 @@ A run keeps its network and what its other models scored, not these models thems
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-
 from clm_dl.baselines.recommend import Recommender
 from clm_dl.clock import Clock
 from clm_dl.config import nearest
 from clm_dl.data.snapshots import Snapshots
 from clm_dl.data.store import EventStore
-from clm_dl.fold import changed
 from clm_dl.metrics.ranking import Scorer
 from clm_dl.metrics.splits import NETWORK
 from clm_dl.ranked_fold import RankedFold
@@ -49,19 +44,12 @@ def refitted(run: Run, name: str, network: Scorer, store: EventStore, snapshots:
     """
     assert isinstance(run.task, NextItemTask)
     fold = RankedFold(run.config, open_store(run.config["data"], run.config["paths"]), run.path, Clock(), network=False)
-    if fold.fingerprint != run.metrics["fingerprint"]:
-        raise changed(run.path)
+    fold.check(run.metrics["fingerprint"])
     own_network = network_scorer(run.task, scoring_datamodule(run, fold.store, fold.snapshots), fold.held_out)
     models, _ = fold.fit_baselines({NETWORK: own_network}, only=name)
-
-    def scorer_of(model: Recommender) -> Scorer:
-        start_N, stop_N, cutoff_N = snapshots.start, snapshots.stop, snapshots.cutoff
-        return lambda index_B: model.scores(store, start_N[index_B], stop_N[index_B], cutoff_N[index_B])
-
-    single = {NETWORK: network} | {other: scorer_of(model) for other, model in models.items() if isinstance(model, Recommender)}
+    rows = snapshots.start, snapshots.stop, snapshots.cutoff
+    single = {NETWORK: network} | {other: model.scorer(store, *rows) for other, model in models.items() if isinstance(model, Recommender)}
     if name in single:
         return single[name]
-    scorer: Callable[[np.ndarray], np.ndarray] = models[name].scorer(
-        single, seen, store, snapshots, repeats=run.config["policy"]["repeats"]
-    )
+    scorer: Scorer = models[name].scorer(single, seen, store, snapshots, repeats=run.config["policy"]["repeats"])
     return scorer

@@ -89,9 +89,7 @@ class ItemIndex:
 
     def codes(self, items: Sequence[Any]) -> Ints:
         """Positions of `items` by name, compared as text. ValueError names the first that is unknown, and the nearest known one."""
-        if isinstance(items, str) or not isinstance(items, Iterable):
-            items = [items]
-        items = [str(item) for item in items]
+        items = [str(item) for item in one_or_many(items)]
         code = pd.Index([str(item) for item in self.item_ids], dtype=object).get_indexer(pd.Index(items, dtype=object))
         if (code < 0).any():
             unknown = items[int(np.argmax(code < 0))]
@@ -143,6 +141,11 @@ class ItemIndex:
 
     def _none(self, k: int) -> tuple[Ints, NDArray[Any]]:
         return np.empty((0, k), np.int64), np.empty((0, k), np.float32)
+
+
+def one_or_many(values: Any) -> list[Any]:
+    """A list of what was given: its members, or the single value, which may be text."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
 
 
 def take_ragged(ragged: Ragged, index: Ints) -> Ragged:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clm_dl.data.clean import ensure_store
+from clm_dl.data.clean import prepare_store
+from clm_dl.data.fingerprint import source_fingerprint
 from clm_dl.data.simulator import ensure_simulated
 from clm_dl.data.store import EventStore
 
@@ -31,3 +32,19 @@ def open_store(data: Mapping[str, Any], paths: Mapping[str, Any], log: Callable[
     if data["name"] == "simulator":
         return ensure_simulated(data, path)
     return ensure_store({"data_dir": paths["data_dir"], **data}, path, log)
+
+
+def ensure_store(data: Mapping[str, Any], path: str | Path, log: Callable[[str], None] = lambda line: None) -> EventStore:
+    """Open the store at `path` if it was made from these sources and roles as they are now, else prepare it."""
+    fingerprint = source_fingerprint(data)
+    try:
+        store = EventStore(path)
+        if store.fingerprint == fingerprint:
+            log(f"store {path} is up to date: {store.num_events:,} events of {store.num_customers:,} customers")
+            return store
+        log(f"store {path} is stale: preparing it again")
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        log(str(error))
+    return prepare_store(data, path, log=log)

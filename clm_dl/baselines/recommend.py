@@ -5,7 +5,7 @@ Shape letters: B snapshots (customer, cutoff), C customers, L item lines, V cata
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -83,6 +83,10 @@ class Recommender(BaseEstimator):
         known[self.lines(store, start, stop).snapshot] = True
         scores[~known] = self.count_
         return scores
+
+    def scorer(self, store: EventStore, start_N: np.ndarray, stop_N: np.ndarray, at_N: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """`scores` of N snapshots, asked for by their index: int64 `[B]` -> float32 `[B, V]`."""
+        return lambda index_B: self.scores(store, start_N[index_B], stop_N[index_B], at_N[index_B])
 
     def recommend(self, customers: Sequence[Any] | np.ndarray, k: int = 10, *, repeats: str = "remove") -> pd.DataFrame:
         """The k best items of each customer after its training rows: columns customer_id, rank (from 1), item_id, score.

@@ -28,22 +28,6 @@ from clm_dl.data.store import EventStore, Field
 from clm_dl.data.store_files import staged_folder, write_meta
 
 
-def ensure_store(data: Mapping[str, Any], path: str | Path, log: Callable[[str], None] = lambda line: None) -> EventStore:
-    """Open the store at `path` if it was made from these sources and roles as they are now, else prepare it."""
-    fingerprint = source_fingerprint(data)
-    try:
-        store = EventStore(path)
-        if store.fingerprint == fingerprint:
-            log(f"store {path} is up to date: {store.num_events:,} events of {store.num_customers:,} customers")
-            return store
-        log(f"store {path} is stale: preparing it again")
-    except FileNotFoundError:
-        pass
-    except ValueError as error:
-        log(str(error))
-    return prepare_store(data, path, log=log)
-
-
 def prepare_store(
     data: Mapping[str, Any], path: str | Path, *, before: int | None = None, log: Callable[[str], None] = lambda line: None
 ) -> EventStore:

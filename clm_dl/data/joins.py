@@ -44,7 +44,7 @@ class Joins:
         for name, (kind, column) in log.fields().items():
             if column in names and column not in source.table.columns:
                 values = joined.table[column]
-                columns[name] = parse.category(values) if kind == "categorical" else self.number(joined, column)
+                columns[name] = parse.category(values) if kind == "categorical" else self.number(joined, column, name)
         if not columns:
             return table
         left, right = same_type(table[f"raw:{join.left}"], joined.table[join.right])
@@ -53,9 +53,9 @@ class Joins:
         merged = table.mutate(line_key=left).left_join(items, [("line_key", "item_key")])
         return merged.drop("line_key", "item_key")
 
-    def number(self, joined: Source, column: str) -> ir.Column:
-        """A numeric column of a joined table; what is no finite number is missing, and said to be."""
-        value, wrong, not_finite = parse.number(joined.table[column], column)
+    def number(self, joined: Source, column: str, name: str) -> ir.Column:
+        """The numeric field `name` of a joined table; what is no finite number is missing, and said to be."""
+        value, wrong, not_finite = parse.number(joined.table[column], name)
         bad = wrong | not_finite.fill_null(False)
         if rows := self.engine.fetch(joined.table.aggregate(rows=bad.sum()))["rows"][0].as_py():
             self.log(f"{joined.what}: {rows:,} values of {column} are no finite numbers and count as missing")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import ibis
 import ibis.expr.types as ir
 
+from clm_dl.data.cutoffs import DAY
 from clm_dl.data.engine import DuckDB
 
-DAY = 86_400_000_000  # microseconds
 ORDER = ["customer", "order"]
 
 

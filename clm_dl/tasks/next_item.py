@@ -57,7 +57,7 @@ class NextItemTask(SequenceTask):
                 f"got encoder={encoder['name']}: encoder=bert4rec goes with task.objective=masked, every other with next"
             )
         size = options["size"]
-        self.k = options.get("k", 10)
+        self.k = options.get("k", 10)  # checkpoints of before have none
         self.monitor = f"val/ndcg@{self.k}"
         self.tower = ItemTower(schema["items"], size=size, **options["tower"])
         self.context: EventEmbedding | None = None

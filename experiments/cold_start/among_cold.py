@@ -56,16 +56,14 @@ def auc(scorer: Scorer, ranking: Ranking, cold_V: np.ndarray, resamples: int = 1
 def recommender_scorer(model: Recommender, fold: RankedFold) -> Scorer:
     """Scores of the test snapshots by a recommender fitted on the training rows."""
     model.fit(fold.store, fold.ranking.training_stop)
-    start_N, stop_N, cutoff_N = fold.snapshots.start, fold.snapshots.stop, fold.snapshots.cutoff
-    return lambda index_B: model.scores(fold.store, start_N[index_B], stop_N[index_B], cutoff_N[index_B])
+    return model.scorer(fold.store, fold.snapshots.start, fold.snapshots.stop, fold.snapshots.cutoff)
 
 
 def measure(run: Run) -> list[dict[str, object]]:
     """A row for the run's network and one for its content baseline, where it has one; ValueError when its log has changed."""
     settings = run.config
     fold = RankedFold(settings, open_store(settings["data"], settings["paths"]), run.path, Clock(), network=False)
-    if fold.fingerprint != run.metrics["fingerprint"]:
-        raise ValueError(f"the snapshots of {run.path} cannot be made again: its log changed since it was trained; train anew")
+    fold.check(run.metrics["fingerprint"])
     index_N, snapshots = fold.ranking.select("test"), fold.snapshots
     scorers = {"network": network_scorer(ranked_task(run), scoring_datamodule(run, fold.store, snapshots), index_N)}
     for config in baseline_settings(settings)["baselines"]:

@@ -60,8 +60,7 @@ def measure(run: Run, seed: int = 0, resamples: int = 1000) -> dict[str, float |
     """
     task, config = ranked_task(run), run.config
     fold = RankedFold(config, open_store(config["data"], config["paths"]), run.path, Clock(), network=False)
-    if fold.fingerprint != run.metrics["fingerprint"]:
-        raise ValueError(f"the snapshots of {run.path} cannot be made again: its log changed since it was trained; train anew")
+    fold.check(run.metrics["fingerprint"])
     index_N, snapshots = fold.ranking.select("test"), fold.snapshots
     targets, seen = (take_ragged(part, index_N) for part in ((fold.ranking.target_offsets, fold.ranking.targets), fold.seen))
     vectors_VD, generator, k = task.tower.vectors(), torch.Generator().manual_seed(seed), config["k"]

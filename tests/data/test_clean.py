@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data import encode
-from clm_dl.data.clean import ensure_store, prepare_store
+from clm_dl.data.clean import prepare_store
 from clm_dl.data.fingerprint import source_fingerprint
+from clm_dl.stores import ensure_store
 
 ROLES = {"customer": "id", "time": "when"}
 UTC = datetime.UTC
@@ -259,6 +260,14 @@ def test_numbers_of_a_joined_table_that_are_none_are_counted(tmp_path: Path):
         store = prepare_store(data, tmp_path / "store", log=said.append)
         assert [line for line in said if "1 values of price are no finite numbers and count as missing" in line]
         np.testing.assert_array_equal(store.column("price"), [np.nan, 2.5, np.nan])
+
+
+def test_a_role_of_a_joined_table_is_read_as_that_role(tmp_path: Path):
+    frame = pd.DataFrame({"id": [1, 1, 2], "when": [1, 2, 3], "sku": ["a", "b", "a"]})
+    items = pd.DataFrame({"sku": ["a", "b"], "ends": ["true", "false"]})
+    roles = {**ROLES, "item": "sku", "churn_event": "ends"}
+    store = prepare_store({"frame": frame, "roles": roles, "joins": [{"frame": items, "on": "sku"}]}, tmp_path / "store")
+    assert [float(value) for value in np.asarray(store.column("churn_event"))] == [1, 0, 1]
 
 
 def test_joins_to_items_and_customers(tmp_path: Path):
