@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from clm_dl.config import compose, nearest
-from clm_dl.experiment import run_experiment
+from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
 
 

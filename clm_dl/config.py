@@ -22,6 +22,16 @@ from omegaconf.errors import OmegaConfBaseException
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
 TRUSTED = ("clm_dl", "torch", "sklearn", "lightgbm", "imblearn", "pytorch_lightning")
+MOVED = {  # where classes lived that the config.yaml of an older run names
+    "clm_dl.baselines.bayes_net": "clm_dl.baselines.tabular.bayes_net",
+    "clm_dl.baselines.boosting": "clm_dl.baselines.tabular.boosting",
+    "clm_dl.baselines.value": "clm_dl.baselines.tabular.regressor",
+    "clm_dl.baselines.silence": "clm_dl.baselines.buy_till_you_die.estimators",
+    **{
+        f"clm_dl.baselines.{name}": f"clm_dl.baselines.recommenders.{name}"
+        for name in ("content", "ease", "factors", "hybrid", "markov", "neighbours", "popularity", "two_stage")
+    },
+}
 WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")  # whole numbers, as the encoder's are
 
 
@@ -47,7 +57,8 @@ def build(config: Mapping[str, Any], *args: Any, trusted: Iterable[str] = (), **
     Raises:
         ValueError: the class lives outside clm_dl's own dependencies and its package is not in `trusted`.
     """
-    for target in re.findall(r"_target_'?: '?([\w.]+)", str(plain(config))):
+    config = _moved(plain(config))
+    for target in re.findall(r"_target_'?: '?([\w.]+)", str(config)):
         package = target.split(".")[0]
         if package not in (*TRUSTED, *trusted):
             raise ValueError(
@@ -59,6 +70,18 @@ def build(config: Mapping[str, Any], *args: Any, trusted: Iterable[str] = (), **
         if isinstance(error.__cause__, (ValueError, ImportError)):
             raise error.__cause__ from None  # the sentence of the class itself
         raise
+
+
+def _moved(config: Any) -> Any:
+    """The configuration with the classes of older runs named as they are now."""
+    if isinstance(config, Mapping):
+        return {key: _moved_name(value) if key == "_target_" else _moved(value) for key, value in config.items()}
+    return [_moved(value) for value in config] if isinstance(config, list) else config
+
+
+def _moved_name(target: str) -> str:
+    module, _, name = target.rpartition(".")
+    return f"{MOVED.get(module, module)}.{name}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -6,8 +6,8 @@ from omegaconf import DictConfig
 
 from clm_dl.config import command, plain
 from clm_dl.run import load_run
-from clm_dl.settings import RANKED
-from clm_dl.tables import write_parquet
+from clm_dl.experiment.settings import RANKED
+from clm_dl.data.tables import write_parquet
 
 
 @command("predict")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from clm_dl.config import command, plain
-from clm_dl.data.clean import describe_counts
-from clm_dl.stores import open_store
+from clm_dl.data.log.prepare import describe_counts
+from clm_dl.data.open import open_store
 
 
 @command("prepare")

@@ -13,13 +13,15 @@ import pandas as pd
 import torch
 from omegaconf import OmegaConf
 
-from clm_dl.data.catalogue import Catalogue
-from clm_dl.data.vocabulary import Vocabulary
-from clm_dl.metrics.calibration import CurveCalibrator, PlattCalibrator
-from clm_dl.metrics.value_calibration import ValueCalibrator
-from clm_dl.run_files import ITEMS, MODEL, RUN_VERSION
-from clm_dl.tasks import TASKS, MultiTask, SequenceTask
-from clm_dl.tasks.multitask import questions
+from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.data.sequences.vocabulary import Vocabulary
+from clm_dl.evaluation.calibration import CurveCalibrator, PlattCalibrator
+from clm_dl.tasks.value.calibration import ValueCalibrator
+from clm_dl.experiment.run_files import ITEMS, MODEL, RUN_VERSION
+from clm_dl.tasks.registry import TASKS
+from clm_dl.tasks.multitask.module import MultiTask
+from clm_dl.tasks.module import SequenceTask
+from clm_dl.tasks.multitask.module import questions
 
 
 class Run:
@@ -99,7 +101,7 @@ class Run:
     @property
     def questions(self) -> list[Run]:
         """A run for each question: of a multi-task run its parts, else the run itself."""
-        from clm_dl.parts import Part  # parts are runs
+        from clm_dl.experiment.parts import Part  # parts are runs
 
         if self.question != MultiTask.name:
             return [self]
@@ -129,7 +131,7 @@ class Run:
 
     def predict(self, events: Any = None, *, cutoff: Any = None, recalibrate: bool = False) -> pd.DataFrame:
         """Calibrated scores of every customer with an event before `cutoff` (see `scoring.predict`)."""
-        from clm_dl.scoring import predict  # scoring builds on Run
+        from clm_dl.experiment.inference import predict  # scoring builds on Run
 
         return predict(self, events, cutoff=cutoff, recalibrate=recalibrate)
 
@@ -141,7 +143,7 @@ class Run:
 
     def embed(self, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
         """Customer vectors as of `cutoff` (see `scoring.embed`)."""
-        from clm_dl.scoring import embed
+        from clm_dl.experiment.inference import embed
 
         return embed(self, events, cutoff=cutoff)
 

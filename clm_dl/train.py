@@ -11,8 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from clm_dl.config import command
-from clm_dl.experiment import run_experiment
-from clm_dl.run_files import helper_process
+from clm_dl.experiment.experiment import run_experiment
+from clm_dl.experiment.run_files import helper_process
 from clm_dl.visual.terminal import print_comparison
 from clm_dl.visual.text import lower_is_better
 

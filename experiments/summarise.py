@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from clm_dl.metrics.compare import Group, group_runs, paired_difference
-from clm_dl.metrics.splits import NETWORK
+from clm_dl.evaluation.comparison import Group, group_runs, paired_difference
+from clm_dl.evaluation.splits import NETWORK
 from clm_dl.run import Run, load_run
 
 METRICS = {"auroc": 4, "auprc": 3, "auprc_stay": 3, "log_loss": 4, "brier": 4, "ece": 4, "lift@10": 2}  # of churn, with their decimals

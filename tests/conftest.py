@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from clm_dl.config import compose
-from clm_dl.experiment import run_experiment
+from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
 
 torch.set_num_threads(1)
@@ -170,8 +170,8 @@ def train_ranked(ring_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         config = compose("train", ["experiment=next_item_events", *RING_LOG, *options, *paths, *overrides])
         with pytest.MonkeyPatch.context() as patch:
             if quick:
-                patch.setattr("clm_dl.experiment.render_report", lambda folders: "")
-                patch.setattr("clm_dl.ranked_fold.write_final_ranked", lambda *args, **kwargs: None)
+                patch.setattr("clm_dl.experiment.experiment.render_report", lambda folders: "")
+                patch.setattr("clm_dl.experiment.ranked_fold.write_final_ranked", lambda *args, **kwargs: None)
             return run_experiment(config, log=log)
 
     return run

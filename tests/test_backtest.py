@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.backtest import backtest, warning
-from clm_dl.data.store import EventStore
+from clm_dl.experiment.backtest import backtest, warning
+from clm_dl.data.store.store import EventStore
 from clm_dl.run import Run
-from clm_dl.run_files import BACKTEST
-from clm_dl.stores import open_store
+from clm_dl.experiment.run_files import BACKTEST
+from clm_dl.data.open import open_store
 from clm_dl.visual.drift import rows
 
 BIN = Path(sys.executable).parent

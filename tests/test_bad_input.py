@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from clm_dl.run import Run, load_run
-from clm_dl.stores import open_store, store_path
+from clm_dl.data.open import open_store, store_path
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -309,7 +309,7 @@ def test_full_disk_while_the_store_is_written(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("clm_dl.data.store_files.ColumnFile.append", full)
+    monkeypatch.setattr("clm_dl.data.store.files.ColumnFile.append", full)
     assert "disk is full" in refused(log=shop_log, error=OSError)
     assert not stores(tmp_path)
 

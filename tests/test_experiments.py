@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from clm_dl.config import compose
-from clm_dl.data.batch import EventBatch
-from clm_dl.data.catalogue import Catalogue
-from clm_dl.data.clean import prepare_store
-from clm_dl.data.protocols import build_ranking
-from clm_dl.data.ranked import RankingDataModule
-from clm_dl.experiment import run_experiment
+from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.ranking.protocols import build_ranking
+from clm_dl.tasks.recommend.inputs import RankingDataModule
+from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
-from clm_dl.stores import open_store
+from clm_dl.data.open import open_store
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 

@@ -56,9 +56,9 @@ def test_imports_are_read_as_python_reads_them(tmp_path, monkeypatch):
     assert imports(module) == {
         "torch.nn",
         "clm_dl.nn",
-        "clm_dl.nn.lstm",
-        "clm_dl.data.batch",
-        "clm_dl.data.batch.EventBatch",
+        "clm_dl.nn.encoders.recurrent",
+        "clm_dl.data.sequences.batch",
+        "clm_dl.data.sequences.batch.EventBatch",
         "clm_dl",
         "clm_dl.train",
     }

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from clm_dl.memory import kept_memory
+from clm_dl.training.memory import kept_memory
 
 MEASURE = """
 import resource
 import torch
-from clm_dl.memory import kept_memory
+from clm_dl.training.memory import kept_memory
 
 def page_faults():  # pages mapped while a tensor of 64 MiB is made and dropped again and again
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

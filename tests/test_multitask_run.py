@@ -12,14 +12,14 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from clm_dl.clock import Clock
+from clm_dl.experiment.timing import Clock
 from clm_dl.evaluate import evaluate_snapshots
-from clm_dl.experiment import FOLDS
-from clm_dl.metrics.compare import group_runs, paired_difference
+from clm_dl.experiment.experiment import FOLDS
+from clm_dl.evaluation.comparison import group_runs, paired_difference
 from clm_dl.run import Run, load_run
-from clm_dl.run_files import MODEL
-from clm_dl.stores import open_store
-from clm_dl.tasks import MultiTask
+from clm_dl.experiment.run_files import MODEL
+from clm_dl.data.open import open_store
+from clm_dl.tasks.multitask.module import MultiTask
 from clm_dl.train import objective
 from clm_dl.visual.html import render_report
 from clm_dl.visual.terminal import print_comparison, print_runs

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from clm_dl.config import compose, plain
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.pretrained import vectors
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.experiment.pretrained import vectors
 from clm_dl.run import Run, load_run
-from clm_dl.settings import check
-from clm_dl.stores import open_store
+from clm_dl.experiment.settings import check
+from clm_dl.data.open import open_store
 
 BIN = Path(sys.executable).parent
 PRETRAIN = ("task=pretrain", "task.held_out=0.3", "baselines=none", "task.optimizer.lr=0.01")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from clm_dl.run import Run, load_run
-from clm_dl.tasks import PropensityTask
+from clm_dl.tasks.churn.module import PropensityTask
 
 EVENT = (
     "task=propensity",

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from clm_dl.data.protocols import build_ranking
-from clm_dl.metrics.ranking_summary import summarise_ranking
+from clm_dl.data.ranking.protocols import build_ranking
+from clm_dl.tasks.recommend.summary import summarise_ranking
 from clm_dl.run import Run, load_run
-from clm_dl.tasks import NextItemTask
+from clm_dl.tasks.recommend.module import NextItemTask
 
 FILES = ("metrics.json", "scores.parquet", "config.yaml", "timing.json", "versions.json", "vocabulary.json", "schema.json", "items.parquet")
 MODELS = {"network", "popular", "repeat"}
@@ -186,7 +186,7 @@ def test_baselines_alone(train_ranked: Callable[..., Run]) -> None:
 def test_scores_too_many_to_be_kept_rank_the_same(train_ranked: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("encoder=none", "baselines=[popular,markov,blend]")
     kept = train_ranked(*options).scores
-    monkeypatch.setattr("clm_dl.ranked_fold.KEPT_BYTES", 1 << 12)
+    monkeypatch.setattr("clm_dl.experiment.ranked_fold.KEPT_BYTES", 1 << 12)
     pd.testing.assert_frame_equal(train_ranked(*options).scores, kept)
 
 
@@ -267,7 +267,7 @@ def test_a_planted_leak_stops_the_experiment(
         test = ranking.snapshots.split == "test"
         return replace(ranking, snapshots=replace(ranking.snapshots, stop=ranking.snapshots.stop + test))
 
-    monkeypatch.setattr("clm_dl.ranked_fold.build_ranking", leaky)
+    monkeypatch.setattr("clm_dl.experiment.ranked_fold.build_ranking", leaky)
     with pytest.raises(ValueError, match=f"leak: the .* snapshot of customer c.* {message}"):
         train_ranked(f"paths.output_dir={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.clock import Clock
-from clm_dl.ranked_fold import RankedFold
+from clm_dl.experiment.timing import Clock
+from clm_dl.experiment.ranked_fold import RankedFold
 from clm_dl.recommending import item_vectors
 from clm_dl.run import Run
-from clm_dl.scoring import snapshots_of
-from clm_dl.stores import open_store
+from clm_dl.experiment.inference import snapshots_of
+from clm_dl.data.open import open_store
 
 CUTOFF = pd.Timestamp("2021-06-01")
 COLUMNS = ["customer_id", "cutoff", "rank", "item_id", "score", "reason", "nearest"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from clm_dl.run import Run, load_run
-from clm_dl.tasks import ChurnTask
+from clm_dl.tasks.churn.module import ChurnTask
 
 LONG = ("trainer.max_epochs=4", "callbacks.patience=9")
 

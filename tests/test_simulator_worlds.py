@@ -7,12 +7,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from clm_dl.config import compose
-from clm_dl.data.simulator import oracle_probability
-from clm_dl.data.simulator_truth import true_survival
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.experiment import run_experiment
-from clm_dl.metrics.survival_summary import curve_scores
-from clm_dl.stores import open_store
+from clm_dl.data.simulator.worlds import oracle_probability
+from clm_dl.data.simulator.truth import true_survival
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.experiment.experiment import run_experiment
+from clm_dl.tasks.survival.summary import curve_scores
+from clm_dl.data.open import open_store
 
 
 def aucs(folder: Path, *overrides: str) -> dict[str, float]:

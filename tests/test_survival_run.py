@@ -11,15 +11,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clm_dl import Survival
-from clm_dl.clock import Clock
+from clm_dl.experiment.timing import Clock
 from clm_dl.evaluate import evaluate_snapshots
-from clm_dl.experiment import FOLDS
-from clm_dl.metrics.survival import metric_names, restricted_mean
-from clm_dl.metrics.survival_summary import curve_scores
+from clm_dl.experiment.experiment import FOLDS
+from clm_dl.tasks.survival.metrics import metric_names, restricted_mean
+from clm_dl.tasks.survival.summary import curve_scores
 from clm_dl.run import Run, load_run
-from clm_dl.scoring import scoring_datamodule
-from clm_dl.stores import open_store
-from clm_dl.tasks import SurvivalTask
+from clm_dl.experiment.inference import scoring_datamodule
+from clm_dl.data.open import open_store
+from clm_dl.tasks.survival.module import SurvivalTask
 from clm_dl.visual.html import render_report
 
 DAYS = [0, 14, 28]

@@ -10,7 +10,7 @@ import pytest
 
 from clm_dl import train as train_command
 from clm_dl.config import compose
-from clm_dl.experiment import run_experiment
+from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
 
 MODELS = {"network", "base_rate", "logistic", "tree", "lightgbm"}

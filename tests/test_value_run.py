@@ -11,17 +11,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clm_dl import Value
-from clm_dl.backtest import backtest
-from clm_dl.clock import Clock
+from clm_dl.experiment.backtest import backtest
+from clm_dl.experiment.timing import Clock
 from clm_dl.evaluate import evaluate_snapshots
-from clm_dl.experiment import FOLDS
-from clm_dl.metrics.value import METRICS
-from clm_dl.metrics.value_summary import value_scores
+from clm_dl.experiment.experiment import FOLDS
+from clm_dl.tasks.value.metrics import METRICS
+from clm_dl.tasks.value.summary import value_scores
 from clm_dl.run import Run, load_run
-from clm_dl.scoring import scoring_datamodule
-from clm_dl.stores import open_store
-from clm_dl.tasks import ValueTask
-from clm_dl.value_fold import ValueFold
+from clm_dl.experiment.inference import scoring_datamodule
+from clm_dl.data.open import open_store
+from clm_dl.tasks.value.module import ValueTask
+from clm_dl.experiment.value_fold import ValueFold
 from clm_dl.visual.drift import rows as drift_rows
 from clm_dl.visual.html import render_report
 

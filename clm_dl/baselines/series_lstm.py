@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from clm_dl.baselines.forecast import check_series
+from clm_dl.lifecycle.forecast import check_series
 
 
 class SeriesLSTM:

@@ -9,17 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from clm_dl.nn.convolution import CausalConvolution
+from clm_dl.nn.encoders.convolution import CausalConvolution
 from clm_dl.nn.embedding import EventEmbedding
 from clm_dl.nn.heads import BinaryHead, HeadFeatures, VectorHead
-from clm_dl.nn.hstu import HSTU
-from clm_dl.nn.items import ItemTower
-from clm_dl.nn.losses import binary_cross_entropy
-from clm_dl.nn.lstm import GRU, LSTM, RNN
-from clm_dl.nn.mean import RunningMean
+from clm_dl.nn.encoders.hstu import HSTU
+from clm_dl.nn.encoders.recurrent import GRU, LSTM, RNN
+from clm_dl.nn.encoders.running_mean import RunningMean
 from clm_dl.nn.pooling import POOLINGS, build_pooling
-from clm_dl.nn.ranking_losses import RANKING_LOSSES, build_ranking_loss
-from clm_dl.nn.transformer import CausalTransformer
+from clm_dl.nn.encoders.transformer import CausalTransformer
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "lstm": LSTM,
@@ -34,16 +31,12 @@ ENCODERS: dict[str, type[nn.Module]] = {
 __all__ = [
     "ENCODERS",
     "POOLINGS",
-    "RANKING_LOSSES",
     "BinaryHead",
     "EventEmbedding",
     "HeadFeatures",
-    "ItemTower",
     "VectorHead",
-    "binary_cross_entropy",
     "build_encoder",
     "build_pooling",
-    "build_ranking_loss",
 ]
 
 

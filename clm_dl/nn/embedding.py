@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clm_dl.nn.bag import bag_mean
+from clm_dl.nn.embedding_bag import bag_mean
 
 if TYPE_CHECKING:
-    from clm_dl.data.batch import EventBatch
+    from clm_dl.data.sequences.batch import EventBatch
 
 PAD, UNKNOWN = 0, 1  # ids of padding and of a value that is not in the vocabulary
 CALENDAR = {"hour": 24, "weekday": 7, "month": 12}  # values of each calendar field

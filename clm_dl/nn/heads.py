@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clm_dl.nn.embedding import RobustScale
 
 if TYPE_CHECKING:
-    from clm_dl.data.batch import EventBatch
+    from clm_dl.data.sequences.batch import EventBatch
 
 
 class PiecewiseLinear(nn.Module):

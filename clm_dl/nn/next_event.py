@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from clm_dl.nn.embedding import UNKNOWN, RobustScale, signed_log1p
 
 if TYPE_CHECKING:
-    from clm_dl.data.batch import EventBatch
+    from clm_dl.data.sequences.batch import EventBatch
 
 GAP = "time_gap"  # days to the next token, among the names of the fields
 STEPS = 50  # of the mean that is robust in Huber's sense

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from clm_dl.data.batch import EventBatch
+from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.nn import VectorHead
 
 

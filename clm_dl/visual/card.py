@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clm_dl.metrics.splits import NETWORK
+from clm_dl.evaluation.splits import NETWORK
 from clm_dl.run import Run, load_run
 from clm_dl.visual.families import family
 from clm_dl.visual.terminal import difference_lines

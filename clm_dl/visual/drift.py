@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clm_dl.visual.families import family
-from clm_dl.visual.plots import COLORS, DARK, house_style
+from clm_dl.tasks.churn.figures import COLORS, DARK, house_style
 from clm_dl.visual.text import number
 
 MODELS = ("network", "recalibrated")

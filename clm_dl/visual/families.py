@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from clm_dl.metrics.splits import NETWORK
-from clm_dl.visual import facts_churn, facts_pretrain, facts_ranked, facts_survival, facts_value
+from clm_dl.evaluation.splits import NETWORK
+from clm_dl.tasks.churn import facts as facts_churn
+from clm_dl.tasks.pretrain import facts as facts_pretrain
+from clm_dl.tasks.recommend import facts as facts_ranked
+from clm_dl.tasks.survival import facts as facts_survival
+from clm_dl.tasks.value import facts as facts_value
 
 if TYPE_CHECKING:
     from clm_dl.run import Run

@@ -13,12 +13,16 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from clm_dl.metrics.compare import Group, group_runs, paired_difference
-from clm_dl.metrics.splits import NETWORK
-from clm_dl.parts import Part
+from clm_dl.evaluation.comparison import Group, group_runs, paired_difference
+from clm_dl.evaluation.splits import NETWORK
+from clm_dl.experiment.parts import Part
 from clm_dl.run import Run, load_run
-from clm_dl.run_files import BACKTEST
-from clm_dl.visual import html_churn, html_pretrain, html_ranked, html_survival, html_value
+from clm_dl.experiment.run_files import BACKTEST
+from clm_dl.tasks.churn import pages as html_churn
+from clm_dl.tasks.pretrain import pages as html_pretrain
+from clm_dl.tasks.recommend import pages as html_ranked
+from clm_dl.tasks.survival import pages as html_survival
+from clm_dl.tasks.value import pages as html_value
 from clm_dl.visual.drift import drift_figure, section
 from clm_dl.visual.families import Family, by_family, family
 from clm_dl.visual.text import digits, mean_sd, number, signed, verdict

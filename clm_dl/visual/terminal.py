@@ -11,8 +11,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from clm_dl.metrics.compare import group_runs, paired_difference
-from clm_dl.metrics.splits import NETWORK
+from clm_dl.evaluation.comparison import group_runs, paired_difference
+from clm_dl.evaluation.splits import NETWORK
 from clm_dl.visual.families import by_family, by_question, family
 from clm_dl.visual.text import UNDEFINED, Figure, best_value, digits, mean_sd, number, signed, verdict
 

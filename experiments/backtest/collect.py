@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from clm_dl.run import Run, load_run
-from clm_dl.run_files import BACKTEST
+from clm_dl.experiment.run_files import BACKTEST
 from clm_dl.visual.drift import drift_figure
 from clm_dl.visual.families import CHURN, VALUE
 

@@ -19,15 +19,15 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from clm_dl.baselines.forecast import Arima, backtest
+from clm_dl.lifecycle.forecast import Arima, backtest
 from clm_dl.baselines.series_lstm import SeriesLSTM
-from clm_dl.baselines.silence import MODELS, SilenceClassifier
+from clm_dl.baselines.buy_till_you_die.estimators import MODELS, SilenceClassifier
 from clm_dl.config import compose, plain
-from clm_dl.data.features import rfm_features
-from clm_dl.data.series import first_between, weekly_demand, weekly_orders, weekly_silenced
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.sources import find_files
-from clm_dl.stores import open_store
+from clm_dl.data.snapshots.features import rfm_features
+from clm_dl.lifecycle.series import first_between, weekly_demand, weekly_orders, weekly_silenced
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.data.log.sources import find_files
+from clm_dl.data.open import open_store
 
 START, END = "<!-- results: made by experiments/buy_till_you_die/run.py -->", "<!-- end of results -->"
 WEEKS, DAYS = 39, 273

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from clm_dl.baselines.silence import MODELS
+from clm_dl.baselines.buy_till_you_die.estimators import MODELS
 
 
 def simulate(kind: str, num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

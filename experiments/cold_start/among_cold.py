@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clm_dl.baselines.recommend import Recommender
-from clm_dl.clock import Clock
-from clm_dl.data.ranking import Ranking
-from clm_dl.metrics.ranking import Scorer, rank
-from clm_dl.metrics.ranking_metrics import snapshot_metrics
-from clm_dl.metrics.uncertainty import draw
-from clm_dl.ranked_fold import RankedFold
+from clm_dl.baselines.recommenders.base import Recommender
+from clm_dl.experiment.timing import Clock
+from clm_dl.data.ranking.ranking import Ranking
+from clm_dl.tasks.recommend.ranks import Scorer, rank
+from clm_dl.tasks.recommend.accuracy import snapshot_metrics
+from clm_dl.evaluation.bootstrap import draw
+from clm_dl.experiment.ranked_fold import RankedFold
 from clm_dl.recommending import ranked_task
 from clm_dl.retrieval import take_ragged
 from clm_dl.run import Run, load_run
-from clm_dl.scoring import network_scorer, scoring_datamodule
-from clm_dl.settings import baseline_settings, build_recommender
-from clm_dl.stores import open_store
+from clm_dl.experiment.inference import network_scorer, scoring_datamodule
+from clm_dl.experiment.settings import baseline_settings, build_recommender
+from clm_dl.data.open import open_store
 
 START, END = "<!-- among the new items: made by experiments/cold_start/among_cold.py -->", "<!-- end among the new items -->"
 

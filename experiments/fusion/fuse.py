@@ -17,9 +17,9 @@ import pandas as pd
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
-from clm_dl.metrics.splits import NETWORK
-from clm_dl.metrics.summary import score_table
-from clm_dl.metrics.uncertainty import Bootstrap, bootstrap
+from clm_dl.evaluation.splits import NETWORK
+from clm_dl.tasks.churn.summary import score_table
+from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
 from clm_dl.run import load_run
 
 START, END = "<!-- results: made by experiments/fusion/fuse.py -->", "<!-- end of results -->"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from clm_dl.metrics.compare import Group, paired_difference
-from clm_dl.metrics.splits import NETWORK
+from clm_dl.evaluation.comparison import Group, paired_difference
+from clm_dl.evaluation.splits import NETWORK
 from clm_dl.run import Run, load_run
 from clm_dl.visual.text import verdict
 

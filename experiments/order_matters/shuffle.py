@@ -16,17 +16,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clm_dl.clock import Clock
-from clm_dl.data.batch import EventBatch
-from clm_dl.metrics.ranking import rank
-from clm_dl.metrics.ranking_metrics import snapshot_metrics
-from clm_dl.metrics.uncertainty import draw
-from clm_dl.ranked_fold import RankedFold
+from clm_dl.experiment.timing import Clock
+from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.tasks.recommend.ranks import rank
+from clm_dl.tasks.recommend.accuracy import snapshot_metrics
+from clm_dl.evaluation.bootstrap import draw
+from clm_dl.experiment.ranked_fold import RankedFold
 from clm_dl.recommending import ranked_task
 from clm_dl.retrieval import take_ragged
 from clm_dl.run import Run, load_run
-from clm_dl.scoring import scoring_datamodule
-from clm_dl.stores import open_store
+from clm_dl.experiment.inference import scoring_datamodule
+from clm_dl.data.open import open_store
 
 START, END = "<!-- results: made by experiments/order_matters/shuffle.py -->", "<!-- end of results -->"
 

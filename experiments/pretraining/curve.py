@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clm_dl.metrics.summary import score_table
-from clm_dl.metrics.uncertainty import Bootstrap, bootstrap
+from clm_dl.tasks.churn.summary import score_table
+from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
 from clm_dl.run import load_run
 
 START, END = "<!-- results{}: made by experiments/pretraining/curve.py -->", "<!-- end of results -->"

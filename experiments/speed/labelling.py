@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from clm_dl.data.cutoffs import DAY, iso
-from clm_dl.data.labels import build_labeller
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.store import EventStore
-from clm_dl.data.store_files import write_store
+from clm_dl.data.snapshots.cutoffs import DAY, iso
+from clm_dl.data.snapshots.labels import build_labeller
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.data.store.store import EventStore
+from clm_dl.data.store.files import write_store
 
 NUM_CUSTOMERS, NUM_DAYS, MEAN_EVENTS = 100_000, 730, 60
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from clm_dl.config import compose, plain
-from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.snapshots import Snapshots, build_snapshots
-from clm_dl.data.store import EventStore
-from clm_dl.stores import open_store
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.snapshots.snapshots import Snapshots, build_snapshots
+from clm_dl.data.store.store import EventStore
+from clm_dl.data.open import open_store
 
 EPOCHS = 5
 

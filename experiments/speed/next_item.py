@@ -27,12 +27,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from clm_dl.clock import Clock
+from clm_dl.experiment.timing import Clock
 from clm_dl.config import compose, plain
-from clm_dl.fit import fit_network
-from clm_dl.ranked_fold import RankedFold
-from clm_dl.settings import check
-from clm_dl.stores import open_store
+from clm_dl.training.fit import fit_network
+from clm_dl.experiment.ranked_fold import RankedFold
+from clm_dl.experiment.settings import check
+from clm_dl.data.open import open_store
 
 
 class Epochs(pl.Callback):

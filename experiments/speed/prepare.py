@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clm_dl.data.clean import prepare_store
+from clm_dl.data.log.prepare import prepare_store
 
 CHUNK = 2_000_000
 

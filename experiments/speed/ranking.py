@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clm_dl.metrics.ranking import Ranks, rank, seen_items
-from clm_dl.metrics.ranking_metrics import snapshot_metrics
+from clm_dl.tasks.recommend.ranks import Ranks, rank, seen_items
+from clm_dl.tasks.recommend.accuracy import snapshot_metrics
 
 MEAN_LINES = 100
 

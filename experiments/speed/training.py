@@ -22,14 +22,14 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from clm_dl.config import compose, plain
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.snapshots import Snapshots
-from clm_dl.data.store import EventStore, Field
-from clm_dl.data.store_files import write_store
-from clm_dl.memory import kept_memory
-from clm_dl.scoring import churn_probabilities
-from clm_dl.tasks import ChurnTask
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.data.store.files import write_store
+from clm_dl.training.memory import kept_memory
+from clm_dl.experiment.inference import churn_probabilities
+from clm_dl.tasks.churn.module import ChurnTask
 
 
 def skewed_events(num_customers: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -130,7 +130,7 @@ def main() -> None:
             accelerator="cpu", max_epochs=options.epochs, limit_val_batches=0, num_sanity_val_steps=0, logger=False, barebones=False,
             enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=1.0, callbacks=[clock],
         )  # fmt: skip
-        with kept_memory():  # as in clm_dl.fit
+        with kept_memory():  # as in clm_dl.training.fit
             trainer.fit(task, data)
         held_out = np.flatnonzero(snapshots.split == "val")
         auroc = roc_auc_score(snapshots.label[held_out], churn_probabilities(task, data, held_out))

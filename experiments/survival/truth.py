@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clm_dl.clock import Clock
-from clm_dl.data.simulator_truth import true_survival
-from clm_dl.metrics.calibration import ece
-from clm_dl.metrics.survival import restricted_mean
-from clm_dl.metrics.survival_summary import curve_scores
+from clm_dl.experiment.timing import Clock
+from clm_dl.data.simulator.truth import true_survival
+from clm_dl.evaluation.calibration import ece
+from clm_dl.tasks.survival.metrics import restricted_mean
+from clm_dl.tasks.survival.summary import curve_scores
 from clm_dl.run import Run, load_run
-from clm_dl.stores import open_store
-from clm_dl.survival_fold import SurvivalFold
+from clm_dl.data.open import open_store
+from clm_dl.experiment.survival_fold import SurvivalFold
 
 START, END = "<!-- truth: made by experiments/survival/truth.py -->", "<!-- end of truth -->"
 

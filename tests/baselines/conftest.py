@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from clm_dl.data.protocols import Ranking, build_ranking
-from clm_dl.data.store import EventStore, Field
-from clm_dl.data.store_files import write_store
-from clm_dl.metrics.ranking import rank, seen_items
+from clm_dl.data.ranking.protocols import Ranking, build_ranking
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.data.store.files import write_store
+from clm_dl.tasks.recommend.ranks import rank, seen_items
 from clm_dl.retrieval import take_ragged
 
 DAY = 86_400_000_000

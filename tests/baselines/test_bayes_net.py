@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from clm_dl.baselines.bayes_net import BayesNet
+from clm_dl.baselines.tabular.bayes_net import BayesNet
 
 
 def test_worked_example() -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.baselines.buy_till_you_die import BetaGeo, ConvergenceError, GammaGamma, ModifiedBetaGeo, ParetoNBD
+from clm_dl.baselines.buy_till_you_die.models import BetaGeo, ConvergenceError, GammaGamma, ModifiedBetaGeo, ParetoNBD
 from clm_dl.config import compose
-from clm_dl.data.sources import find_files, member_text
+from clm_dl.data.log.sources import find_files, member_text
 
 MODELS: list[type[Any]] = [BetaGeo, ModifiedBetaGeo, ParetoNBD]
 WORLDS: dict[type[Any], dict[str, float]] = {

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from clm_dl.baselines.churn import build_baseline, fit_score
+from clm_dl.baselines.tabular.classifier import build_baseline, fit_score
 from clm_dl.config import CONFIG_DIR
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.snapshots import Snapshots
-from clm_dl.data.store import EventStore
-from clm_dl.data.store_files import write_store
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.store import EventStore
+from clm_dl.data.store.files import write_store
 
 CONFIGS = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIR / "baseline").glob("*.yaml")}
 NAMES = sorted(name for name, config in CONFIGS.items() if "churn" in config["task"] and "sees" not in config)

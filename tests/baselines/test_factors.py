@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from clm_dl.baselines.factors import ALS, BPR
+from clm_dl.baselines.recommenders.factors import ALS, BPR
 
 MODELS = [lambda **options: ALS(factors=8, **options), lambda **options: BPR(factors=8, learning_rate=0.05, **options)]
 IDS = [f"i{code:02d}" for code in range(20)]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clm_dl.baselines.forecast import Arima, backtest, differences
+from clm_dl.lifecycle.forecast import Arima, backtest, differences
 
 GOLDEN = [10, 12, 14, 13, 15, 11, 10, 9, 12, 14]
 

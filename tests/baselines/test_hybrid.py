@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from clm_dl.baselines.candidates import allowed, collect, competition_rank, ndcg_at, split_folds, standardise
-from clm_dl.baselines.hybrid import Hybrid
+from clm_dl.baselines.recommenders.candidates import allowed, collect, competition_rank, ndcg_at, split_folds, standardise
+from clm_dl.baselines.recommenders.hybrid import Hybrid
 
 METHODS = ("blend", "rrf")
 
@@ -134,7 +134,7 @@ def test_rank_counts_strictly_higher_scores():
 def test_candidates_are_each_members_best_unseen_items_once(world, members, monkeypatch):
     index = world.ranking.select("val")[::7]
     whole = collect(members, index, removed=world.seen, num_items=40, depth=4)
-    monkeypatch.setattr("clm_dl.baselines.candidates.BLOCK_BYTES", 4 * 40 * 3 * 5)
+    monkeypatch.setattr("clm_dl.baselines.recommenders.candidates.BLOCK_BYTES", 4 * 40 * 3 * 5)
     blockwise = collect(members, index, removed=world.seen, num_items=40, depth=4)
     hits = whole.hits((world.ranking.target_offsets, world.ranking.targets), index)
     for row, n in enumerate(index.tolist()):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from clm_dl.baselines.neighbours import UserKNN, corated_similarity, row_similarity
-from clm_dl.data.store import EventStore, Field
-from clm_dl.data.store_files import write_store
+from clm_dl.baselines.recommenders.neighbours import UserKNN, corated_similarity, row_similarity
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.data.store.files import write_store
 
 
 def write(path: Path, ratings: np.ndarray) -> EventStore:

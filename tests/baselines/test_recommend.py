@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 import yaml
 
-from clm_dl.baselines.content import ContentBased, constant_fields
-from clm_dl.baselines.ease import EASE, RecencyEASE
-from clm_dl.baselines.markov import Markov
-from clm_dl.baselines.neighbours import ItemKNN, UserKNN
-from clm_dl.baselines.popularity import Popular, RecentPopular, Repeat
-from clm_dl.baselines.recommend import Recommender, age
+from clm_dl.baselines.recommenders.content import ContentBased, constant_fields
+from clm_dl.baselines.recommenders.ease import EASE, RecencyEASE
+from clm_dl.baselines.recommenders.markov import Markov
+from clm_dl.baselines.recommenders.neighbours import ItemKNN, UserKNN
+from clm_dl.baselines.recommenders.popularity import Popular, RecentPopular, Repeat
+from clm_dl.baselines.recommenders.base import Recommender, age
 from clm_dl.config import CONFIG_DIR, build
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.store import EventStore, Field
-from clm_dl.data.store_files import write_store
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.data.store.files import write_store
 
 NAMES = ["popular", "recent_popular", "repeat", "item_knn", "user_knn", "ease", "recency_ease", "markov", "content"]
 

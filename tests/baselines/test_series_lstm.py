@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clm_dl.baselines.forecast import backtest
+from clm_dl.lifecycle.forecast import backtest
 from clm_dl.baselines.series_lstm import SeriesLSTM
 
 

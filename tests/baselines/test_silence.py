@@ -8,17 +8,17 @@ import pytest
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from clm_dl.baselines.buy_till_you_die import BetaGeo, GammaGamma
-from clm_dl.baselines.churn import build_baseline, fit_score
-from clm_dl.baselines.silence import CannotAnswer, SilenceClassifier, SpendRegressor
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.features import rfm_features
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.store import EventStore, Field
-from clm_dl.data.store_files import write_store
+from clm_dl.baselines.buy_till_you_die.models import BetaGeo, GammaGamma
+from clm_dl.baselines.tabular.classifier import build_baseline, fit_score
+from clm_dl.baselines.buy_till_you_die.estimators import CannotAnswer, SilenceClassifier, SpendRegressor
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.data.snapshots.features import rfm_features
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.data.store.files import write_store
 
 LOGISTIC = {"name": "logistic", "_target_": "sklearn.linear_model.LogisticRegression"}
-BG_NBD = {"name": "bg_nbd", "_target_": "clm_dl.baselines.silence.SilenceClassifier", "model": "bg_nbd", "horizon_days": 28.0}
+BG_NBD = {"name": "bg_nbd", "_target_": "clm_dl.baselines.buy_till_you_die.estimators.SilenceClassifier", "model": "bg_nbd", "horizon_days": 28.0}
 BG_NBD |= {"columns": ["recency", "tenure", "orders"]}
 
 

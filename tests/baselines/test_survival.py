@@ -6,15 +6,15 @@ import pytest
 import yaml
 from sksurv.nonparametric import kaplan_meier_estimator
 
-from clm_dl.baselines.churn import build_baseline
-from clm_dl.baselines.survival import HazardBaseline, fit_score_curves
+from clm_dl.baselines.tabular.classifier import build_baseline
+from clm_dl.baselines.tabular.hazard import HazardBaseline, fit_score_curves
 from clm_dl.config import CONFIG_DIR
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.lifetimes import Lifetimes
-from clm_dl.data.snapshots import Snapshots
-from clm_dl.data.store_files import write_store
-from clm_dl.metrics.classification import auroc
-from clm_dl.metrics.survival_summary import curve_scores
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.tasks.survival.lifetimes import Lifetimes
+from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.files import write_store
+from clm_dl.evaluation.classification import auroc
+from clm_dl.tasks.survival.summary import curve_scores
 
 DAYS = [0, 28, 56]
 SURVIVAL = sorted(path.stem for path in (CONFIG_DIR / "baseline").glob("*.yaml") if "survival" in yaml.safe_load(path.read_text())["task"])

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clm_dl.baselines.candidates import collect
-from clm_dl.baselines.two_stage import TwoStage
-from clm_dl.data.snapshots import Snapshots
+from clm_dl.baselines.recommenders.candidates import collect
+from clm_dl.baselines.recommenders.two_stage import TwoStage
+from clm_dl.data.snapshots.snapshots import Snapshots
 
 DAY = 86_400_000_000
 SMALL = {"depth": 5, "n_estimators": 30, "min_child_samples": 20}
@@ -63,7 +63,7 @@ def test_items_that_are_no_candidate_come_after_all_candidates_by_mean_score(wor
 def test_blocks_of_any_size_are_equal(world, fitted, monkeypatch):
     index = world.ranking.select("val")[:40]
     whole = fitted(index)
-    monkeypatch.setattr("clm_dl.baselines.candidates.BLOCK_BYTES", 4 * 40 * 3 * 7)
+    monkeypatch.setattr("clm_dl.baselines.recommenders.candidates.BLOCK_BYTES", 4 * 40 * 3 * 7)
     np.testing.assert_array_equal(fitted(index), whole)
     np.testing.assert_array_equal(fitted(index[::-1]), whole[::-1])
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from scipy.stats import spearmanr
 
-from clm_dl.baselines.value import build_value_baseline
+from clm_dl.baselines.tabular.regressor import build_value_baseline
 from clm_dl.config import CONFIG_DIR
 
 NAMES = sorted(path.stem for path in (CONFIG_DIR / "baseline").glob("*.yaml") if "value" in yaml.safe_load(path.read_text())["task"])

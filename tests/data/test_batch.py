@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clm_dl.data.batch import EventDataset
-from clm_dl.data.sequences import Sequences
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.vocabulary import Vocabulary
+from clm_dl.data.sequences.batch import EventDataset
+from clm_dl.data.sequences.tokens import Sequences
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.data.sequences.vocabulary import Vocabulary
 
 MAX_TOKENS = 6
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.catalogue import Catalogue
+from clm_dl.data.ranking.catalogue import Catalogue
 
 LOG = pd.DataFrame(
     [  # customer, day, item, kind, price, title

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clm_dl.data import encode
-from clm_dl.data.clean import prepare_store
-from clm_dl.data.fingerprint import source_fingerprint
-from clm_dl.stores import ensure_store
+from clm_dl.data.log import encode
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.log.fingerprint import source_fingerprint
+from clm_dl.data.open import ensure_store
 
 ROLES = {"customer": "id", "time": "when"}
 UTC = datetime.UTC

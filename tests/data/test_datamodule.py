@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
-from clm_dl.data.clean import prepare_store
-from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.later import scoring_snapshots
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.vocabulary import Vocabulary
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.snapshots.later import scoring_snapshots
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.data.sequences.vocabulary import Vocabulary
 
 CUTOFF = pd.Timestamp("2020-04-20")  # last training cutoff
 SPLITS = {"train": ["2020-03-20", "2020-04-20"], "val": ["2020-05-10", "2020-05-20"], "test": ["2020-06-10"]}

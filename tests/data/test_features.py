@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.features import rfm_features
-from clm_dl.data.later import scoring_snapshots
-from clm_dl.data.snapshots import Snapshots
-from clm_dl.data.store import EventStore, Field
-from clm_dl.data.store_files import write_store
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.data.snapshots.features import rfm_features
+from clm_dl.data.snapshots.later import scoring_snapshots
+from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.data.store.files import write_store
 
 FIELDS = [Field("item", "categorical", "item"), Field("amount", "numeric", "amount"), Field("quantity", "numeric")]
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.given import read_given
-from clm_dl.data.store import EventStore
-from clm_dl.data.store_files import write_store
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.data.snapshots.label_file import read_given
+from clm_dl.data.store.store import EventStore
+from clm_dl.data.store.files import write_store
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from clm_dl.config import compose, plain
-from clm_dl.data.clean import prepare_store
-from clm_dl.data.interchange import spell_out
-from clm_dl.data.store import EventStore
-from clm_dl.stores import ensure_store
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.log.interchange import spell_out
+from clm_dl.data.store.store import EventStore
+from clm_dl.data.open import ensure_store
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 LINES = ["2\t7\t3\t100.0", "1\t9\t5\t200", "2\t8\t\t50", "1\t7\t1\t200", '1\t"6\t4\t1e']  # the last time is none

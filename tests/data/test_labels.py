@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.labels import build_labeller
-from clm_dl.data.search import count_before
-from clm_dl.data.store import MISSING_TIME, EventStore, Field
-from clm_dl.data.store_files import write_store
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.data.snapshots.labels import build_labeller
+from clm_dl.data.store.search import count_before
+from clm_dl.data.store.store import MISSING_TIME, EventStore, Field
+from clm_dl.data.store.files import write_store
 
 KINDS = {"event_type": "categorical", "expiry": "time", "churn_event": "numeric"}
 

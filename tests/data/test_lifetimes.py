@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.lifetimes import Lifetimes, calibration_rows, check_followed, check_horizons, follow_up_end, lifetimes
-from clm_dl.data.snapshots import Snapshots, count_before
-from clm_dl.data.store import Field
-from clm_dl.data.store_files import write_store
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.tasks.survival.lifetimes import Lifetimes, calibration_rows, check_followed, check_horizons, follow_up_end, lifetimes
+from clm_dl.data.snapshots.snapshots import Snapshots, count_before
+from clm_dl.data.store.store import Field
+from clm_dl.data.store.files import write_store
 
 NO_EVENT = {"name": "no_event"}
 HORIZONS = [0, 3, 8]

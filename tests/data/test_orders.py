@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clm_dl.data.clean import prepare_store
-from clm_dl.data.protocols import build_ranking
-from clm_dl.data.store import EventStore
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.ranking.protocols import build_ranking
+from clm_dl.data.store.store import EventStore
 
 ROLES = {"customer": "cust", "time": "when", "order": "basket", "item": "sku"}
 MINUTE = 60_000_000

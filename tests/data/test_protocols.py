@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.clean import prepare_store
-from clm_dl.data.cutoffs import iso
-from clm_dl.data.protocols import build_ranking
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.snapshots.cutoffs import iso
+from clm_dl.data.ranking.protocols import build_ranking
 
 LEAVE_ONE_OUT = {"name": "leave_one_out"}
 GLOBAL = {"name": "global_time", "val": "2020-01-11", "test": "2020-01-21"}

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from clm_dl.data.catalogue import Catalogue
-from clm_dl.data.protocols import build_ranking
-from clm_dl.data.ranked import RankingDataModule
-from clm_dl.data.vocabulary import UNK, Vocabulary
+from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.data.ranking.protocols import build_ranking
+from clm_dl.tasks.recommend.inputs import RankingDataModule
+from clm_dl.data.sequences.vocabulary import UNK, Vocabulary
 
 PROTOCOLS = {
     "leave_one_out": ({"name": "leave_one_out"}, None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clm_dl.data.roles import parse_data
+from clm_dl.data.log.roles import parse_data
 
 GOOD = {"path": "log.csv", "roles": {"customer": "id", "time": "when"}}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clm_dl.data.sampler import TokenBudgetSampler
+from clm_dl.data.sequences.sampler import TokenBudgetSampler
 
 LENGTH = np.minimum(np.random.default_rng(0).geometric(0.03, 5000), 128)
 

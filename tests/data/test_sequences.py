@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.sequences import Sequences
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.vocabulary import Vocabulary
+from clm_dl.data.sequences.tokens import Sequences
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.data.sequences.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")

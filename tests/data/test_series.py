@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.cutoffs import DAY
-from clm_dl.data.series import first_between, weekly_demand, weekly_orders, weekly_silenced
-from clm_dl.data.store import EventStore, Field
-from clm_dl.data.store_files import write_store
+from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.lifecycle.series import first_between, weekly_demand, weekly_orders, weekly_silenced
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.data.store.files import write_store
 
 DAYS = {"a": [0, 0, 3, 9, 30], "b": [8, 20], "c": [33]}  # two lines of a's on day 0 are one order
 END = 37

@@ -11,12 +11,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.features import rfm_features
-from clm_dl.data.simulator import START, ensure_simulated, oracle_probability, simulate, write_simulated
-from clm_dl.data.snapshots import build_snapshots
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.snapshots.features import rfm_features
+from clm_dl.data.simulator.worlds import START, ensure_simulated, oracle_probability, simulate, write_simulated
+from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.nn import BinaryHead, EventEmbedding, HeadFeatures, build_encoder, build_pooling
-from clm_dl.nn.losses import binary_cross_entropy
+from clm_dl.tasks.churn.loss import binary_cross_entropy
 
 DATA = {"name": "simulator", "world": "order", "num_customers": 4000, "num_days": 364, "seed": 0}
 RULE = {"horizon_days": 28, "every_days": 14, "active_days": 14}

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from clm_dl.data.cutoffs import DAY, iso, parse_cutoff
-from clm_dl.data.later import scoring_snapshots
-from clm_dl.data.snapshots import SPLITS, Snapshots, build_snapshots, check_classes
-from clm_dl.data.store import EventStore
-from clm_dl.data.store_files import write_store
+from clm_dl.data.snapshots.cutoffs import DAY, iso, parse_cutoff
+from clm_dl.data.snapshots.later import scoring_snapshots
+from clm_dl.data.snapshots.snapshots import SPLITS, Snapshots, build_snapshots, check_classes
+from clm_dl.data.store.store import EventStore
+from clm_dl.data.store.files import write_store
 
 
 def make_store(path: Path, logs: list[list[float]], end: float) -> EventStore:

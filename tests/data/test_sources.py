@@ -13,8 +13,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from clm_dl.data.clean import prepare_store
-from clm_dl.data.sources import find_files
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.log.sources import find_files
 
 ROLES = {"customer": "id", "time": "when", "item": "item", "amount": "spend"}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clm_dl.data.store import EventStore, Field, checksum
-from clm_dl.data.store_files import ColumnFile, staged_folder, write_store
+from clm_dl.data.store.store import EventStore, Field, checksum
+from clm_dl.data.store.files import ColumnFile, staged_folder, write_store
 
 
 def small_store(path: Path, fingerprint: str = "one") -> EventStore:
@@ -116,7 +116,7 @@ def test_a_killed_writer_leaves_the_old_store_or_none(old: bool, tmp_path: Path)
     script = f"""
 import os, signal
 from pathlib import Path
-import clm_dl.data.clean as clean, clm_dl.data.encode as encode
+import clm_dl.data.log.prepare as clean, clm_dl.data.log.encode as encode
 append = encode.ColumnFile.append
 def killed(self, block):
     append(self, block)

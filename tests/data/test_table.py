@@ -9,7 +9,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from clm_dl.config import CONFIG_DIR
-from clm_dl.data.table import read_table, table_scores
+from clm_dl.tasks.churn.table import read_table, table_scores
 
 LOGISTIC = {"name": "logistic", "_target_": "sklearn.linear_model.LogisticRegression"}
 RECENCY = {"name": "recency", "columns": ["recency"], "_target_": "sklearn.linear_model.LogisticRegression"}
@@ -99,7 +99,7 @@ def test_out_of_fold_scores_of_baselines_and_network(frame: pd.DataFrame) -> Non
 
 def test_what_needs_a_horizon_is_left_out_of_a_table_without_time(frame: pd.DataFrame) -> None:
     columns = frame.assign(recency=1.0, orders=2.0)
-    timed = {"name": "bg_nbd", "_target_": "clm_dl.baselines.silence.SilenceClassifier", "horizon_days": None}
+    timed = {"name": "bg_nbd", "_target_": "clm_dl.baselines.buy_till_you_die.estimators.SilenceClassifier", "horizon_days": None}
     scores, _ = table_scores(settings(frame=columns, network=None), baselines=[timed, RECENCY], seed=0)
     assert scores["model"].unique().tolist() == ["recency"]
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.targets import window_orders, window_spend
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.tasks.value.window import window_orders, window_spend
 from clm_dl.run import Run
-from clm_dl.stores import open_store
+from clm_dl.data.open import open_store
 
 
 @pytest.mark.parametrize("gap_days", [0, 7])

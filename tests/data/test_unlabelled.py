@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from clm_dl.data.cutoffs import parse_cutoff
-from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.unlabelled import last_training_cutoff, unlabelled_snapshots
+from clm_dl.data.snapshots.cutoffs import parse_cutoff
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.tasks.pretrain.histories import last_training_cutoff, unlabelled_snapshots
 
 RULE = {"horizon_days": 20, "active_days": 30, "train": ["2020-03-01", "2020-03-11"], "val": ["2020-04-05"], "test": ["2020-05-10"]}
 CUTOFF = pd.Timestamp("2020-03-11")

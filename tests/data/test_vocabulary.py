@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.vocabulary import UNK, Vocabulary
+from clm_dl.data.sequences.vocabulary import UNK, Vocabulary
 
 
 @pytest.fixture(scope="module")

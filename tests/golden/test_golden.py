@@ -21,7 +21,7 @@ import torch
 
 from clm_dl.config import compose
 from clm_dl.evaluate import main as evaluate
-from clm_dl.experiment import run_experiment
+from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
 
 FOLDER = Path(__file__).parent

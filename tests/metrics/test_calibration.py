@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from clm_dl.metrics.calibration import CurveCalibrator, PlattCalibrator, ece, prior_correction, reliability
+from clm_dl.evaluation.calibration import CurveCalibrator, PlattCalibrator, ece, prior_correction, reliability
 
 
 def test_ece_equals_bins_made_by_hand():

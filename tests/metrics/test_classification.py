@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from clm_dl.metrics import classification as c
+from clm_dl.evaluation import classification as c
 
 CASES = {
     "random": lambda rng: (rng.integers(0, 2, 300), rng.random(300)),

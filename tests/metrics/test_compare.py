@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.catalogue import Catalogue
-from clm_dl.metrics.compare import _follows, group_runs, paired_difference
-from clm_dl.metrics.ranking_summary import summarise_ranking
-from clm_dl.metrics.summary import summarise
+from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.evaluation.comparison import _follows, group_runs, paired_difference
+from clm_dl.tasks.recommend.summary import summarise_ranking
+from clm_dl.tasks.churn.summary import summarise
 
 NUM, ITEMS = 60, 20
 

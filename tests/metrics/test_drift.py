@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from clm_dl.metrics.drift import SMALLEST, psi, total_bias
+from clm_dl.evaluation.drift import SMALLEST, psi, total_bias
 
 
 def test_psi_is_the_sum_over_bins() -> None:

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from clm_dl.metrics.profit import expected_profit_curve
+from clm_dl.tasks.churn.profit import expected_profit_curve
 
 
 def test_profit_by_hand():

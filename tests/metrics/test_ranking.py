@@ -8,8 +8,8 @@ import pytest
 import torch
 from ir_measures import AP, RR, P, Qrel, R, ScoredDoc, Success, iter_calc, nDCG
 
-from clm_dl.metrics.ranking import rank, seen_items
-from clm_dl.metrics.ranking_metrics import snapshot_metrics
+from clm_dl.tasks.recommend.ranks import rank, seen_items
+from clm_dl.tasks.recommend.accuracy import snapshot_metrics
 
 NAMES = ("hr@{k}", "recall@{k}", "precision@{k}", "ndcg@{k}", "mrr", "map@{k}", "hit@1", "auc")
 
@@ -173,7 +173,7 @@ def test_seen_items_are_distinct_and_known(monkeypatch):
     item = np.array([3, 1, 3, -1, 0, -1, 2, 2], dtype=np.int32)
     start, stop = np.array([0, 0, 4, 5, 3, 6]), np.array([3, 5, 4, 6, 8, 8])
     for lines in (1, 4, 1 << 22):
-        monkeypatch.setattr("clm_dl.metrics.ranking.LINES", lines)
+        monkeypatch.setattr("clm_dl.tasks.recommend.ranks.LINES", lines)
         offsets, items = seen_items(item, start, stop)
         parts = [items[low:high].tolist() for low, high in itertools.pairwise(offsets)]
         assert parts == [[1, 3], [0, 1, 3], [], [], [0, 2], [2]]

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.catalogue import Catalogue
-from clm_dl.data.ranked_scores import ranked_scores
-from clm_dl.metrics.ranking import AMONG, rank
-from clm_dl.metrics.ranking_summary import PARTS, summarise_ranking
-from clm_dl.metrics.slates import coverage, slate_metrics
+from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.tasks.recommend.scores import ranked_scores
+from clm_dl.tasks.recommend.ranks import AMONG, rank
+from clm_dl.tasks.recommend.summary import PARTS, summarise_ranking
+from clm_dl.tasks.recommend.slates import coverage, slate_metrics
 from clm_dl.retrieval import take_ragged
 
 V, K = 30, 5

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from clm_dl.metrics.summary import best_baseline, summarise
+from clm_dl.tasks.churn.summary import best_baseline, summarise
 
 NAMES = {"auroc", "auprc", "auprc_stay", "log_loss", "brier", "ece", "lift@10", "accuracy", "f1"}
 COUNTS = {"rows_in": 10, "kept": 8, "quarantined": 1, "duplicates": 1, "customers": 120, "events": 8}

@@ -5,9 +5,9 @@ import pytest
 from sksurv.metrics import brier_score, concordance_index_censored, concordance_index_ipcw, integrated_brier_score
 from sksurv.util import Surv
 
-from clm_dl.metrics.calibration import ece
-from clm_dl.metrics.classification import auroc, brier, log_loss
-from clm_dl.metrics.survival import (
+from clm_dl.evaluation.calibration import ece
+from clm_dl.evaluation.classification import auroc, brier, log_loss
+from clm_dl.tasks.survival.metrics import (
     brier_terms,
     c_index,
     hazards,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.metrics.survival import integrated_brier, metric_names
-from clm_dl.metrics.survival_summary import curve_scores, summarise_survival
+from clm_dl.tasks.survival.metrics import integrated_brier, metric_names
+from clm_dl.tasks.survival.summary import curve_scores, summarise_survival
 
 DAYS = [0, 28, 56]
 

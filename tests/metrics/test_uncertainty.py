@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from clm_dl.metrics.calibration import ece
-from clm_dl.metrics.classification import confusion, lift_at_k
-from clm_dl.metrics.uncertainty import METRICS, bootstrap
+from clm_dl.evaluation.calibration import ece
+from clm_dl.evaluation.classification import confusion, lift_at_k
+from clm_dl.evaluation.bootstrap import METRICS, bootstrap
 
 
 def sample(num: int, num_customers: int, num_models: int, seed: int = 0):
@@ -69,7 +69,7 @@ def test_same_seed_same_result_and_models_do_not_change_each_other(monkeypatch):
     found = bootstrap(customer, label, scores, resamples=30, seed=3)
     alone = bootstrap(customer, label, {"m2": scores["m2"]}, resamples=30, seed=3)
     assert np.array_equal(found.resampled[:, 2], alone.resampled[:, 0], equal_nan=True)
-    monkeypatch.setattr("clm_dl.metrics.uncertainty.BLOCK", 1)
+    monkeypatch.setattr("clm_dl.evaluation.bootstrap.BLOCK", 1)
     blocks = bootstrap(customer, label, scores, resamples=30, seed=3)
     assert found.resampled == pytest.approx(blocks.resampled, abs=1e-12, nan_ok=True)
     assert not np.array_equal(found.resampled, bootstrap(customer, label, scores, resamples=30, seed=4).resampled)

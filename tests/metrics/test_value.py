@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from clm_dl.metrics.value import METRICS, Forecast, decile_mape, deciles, gain, gini, spearman, value_bootstrap
-from clm_dl.metrics.value_calibration import ValueCalibrator
-from clm_dl.metrics.value_summary import summarise_value, value_scores
+from clm_dl.tasks.value.metrics import METRICS, Forecast, decile_mape, deciles, gain, gini, spearman, value_bootstrap
+from clm_dl.tasks.value.calibration import ValueCalibrator
+from clm_dl.tasks.value.summary import summarise_value, value_scores
 
 
 def spends(num: int = 500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clm_dl.data.batch import EventBatch
+from clm_dl.data.sequences.batch import EventBatch
 
 SCHEMA = {
     "categorical": {"type": 30, "dept.name": 5},

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from clm_dl.data.batch import EventBatch
-from clm_dl.nn.contrast import contrastive_loss, draw_slices, take_slices
+from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.tasks.pretrain.contrast import contrastive_loss, draw_slices, take_slices
 
 
 def plain(z_MD: torch.Tensor, num: int, margin: float, negatives: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from clm_dl.nn.bag import bag_mean
+from clm_dl.nn.embedding_bag import bag_mean
 from clm_dl.nn.embedding import EventEmbedding, RobustScale, calendar_table, embedding_size, signed_log1p
 from clm_dl.nn.heads import HeadFeatures, PiecewiseLinear
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from clm_dl.config import CONFIG_DIR, compose, plain
-from clm_dl.nn import ENCODERS, POOLINGS, BinaryHead, EventEmbedding, HeadFeatures, binary_cross_entropy, build_encoder, build_pooling
-from clm_dl.nn.hstu import time_bucket
+from clm_dl.nn import ENCODERS, POOLINGS, BinaryHead, EventEmbedding, HeadFeatures, build_encoder, build_pooling
+from clm_dl.tasks.churn.loss import binary_cross_entropy
+from clm_dl.nn.encoders.hstu import time_bucket
 
 SIZE = 6
 PUSH = 3.0 * torch.arange(SIZE).cos()  # a change that a layer norm does not undo

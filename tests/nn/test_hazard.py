@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from clm_dl.nn.hazard import hazard_loss, survival_curve
+from clm_dl.tasks.survival.hazard import hazard_loss, survival_curve
 
 NAN = float("nan")
 

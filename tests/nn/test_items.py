@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from clm_dl.nn import ItemTower, build_ranking_loss
+from clm_dl.tasks.recommend.tower import ItemTower
+from clm_dl.tasks.recommend.losses import build_ranking_loss
 from clm_dl.nn.embedding import signed_log1p
 
 V, D = 40, 8

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clm_dl.data.batch import EventBatch
+from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.nn.embedding import UNKNOWN
 from clm_dl.nn.next_event import NextEventHead
 

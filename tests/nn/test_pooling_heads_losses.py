@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from clm_dl.nn import POOLINGS, BinaryHead, binary_cross_entropy, build_pooling
+from clm_dl.nn import POOLINGS, BinaryHead, build_pooling
+from clm_dl.tasks.churn.loss import binary_cross_entropy
 
 H_BTD = torch.tensor([[[1.0, -2.0], [3.0, -4.0], [100.0, 100.0]], [[5.0, -6.0], [100.0, 100.0], [100.0, 100.0]], [[100.0, 100.0]] * 3])
 MASK_BT = torch.tensor([[True, True, False], [True, False, False], [False, False, False]])

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from clm_dl.nn import RANKING_LOSSES, ItemTower, build_ranking_loss
-from clm_dl.nn import ranking_losses as losses
+from clm_dl.tasks.recommend.losses import RANKING_LOSSES, build_ranking_loss
+from clm_dl.tasks.recommend.tower import ItemTower
+from clm_dl.tasks.recommend import losses
 
 V, D, P = 60, 8, 37
 ITEMS = {"num_items": V, "categorical": {}, "numeric": {}, "vector_size": 0}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from clm_dl.nn.spend import SIGMA, ValueDistribution, value_loss
+from clm_dl.tasks.value.distribution import SIGMA, ValueDistribution, value_loss
 
 SCALES = {"center": 3.2, "scale": 0.8, "largest": 5000.0, "orders": 0.7}
 

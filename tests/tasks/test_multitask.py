@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from clm_dl.clock import Clock
+from clm_dl.experiment.timing import Clock
 from clm_dl.config import compose, plain
-from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.fit import build_datamodule
-from clm_dl.multitask_fold import MultiTaskFold
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.training.fit import build_datamodule
+from clm_dl.experiment.multitask_fold import MultiTaskFold
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
-from clm_dl.stores import open_store
-from clm_dl.tasks import TASKS, MultiTask, PretrainTask, SequenceTask
-from clm_dl.tasks.multitask import NEXT_EVENT, part_weights, questions
+from clm_dl.data.open import open_store
+from clm_dl.tasks.registry import TASKS
+from clm_dl.tasks.multitask.module import MultiTask
+from clm_dl.tasks.pretrain.module import PretrainTask
+from clm_dl.tasks.module import SequenceTask
+from clm_dl.tasks.multitask.module import NEXT_EVENT, part_weights, questions
 
 DAYS = [0, 14, 28]
 MULTITASK = ("task=multitask", f"task.horizons_days={DAYS}")

@@ -10,16 +10,17 @@ import pytest
 import torch
 
 from clm_dl.config import compose, plain
-from clm_dl.data.batch import EventBatch
-from clm_dl.data.catalogue import Catalogue
-from clm_dl.data.protocols import build_ranking
-from clm_dl.data.ranked import RankingDataModule
-from clm_dl.data.store import EventStore
-from clm_dl.fit import batch_options
-from clm_dl.ranked_fold import UNIT
+from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.data.ranking.protocols import build_ranking
+from clm_dl.tasks.recommend.inputs import RankingDataModule
+from clm_dl.data.store.store import EventStore
+from clm_dl.training.fit import batch_options
+from clm_dl.experiment.ranked_fold import UNIT
 from clm_dl.run import Run
-from clm_dl.stores import open_store
-from clm_dl.tasks import TASKS, NextItemTask
+from clm_dl.data.open import open_store
+from clm_dl.tasks.registry import TASKS
+from clm_dl.tasks.recommend.module import NextItemTask
 
 ENCODERS = ["lstm", "gru", "rnn", "conv", "transformer", "mean", "sasrec", "esasrec", "hstu", "bert4rec"]
 V = 60

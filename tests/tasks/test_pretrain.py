@@ -8,17 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from clm_dl.clock import Clock
+from clm_dl.experiment.timing import Clock
 from clm_dl.config import compose, plain
-from clm_dl.data.datamodule import SequenceDataModule
+from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.evaluate import evaluate_snapshots
 from clm_dl.nn import ENCODERS
-from clm_dl.pretrain_fold import PretrainFold
+from clm_dl.experiment.pretrain_fold import PretrainFold
 from clm_dl.run import Run, load_run
-from clm_dl.scoring import scoring_datamodule
-from clm_dl.settings import check
-from clm_dl.stores import open_store
-from clm_dl.tasks import PretrainTask
+from clm_dl.experiment.inference import scoring_datamodule
+from clm_dl.experiment.settings import check
+from clm_dl.data.open import open_store
+from clm_dl.tasks.pretrain.module import PretrainTask
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clm_dl.tasks.base import learning_rate_factor
+from clm_dl.tasks.module import learning_rate_factor
 
 
 def curve(name: str, *, num_steps: int = 100, warmup: float = 0.1) -> np.ndarray:

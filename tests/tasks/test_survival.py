@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from clm_dl.config import compose, plain
-from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.lifetimes import lifetimes
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.fit import build_datamodule
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.tasks.survival.lifetimes import lifetimes
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.training.fit import build_datamodule
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
-from clm_dl.stores import open_store
-from clm_dl.tasks import SurvivalTask
+from clm_dl.data.open import open_store
+from clm_dl.tasks.survival.module import SurvivalTask
 
 HORIZONS = [0, 14, 28, 56]
 

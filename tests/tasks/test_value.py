@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from clm_dl.config import compose, plain
-from clm_dl.data.datamodule import SequenceDataModule
-from clm_dl.data.snapshots import build_snapshots
-from clm_dl.data.targets import window_orders, window_spend
-from clm_dl.fit import build_datamodule
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.tasks.value.window import window_orders, window_spend
+from clm_dl.training.fit import build_datamodule
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
-from clm_dl.stores import open_store
-from clm_dl.tasks import ValueTask
-from clm_dl.tasks.value import HIGH, LOW, MEDIAN, ORDERS
-from clm_dl.value_fold import value_scales
+from clm_dl.data.open import open_store
+from clm_dl.tasks.value.module import ValueTask
+from clm_dl.tasks.value.module import HIGH, LOW, MEDIAN, ORDERS
+from clm_dl.experiment.value_fold import value_scales
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import yaml
 
-from clm_dl.data.catalogue import Catalogue
-from clm_dl.data.protocols import Ranking, build_ranking
-from clm_dl.data.ranked_scores import ranked_scores
-from clm_dl.data.store import EventStore, Field
-from clm_dl.data.store_files import write_store
-from clm_dl.metrics.ranking import AMONG, rank, seen_items
-from clm_dl.metrics.ranking_summary import summarise_ranking
-from clm_dl.metrics.summary import summarise
+from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.data.ranking.protocols import Ranking, build_ranking
+from clm_dl.tasks.recommend.scores import ranked_scores
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.data.store.files import write_store
+from clm_dl.tasks.recommend.ranks import AMONG, rank, seen_items
+from clm_dl.tasks.recommend.summary import summarise_ranking
+from clm_dl.tasks.churn.summary import summarise
 from clm_dl.retrieval import take_ragged
-from clm_dl.visual.recommendations import sample_cards
+from clm_dl.tasks.recommend.cards import sample_cards
 
 
 @pytest.fixture

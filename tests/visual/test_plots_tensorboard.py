@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from clm_dl.visual import plots
+from clm_dl.tasks.churn import figures as plots
 from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms, flatten, write_final, write_graph
 
 

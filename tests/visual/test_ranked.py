@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from clm_dl.run import load_run
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
-from clm_dl.visual.recommendations import card_text, sample_cards
+from clm_dl.tasks.recommend.cards import card_text, sample_cards
 from clm_dl.visual.tensorboard_ranked import item_table, write_final_ranked
 from clm_dl.visual.terminal import difference_lines, print_comparison, print_runs
 from clm_dl.visual.text import best_value, number

@@ -1,0 +1,26 @@
+"""The fingerprint of a store's sources: two logs with the same one give the same store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from clm_dl.data.log.interchange import spell_out
+from clm_dl.data.log.roles import parse_data
+from clm_dl.data.log.sources import source_state
+from clm_dl.data.store.store import STORE_VERSION
+
+
+def source_fingerprint(data: Mapping[str, Any]) -> str:
+    """Hash of all that decides the store's bytes: state of every source, roles, options and the store's version."""
+    spec = parse_data(spell_out(data))
+    states = [[source_state(log, spec.data_dir), *(source_state(join, spec.data_dir) for join in log.joins)] for log in spec.logs]
+    plain = replace(
+        spec, logs=tuple(replace(log, frame=None, joins=tuple(replace(join, frame=None) for join in log.joins)) for log in spec.logs)
+    )
+    options = {key: value for key, value in asdict(plain).items() if key not in ("memory_limit", "data_dir", "engine")}
+    text = json.dumps([STORE_VERSION, states, options], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

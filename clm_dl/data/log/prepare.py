@@ -1,0 +1,236 @@
+"""Log → store: validate, quarantine with a reason, drop duplicates, join, sort, write. Ibis expressions, out of core."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from clm_dl.data.log import parse
+from clm_dl.data.log.encode import Encoder
+from clm_dl.data.log.engine import DuckDB, Source, open_engine
+from clm_dl.data.log.fingerprint import source_fingerprint
+from clm_dl.data.log.interchange import spell_out
+from clm_dl.data.log.joins import Joins
+from clm_dl.data.log.orders import settle_orders
+from clm_dl.data.log.quarantine import WRONG_SHAPE, write_quarantine
+from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
+from clm_dl.data.log.sources import describe
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.data.store.files import staged_folder, write_meta
+
+
+def prepare_store(
+    data: Mapping[str, Any], path: str | Path, *, before: int | None = None, log: Callable[[str], None] = lambda line: None
+) -> EventStore:
+    """Read the logs that `data` names and write their store at `path`, replacing what is there only when all went well.
+
+    Args:
+        data: the keys of `configs/data/events.yaml`.
+        before: microseconds UTC; rows at or after it are dropped before anything else is looked at.
+        log: receives one line of progress at a time.
+
+    Raises:
+        FileNotFoundError, ValueError: a source, a column or an option is wrong, or nothing could be kept.
+        OSError: the disk is full.
+    """
+    spec = parse_data(spell_out(data))
+    fingerprint = source_fingerprint(data) if before is None else f"before {before}: {source_fingerprint(data)}"
+    path = Path(path)
+    try:
+        with staged_folder(path) as folder:
+            spill = folder / "spill"
+            spill.mkdir()
+            engine = open_engine(spec.engine, spill, spec.memory_limit)
+            try:
+                meta = _Preparation(spec, engine, folder, before, log).run()
+            finally:
+                engine.close()
+                shutil.rmtree(spill, ignore_errors=True)
+            write_meta(folder, fingerprint=fingerprint, timezone=spec.timezone, **meta)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(path) from error
+        raise
+    except duckdb.Error as error:
+        text = str(error)
+        if "No space left" in text or "max_temp_directory_size" in text:
+            raise _disk_full(path) from error
+        first, logs = text.splitlines()[0].rstrip("."), ", ".join(describe(source) for source in spec.logs)
+        raise ValueError(f"cannot prepare {logs}: {first}; check that the file is whole, and data.format") from error
+    return EventStore(path)
+
+
+def _disk_full(path: Path) -> OSError:
+    return OSError(f"the disk is full while writing the store {path}: free some space or choose another folder; nothing was written")
+
+
+class _Preparation:
+    """The steps of one `prepare_store`, in order; holds what later steps need."""
+
+    def __init__(self, spec: DataSpec, engine: DuckDB, folder: Path, before: int | None, log: Callable[[str], None]):
+        self.spec, self.engine, self.folder, self.before, self.log = spec, engine, folder, before, log
+        self.text = False  # ids came as text
+        self.reasons: list[str] = []
+        self.joins = Joins(engine, spec.data_dir, log)
+
+    def run(self) -> dict[str, Any]:
+        spec, engine = self.spec, self.engine
+        raws = [self._read(log) for log in spec.logs]
+        typed = [self._typed(log, source) for log, source in zip(spec.logs, raws, strict=True)]
+        groups = self._rows([t.select("customer", "reason") for t in typed])
+        bad = groups[groups["reason"].notna()].groupby("reason")["rows"].sum()
+        reasons = {self.reasons[reason]: int(rows) for reason, rows in bad.items()}
+        rejected = sum(source.rejected.num_rows for source in raws if source.rejected is not None)
+        if rejected:
+            reasons[WRONG_SHAPE] = rejected
+        reasons = dict(sorted(reasons.items()))
+        quarantined = sum(reasons.values())
+        groups = groups[groups["reason"].isna()]
+        rows_in = int(groups["rows"].sum()) + quarantined
+        self._check_some_left(rows_in, quarantined, reasons)
+        write_quarantine(self.folder, engine, spec.logs, typed, raws, self.reasons, quarantined > 0)
+        good = [t.filter(t.reason.isnull()) if quarantined else t for t in typed]
+        if spec.dedupe:
+            good = [engine.hold(self._distinct(table, source)) for table, source in zip(good, raws, strict=True)]
+            groups = self._rows([t.select("customer", "reason") for t in good])
+        kept = int(groups["rows"].sum())
+        counts: dict[str, Any] = {
+            "rows_in": rows_in,
+            "kept": kept,
+            "quarantined": quarantined,
+            "duplicates": rows_in - quarantined - kept,
+            "quarantine_reasons": reasons,
+        }
+        self.log(describe_counts(counts))
+        good = [settle_orders(engine, table, close=spec.close_orders, log=self.log) for table in good]
+        events = self._merge([self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, good, strict=True)])
+        events = engine.named(events)
+        encoder = Encoder(spec, engine, self.folder)
+        codes = encoder.write_dictionaries(events)
+        events, offsets = encoder.encode_customers(events, groups, text=self.text)
+        encoder.write_static(events, raws, self.joins)
+        events = encoder.encode_fields(events, codes)
+        fields = [Field(name, kind, name if name in RESERVED else None) for name, kind in spec.kinds.items()]
+        last = encoder.write_columns(events, offsets, fields)
+        assert counts["rows_in"] == counts["kept"] + counts["quarantined"] + counts["duplicates"]
+        assert kept == offsets[-1]
+        return {"fields": fields, "end": self._end(good, last), "counts": counts, "num_events": kept}
+
+    # -- reading and validating
+
+    def _read(self, log: Log) -> Source:
+        keep_order = self.spec.tie == "file"
+        source: Source = self.engine.read(log, self.spec.data_dir, keep_order=keep_order)
+        self.text |= source.text
+        items = {column for join in log.joins if join.to == "item" for column in self.joins.columns(join, source)}
+        needed = [log.roles["customer"], log.roles["time"], *([log.roles["order"]] if "order" in log.roles else [])]
+        parse.check_columns(source, needed, "role column")
+        parse.check_columns(source, [join.left for join in log.joins], "join column")
+        known = {*source.table.columns, *items}
+        missing = [column for _, column in log.fields().values() if column not in known]
+        if missing:
+            parse.check_columns(replace(source, table=ibis.table(dict.fromkeys(sorted(known), "string"))), missing, "column")
+        if keep_order:
+            return replace(source, table=self.engine.hold(source.table.mutate(file_row=ibis.row_number())))
+        return source
+
+    def _typed(self, log: Log, source: Source) -> ir.Table:
+        """Canonical columns beside the raw ones (renamed `raw:…`), rows before `before` only."""
+        columns = parse.parse_log(source, log, self.reasons)
+        raw = {f"raw:{name}": source.table[name] for name in source.table.columns}
+        table = source.table.select(**columns, **raw)
+        table = self.engine.named(table)
+        return table if self.before is None else table.filter(table.time.isnull() | (table.time < self.before))
+
+    def _rows(self, tables: list[ir.Table]) -> pd.DataFrame:
+        """Number of rows of each customer and reason."""
+        table = ibis.union(*tables) if len(tables) > 1 and self._same_ids(tables) else tables[0] if len(tables) == 1 else None
+        if table is None:
+            table = ibis.union(*(t.mutate(customer=t.customer.cast("string")) for t in tables))
+        groups = table.group_by("customer", "reason").aggregate(rows=table.count())
+        return self.engine.fetch(groups).to_pandas(types_mapper=pd.ArrowDtype)
+
+    @staticmethod
+    def _same_ids(tables: list[ir.Table]) -> bool:
+        return len({table.customer.type().is_integer() for table in tables}) == 1
+
+    def _check_some_left(self, rows_in: int, quarantined: int, reasons: dict[str, int]) -> None:
+        what = ", ".join(describe(source) for source in self.spec.logs)
+        if not rows_in:
+            raise ValueError(
+                f"{what} has no events{'' if self.before is None else ' before the cutoff'}: give a log with at least one event"
+            )
+        if quarantined == rows_in:
+            listed = ", ".join(f"{reason}: {rows}" for reason, rows in reasons.items())
+            hint = " (set data.time_format?)" if "unparseable time" in reasons else ""
+            raise ValueError(f"all {rows_in} rows of {what} were quarantined ({listed}): check data.roles{hint}")
+
+    def _distinct(self, table: ir.Table, source: Source) -> ir.Table:
+        if self.spec.tie == "sort":
+            return table.distinct()
+        others = [name for name in table.columns if name != "raw:file_row"]
+        return table.group_by(others).aggregate(table["raw:file_row"].min().name("raw:file_row"))
+
+    # -- one table of events
+
+    def _fields(self, log: Log, source: Source, table: ir.Table) -> ir.Table:
+        """Customer, time, order and every field of the store; items joined."""
+        for join in log.joins:
+            if join.to == "item":
+                table = self.joins.items(table, join, log, source)
+        have = set(table.columns)
+        columns = [table.customer, table.time]
+        if any("order" in other.roles for other in self.spec.logs):
+            columns.append(table.order if "order" in have else ibis.null("string").name("order"))
+        types = {"numeric": "float64", "time": "int64", "categorical": "string"}
+        for name, kind in self.spec.kinds.items():
+            if name == "source":
+                columns.append(ibis.literal(log.name).name("source"))
+            else:
+                columns.append(table[name] if name in have else ibis.null(types[kind]).name(name))
+        columns += [table[f"raw:{name}"].name(f"static:{name}") for name in self.spec.static if name in source.table.columns]
+        columns += [table[f"raw:{join.left}"].name(f"key:{i}") for i, join in enumerate(log.joins) if join.to == "customer"]
+        if self.spec.tie == "file":
+            position = ibis.literal(self.spec.logs.index(log)).cast("int64")
+            columns += [position.name("log_row"), table["raw:file_row"].name("file_row")]
+        return table.select(*columns)
+
+    @staticmethod
+    def _merge(tables: list[ir.Table]) -> ir.Table:
+        if len(tables) == 1:
+            return tables[0]
+        names = list(dict.fromkeys(name for table in tables for name in table.columns))
+        aligned: list[dict[str, ir.Value]] = [{} for _ in tables]
+        for name in names:
+            types = [table[name].type() for table in tables if name in table.columns]
+            common = types[0] if all(kind == types[0] for kind in types) else "string"
+            for columns, table in zip(aligned, tables, strict=True):
+                columns[name] = (table[name] if name in table.columns else ibis.null(common)).cast(common)
+        return ibis.union(*(table.select(**columns) for table, columns in zip(tables, aligned, strict=True)))
+
+    def _end(self, good: list[ir.Table], last: int) -> int:
+        """`data.end`, or the last time; the midnight after it where every time is a midnight."""
+        if self.spec.end is not None:
+            return parse.parse_moment(self.spec.end, self.spec.timezone, "data.end")
+        for table in good:
+            if self.engine.fetch(table.filter(table.local % parse.DAY != 0).select("local").limit(1)).num_rows:
+                return last
+        return parse.next_midnight(last, self.spec.logs[0].timezone)
+
+
+def describe_counts(counts: Mapping[str, Any]) -> str:
+    """rows_in = kept + quarantined + duplicates, in words."""
+    reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in counts["quarantine_reasons"].items())
+    return (
+        f"{counts['rows_in']:,} rows in = {counts['kept']:,} kept + {counts['quarantined']:,} quarantined"
+        f"{f' ({reasons})' if reasons else ''} + {counts['duplicates']:,} duplicates"
+    )

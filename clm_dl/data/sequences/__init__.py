@@ -1,0 +1,1 @@
+"""Sequences: tokens, vocabulary, schema and batches of histories."""

@@ -1,0 +1,89 @@
+"""Vocabulary: the values of each categorical field that a network knows by name; PAD 0, UNK 1, then by count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clm_dl.data.store.store import EventStore
+
+PAD = 0  # no event
+UNK = 1  # missing, rare or never seen in training
+VOCABULARY_VERSION = 1
+_BLOCK = 1 << 24  # rows counted at a time: bounds the memory of `fit`
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`fields[name]`: known values; the value at position p has the id p + 2. Never refitted: other values are UNK."""
+
+    fields: dict[str, list[str]]
+
+    @classmethod
+    def fit(
+        cls,
+        store: EventStore,
+        fields: Sequence[str],
+        *,
+        rows: np.ndarray,
+        min_count: int = 1,
+        max_size: int | None = None,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Vocabulary:
+        """Count values on the training rows, keep the frequent ones, order them by (count descending, value).
+
+        Args:
+            fields: categorical fields of the store.
+            rows: bool `[events]`, what may be looked at; see `Sequences.visible_rows`.
+            min_count: a value seen less often is UNK.
+            max_size: at most so many values a field, PAD and UNK not counted; None = all.
+            overrides: `{field: {"min_count": …, "max_size": …}}`.
+        """
+        overrides = overrides or {}
+        if unknown := [name for name in overrides if name not in fields]:
+            raise ValueError(
+                f"vocabulary.fields names {unknown[0]!r}, which is none of the categorical fields {', '.join(fields) or '(none)'}"
+            )
+        known = {}
+        for name in fields:
+            limits = {"min_count": min_count, "max_size": max_size} | dict(overrides.get(name, {}))
+            if odd := set(limits) - {"min_count", "max_size"}:
+                raise ValueError(f"vocabulary.fields.{name} takes min_count and max_size, got {', '.join(sorted(odd))}")
+            for key, value in limits.items():
+                if value is not None and value < 1:
+                    raise ValueError(f"vocabulary {key} of {name!r} must be at least 1, got {value}")
+            values, codes = store.dictionary(name), store.column(name)
+            count = np.zeros(len(values) + 1, dtype=np.int64)  # [0] counts the missing
+            for first in range(0, len(codes), _BLOCK):
+                block = slice(first, first + _BLOCK)
+                count += np.bincount(codes[block][rows[block]] + 1, minlength=len(count))
+            frequent = np.flatnonzero(count[1:] >= limits["min_count"])
+            order = sorted(frequent.tolist(), key=lambda code: (-count[code + 1], values[code]))
+            known[name] = [str(values[code]) for code in order[: limits["max_size"]]]
+        return cls(known)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of ids of each field, PAD and UNK included."""
+        return {name: len(values) + 2 for name, values in self.fields.items()}
+
+    def lookup(self, field: str, dictionary: np.ndarray) -> np.ndarray:
+        """int32 `[len(dictionary) + 1]`: the id of each store code; the last entry is UNK, so that code −1 (missing) finds it."""
+        ids = {value: position + 2 for position, value in enumerate(self.fields[field])}
+        return np.array([*(ids.get(value, UNK) for value in dictionary.tolist()), UNK], dtype=np.int32)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for `json.dump`."""
+        return {"version": VOCABULARY_VERSION, "fields": self.fields}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Vocabulary:
+        """The inverse of `to_json`; ValueError on another version."""
+        if data.get("version") != VOCABULARY_VERSION:
+            raise ValueError(
+                f"vocabulary has version {data.get('version')}, this clm_dl reads version {VOCABULARY_VERSION}: train the run again"
+            )
+        return cls({name: list(values) for name, values in data["fields"].items()})

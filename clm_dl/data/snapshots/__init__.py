@@ -1,0 +1,1 @@
+"""Snapshots: cutoffs, who is in the population, labels, features of the history."""

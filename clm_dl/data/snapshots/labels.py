@@ -1,0 +1,191 @@
+"""Labels: three-valued outcomes (1, 0, NaN = censored) of (customer, cutoff) pairs, computed for all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from clm_dl.data.snapshots.cutoffs import to_us
+from clm_dl.data.store.search import count_before, rows_where
+from clm_dl.data.store.store import MISSING_TIME, EventStore
+
+FALSE_WORDS = {"", "0", "0.0", "false", "f", "no", "n", "none"}  # values of a categorical churn_event that mean no churn
+
+
+class Labeller(Protocol):
+    """Computes labels for `[N]` snapshots; `span` is the time from a cutoff to the end of the longest label window."""
+
+    span: int
+
+    def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Label float64 `[N]` and population bool `[N]`; `stop` is the first row that is not history. Population reads history only."""
+        ...
+
+
+class NoEvent:
+    """Churn without a contract: no event (of `event_types`, null = any) in [cutoff + gap, cutoff + gap + horizon)."""
+
+    def __init__(self, store: EventStore, *, horizon: int, gap: int, event_types: list[str] | None = None):
+        self.end, self.gap, self.span = store.end, gap, gap + horizon
+        self.offsets, self.time = store.offsets, store.time
+        self.starts_at_cutoff = gap == 0 and not event_types  # then the window begins with the row after the history
+        if event_types:
+            chosen = has_value(store, "event_type", event_types, "labels.event_types")
+            self.offsets, self.time = rows_where(store.offsets, store.time, chosen)
+
+    def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        row = stop if self.starts_at_cutoff else self.offsets[customer] + count_before(self.offsets, self.time, customer, cutoff + self.gap)
+        inside = row < self.offsets[customer + 1]
+        inside[inside] = self.time[row[inside]] < cutoff[inside] + self.span
+        return _censor(~inside, cutoff + self.span <= self.end), np.ones(len(customer), bool)
+
+
+class Contractual:
+    """Churn of a contract: not renewed until `grace_days` after it expires.
+
+    Population: the current expiry (the last one known in the history) falls in [cutoff + gap, cutoff + gap + horizon).
+    Renewal: an event in [cutoff, expiry + grace) that carries a later expiry; a cancellation is none. Matured: expiry + grace ≤ end.
+    """
+
+    def __init__(self, store: EventStore, *, horizon: int, gap: int, grace_days: float = 30.0):
+        if not store.has("expiry"):
+            raise ValueError("labels=contractual needs the day a contract expires, but the log has no data.roles.expiry")
+        if grace_days < 0:
+            raise ValueError(f"labels.grace_days must be ≥ 0, got {grace_days}")
+        self.end, self.gap, self.horizon, self.grace = store.end, gap, horizon, to_us(grace_days)
+        self.span = gap + horizon + self.grace
+        self.offsets, self.time = store.offsets, store.time
+        self.expiry = np.append(store.column("expiry"), MISSING_TIME)  # one more, so that a range may end at the last row
+        known = np.where(self.expiry != MISSING_TIME, np.arange(len(self.expiry)), -1)
+        self.last_known = np.maximum.accumulate(known)
+
+    def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        row = self.last_known[stop - 1]
+        expiry = np.where(row >= self.offsets[customer], self.expiry[row], MISSING_TIME)
+        population = (expiry >= cutoff + self.gap) & (expiry < cutoff + self.gap + self.horizon)
+        until = np.where(population, expiry, cutoff) + self.grace
+        stop_renewal = self.offsets[customer] + count_before(self.offsets, self.time, customer, until)
+        some = stop_renewal > stop
+        newest = np.full(len(customer), MISSING_TIME)
+        ranges = np.stack([stop[some], stop_renewal[some]], axis=1).ravel()
+        newest[some] = np.maximum.reduceat(self.expiry, ranges)[::2] if len(ranges) else MISSING_TIME
+        return _censor(newest <= expiry, until <= self.end), population
+
+
+class ChurnEvent:
+    """Churn that the log says itself: a row with the churn_event flag in [cutoff + gap, cutoff + gap + horizon).
+
+    Who churned before the cutoff and was not seen at a later time is out of the population.
+    """
+
+    def __init__(self, store: EventStore, *, horizon: int, gap: int):
+        if not store.has("churn_event"):
+            raise ValueError("labels=churn_event needs a churn flag, but the log has no data.roles.churn_event")
+        self.end, self.gap, self.span = store.end, gap, gap + horizon
+        self.time = store.time
+        self.offsets, self.flagged = rows_where(store.offsets, store.time, churn_flag(store))
+
+    def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        before, opened, closed = (
+            count_before(self.offsets, self.flagged, customer, at) for at in (cutoff, cutoff + self.gap, cutoff + self.span)
+        )
+        population = np.ones(len(customer), bool)
+        some = before > 0
+        population[some] = self.time[stop[some] - 1] > self.flagged[self.offsets[customer[some]] + before[some] - 1]
+        return _censor(closed > opened, cutoff + self.span <= self.end), population
+
+
+class ChosenEvent:
+    """An event with one of `values` of `field` in [cutoff + gap, cutoff + gap + horizon). Positive: it happened.
+
+    Args:
+        field: a categorical field of the log (event_type, item, a category); null = any event counts.
+        values: of the field, at least one.
+        first: population rule, no such event before the cutoff (a prospect's first purchase).
+        dormant_days: population rule, no event at all in the N days before the cutoff (reactivation); null = everyone.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        horizon: int,
+        gap: int,
+        field: str | None = None,
+        values: list[Any] | None = None,
+        first: bool = False,
+        dormant_days: float | None = None,
+    ):
+        if (field is None) != (not values):
+            raise ValueError(f"labels.field and labels.values belong together, got {field!r} and {values!r}: give both or neither")
+        if first and field is None:
+            raise ValueError("labels.first=true needs the event that did not happen yet: set labels.field and labels.values")
+        if dormant_days is not None and not dormant_days > 0:
+            raise ValueError(f"labels.dormant_days must be > 0 days, got {dormant_days}")
+        self.end, self.gap, self.span, self.first = store.end, gap, gap + horizon, first
+        self.dormant = None if dormant_days is None else to_us(dormant_days)
+        self.time = self.chosen = np.asarray(store.time)
+        self.offsets = store.offsets
+        if field is not None and values:
+            self.offsets, self.chosen = rows_where(store.offsets, store.time, has_value(store, field, values, "labels.values"))
+
+    def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        before, opened, closed = (
+            count_before(self.offsets, self.chosen, customer, at) for at in (cutoff, cutoff + self.gap, cutoff + self.span)
+        )
+        population = (before == 0) if self.first else np.ones(len(customer), bool)
+        if self.dormant is not None:
+            population &= self.time[stop - 1] < cutoff - self.dormant
+        return _censor(closed > opened, cutoff + self.span <= self.end), population
+
+
+def has_value(store: EventStore, field: str, values: Iterable[Any], key: str) -> np.ndarray:
+    """Bool `[events]`: where the categorical `field` has one of `values`; ValueError names `key` and what the log has."""
+    if field not in store.names("categorical"):
+        known = ", ".join(store.names("categorical")) or "none"
+        role = ", but the log has no data.roles.event_type" if field == "event_type" else ""
+        raise ValueError(f"{key} needs the categorical field {field!r}{role}; its categorical fields are {known}")
+    dictionary = store.dictionary(field)
+    unknown = sorted({str(value) for value in values} - set(dictionary))
+    if unknown:
+        known = ", ".join(sorted(dictionary)[:20]) + (" …" if len(dictionary) > 20 else "")
+        raise ValueError(f"{key}: no event with {field} {unknown[0]!r} in the log, it has {known}")
+    chosen = np.isin(dictionary, [str(value) for value in values])
+    return np.append(chosen, False)[store.column(field)]  # code −1 (missing) reads the last one
+
+
+LABELS: dict[str, type[Any]] = {"no_event": NoEvent, "contractual": Contractual, "churn_event": ChurnEvent, "event": ChosenEvent}
+
+
+def build_labeller(store: EventStore, labels: Mapping[str, Any], *, horizon: int, gap: int) -> Labeller:
+    """The labeller of a `labels` group, e.g. `{"name": "contractual", "grace_days": 30}`; horizon and gap in microseconds."""
+    options = dict(labels)
+    name = options.pop("name")
+    if name not in LABELS:
+        raise ValueError(f"labels.name must be one of {', '.join([*LABELS, 'given'])}, got {name!r}")
+    labeller: Labeller = LABELS[name](store, horizon=horizon, gap=gap, **options)
+    return labeller
+
+
+def label_span(store: EventStore, labels: Mapping[str, Any], *, horizon_days: float, gap_days: float, **_: Any) -> int:
+    """Microseconds from a cutoff to the end of its label window; given labels are taken to look as far as silence does."""
+    horizon, gap = to_us(horizon_days), to_us(gap_days)
+    return horizon + gap if labels["name"] == "given" else build_labeller(store, labels, horizon=horizon, gap=gap).span
+
+
+def churn_flag(store: EventStore) -> np.ndarray:
+    """Bool `[events]`: where the churn_event column is set (number above 0, time, or a word other than no, false, 0)."""
+    values = store.column("churn_event")
+    kind = store.field("churn_event").kind
+    if kind == "time":
+        return np.asarray(values != MISSING_TIME)
+    if kind == "numeric":
+        return np.asarray(np.nan_to_num(values) > 0)
+    words = [str(word).strip().lower() not in FALSE_WORDS for word in store.dictionary("churn_event")]
+    return np.array([*words, False])[values]  # code −1 (missing) reads the last one
+
+
+def _censor(churned: np.ndarray, matured: np.ndarray) -> np.ndarray:
+    return np.where(matured, churned.astype(np.float64), np.nan)

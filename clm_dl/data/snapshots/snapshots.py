@@ -1,0 +1,246 @@
+"""Snapshots: (customer, cutoff) pairs with history strictly before the cutoff and a label window after it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clm_dl.data.snapshots.cutoffs import DAY, SPLITS, Dates, check_rule, cutoff_grid, iso, split_cutoffs, split_rank, to_us
+from clm_dl.data.snapshots.label_file import read_given
+from clm_dl.data.snapshots.labels import Labeller, build_labeller
+from clm_dl.data.store.search import count_before
+from clm_dl.data.store.store import EventStore
+
+__all__ = ["SPLITS", "Snapshots", "build_snapshots", "check_classes", "count_before"]
+NO_EVENT: Mapping[str, Any] = {"name": "no_event"}
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshots:
+    """N snapshots, sorted by split (train, val, test), cutoff, customer; every array is `[N]`.
+
+    Attributes:
+        customer: int64 code in the store. cutoff: int64 microseconds UTC. split: "train", "val", "test" (or "predict").
+        label: float64, 1 churned (of task=propensity: it happened), 0 not, NaN censored.
+        start, stop: int64; the history is the store's rows [start, stop), all before the cutoff, never empty.
+        recent: bool, active in the last `recent_days`.
+        horizon_days, gap_days: of the label window [cutoff + gap, cutoff + gap + horizon).
+        counts: given label rows that became no snapshot, by reason; empty for computed labels.
+    """
+
+    customer: np.ndarray
+    cutoff: np.ndarray
+    split: np.ndarray
+    label: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    recent: np.ndarray
+    horizon_days: float
+    gap_days: float
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.customer)
+
+    def select(self, index: np.ndarray) -> Snapshots:
+        """The snapshots of a bool mask or an integer index."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return Snapshots(**{name: value[index] if isinstance(value, np.ndarray) else value for name, value in values.items()})
+
+    @property
+    def training(self) -> np.ndarray:
+        """Bool `[N]`: training snapshots with a known label."""
+        return (self.split == "train") & ~np.isnan(self.label)
+
+    @property
+    def early_stopping(self) -> np.ndarray:
+        """Bool `[N]`: labelled validation snapshots but for those of the newest cutoff; all where `calibration` takes all."""
+        rest = self._validation & ~self.calibration
+        return rest if rest.any() else self.calibration
+
+    @property
+    def calibration(self) -> np.ndarray:
+        """Bool `[N]`: labelled validation snapshots of the newest cutoff; all when validation is customers at the training cutoffs."""
+        validation = self._validation
+        if np.isin(self.cutoff[validation], self.cutoff[self.training]).all():
+            return validation
+        return validation & (self.cutoff == self.cutoff[validation].max(initial=np.iinfo(np.int64).min))
+
+    @property
+    def _validation(self) -> np.ndarray:
+        return (self.split == "val") & ~np.isnan(self.label)
+
+    def cutoff_dates(self) -> dict[str, list[str]]:
+        """ISO dates of the cutoffs of each split, ascending."""
+        return {str(name): [iso(time) for time in np.unique(self.cutoff[self.split == name])] for name in pd.unique(self.split)}
+
+    def fingerprint(self, store: EventStore) -> str:
+        """Hash of customer ids, cutoffs, splits and labels: equal for runs that may be compared."""
+        digest = hashlib.blake2b(digest_size=16)
+        for text in (store.customer_ids[self.customer], self.split):
+            digest.update("\0".join(map(str, text.tolist())).encode())
+        digest.update(np.ascontiguousarray(self.cutoff, dtype="<i8").tobytes())
+        digest.update(np.nan_to_num(self.label, nan=-1.0).astype("<i1").tobytes())
+        return digest.hexdigest()
+
+
+def build_snapshots(
+    store: EventStore,
+    *,
+    horizon_days: float,
+    gap_days: float = 0.0,
+    every_days: float = 14.0,
+    active_days: float | None = None,
+    recent_days: float | None = None,
+    val_customers: float = 0.0,
+    folds: int = 1,
+    fold: int = 0,
+    train: Dates = "auto",
+    val: Dates = "auto",
+    test: Dates = "auto",
+    labels: Mapping[str, Any] = NO_EVENT,
+    seed: int = 0,
+    follow_days: float = 0.0,
+    label_share: float = 1.0,
+    label_seed: int = 0,
+) -> Snapshots:
+    """All labelled snapshots of a store, split by cutoff so that no label window reaches a later split.
+
+    With W = gap + horizon (+ grace of contractual labels) and `auto`: the grid steps back by `every_days` from the last matured
+    cutoff L; test has its cutoffs in (L − W, L], val those that mature before the first test cutoff, within W of the newest such,
+    train all that mature before the first validation cutoff. Lists of ISO dates are midnights UTC unless a time is given.
+
+    Rolling origin: of `folds`, fold 0 is the newest; fold f moves all three splits back by f·W, so the test periods of the folds
+    do not overlap. `auto` training still reaches back to the start of the data; a listed cutoff that moves out of the data is dropped.
+
+    Args:
+        active_days: population rule, an event in [cutoff − N, cutoff); null = everyone with an event before the cutoff.
+        recent_days: of the `recent` flag; null = the horizon.
+        val_customers: share of the customers kept out of training and scored at the training cutoffs; then `val` is not used.
+        labels: `{"name": no_event | contractual | churn_event | given, …}`; given: path to a file, each row of it a snapshot.
+        seed: of the choice of validation customers.
+        follow_days: how much further than the label window `auto` lets the snapshots of validation and test be followed; training has
+            all that its label windows leave room for, however briefly followed.
+        label_share: share of the customers whose labels training may see; the training snapshots of the others are left out. Cutoffs,
+            validation and test stay; the customers of a smaller share are among those of a larger one.
+        label_seed: of the choice of these customers.
+
+    Raises:
+        ValueError: bad numbers or dates, cutoffs outside the data, overlapping splits, an empty population, nothing matured.
+    """
+    check_rule(horizon_days, gap_days, every_days, active_days, recent_days, val_customers, folds, fold)
+    if not 0 < label_share <= 1:
+        raise ValueError(f"snapshots.label_share must be above 0 and at most 1, got {label_share}")
+    if not store.num_events:
+        raise ValueError(f"the store {store.path} has no events, so there is nothing to take a snapshot of")
+    horizon, gap, follow = to_us(horizon_days), to_us(gap_days), to_us(follow_days)
+    first = int(np.asarray(store.time)[store.offsets[:-1][np.diff(store.offsets) > 0]].min())
+    given = labels["name"] == "given"
+    labeller = None if given else build_labeller(store, labels, horizon=horizon, gap=gap)
+    span = labeller.span if labeller else gap + horizon
+    frame, counts = read_given(store, labels["path"]) if given else (None, {})
+    if frame is not None:
+        grid = np.unique(frame["cutoff"].to_numpy())
+        grid = grid[grid <= grid.max(initial=0) - fold * span]
+    else:
+        newest, every, is_auto = store.end - fold * span, to_us(every_days), "auto" in (train, val, test)
+        grid = cutoff_grid(first, newest, span=span + follow, every=every) if is_auto else np.zeros(0, np.int64)
+    lists = {"train": train, "val": val, "test": test}
+    splits = ("train", "test") if val_customers else SPLITS
+    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, shift=fold * span, follow=follow, splits=splits)
+    recency = to_us(horizon_days if recent_days is None else recent_days)
+    window = None if active_days is None else to_us(active_days)
+
+    held_out = np.zeros(store.num_customers, bool)
+    held_out[np.random.default_rng(seed).permutation(store.num_customers)[: round(val_customers * store.num_customers)]] = True
+    parts: list[dict[str, np.ndarray]] = []
+    everyone = np.arange(store.num_customers)
+    for split in SPLITS:
+        if frame is not None:
+            rows = frame[np.isin(frame["cutoff"], cutoffs[split])]
+            parts.append(_given_part(store, rows, split, window, recency, counts))
+        else:
+            assert labeller is not None
+            parts += [labelled_part(store, labeller, everyone, split, cutoff, window, recency) for cutoff in cutoffs[split].tolist()]
+    if frame is not None:
+        counts["outside_splits"] = len(frame) - int(np.isin(frame["cutoff"], np.concatenate(list(cutoffs.values()))).sum())
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    arrays["split"] = np.where((arrays["split"] == "train") & held_out[arrays["customer"]], "val", arrays["split"])
+    if label_share < 1:
+        labelled = np.zeros(store.num_customers, bool)
+        labelled[np.random.default_rng([label_seed, 1]).permutation(store.num_customers)[: round(label_share * store.num_customers)]] = True
+        kept = (arrays["split"] != "train") | labelled[arrays["customer"]]
+        arrays = {name: value[kept] for name, value in arrays.items()}
+    order = np.lexsort((arrays["customer"], arrays["cutoff"], split_rank(arrays["split"])))
+    arrays = {name: value[order] for name, value in arrays.items()}
+    snapshots = Snapshots(**arrays, horizon_days=float(horizon_days), gap_days=float(gap_days), counts=counts)
+    _check_population(snapshots, cutoffs, span, store.end)
+    return snapshots
+
+
+def check_classes(snapshots: Snapshots) -> None:
+    """Raise ValueError when a split's known labels are all the same: nothing could be learned, or measured, on it."""
+    for split in SPLITS:
+        label = snapshots.label[snapshots.split == split]
+        label = label[~np.isnan(label)]
+        if len(label) and label.min() == label.max():
+            raise ValueError(
+                f"one class only in {split}: all {len(label)} labels are {label[0]:g}, "
+                "so change snapshots.horizon_days, snapshots.active_days or the cutoffs"
+            )
+
+
+def history_part(store: EventStore, customer: np.ndarray, cutoff: np.ndarray, recency: int) -> dict[str, np.ndarray]:
+    """The pairs that have a history, with its rows and the recent flag."""
+    count = count_before(store.offsets, store.time, customer, cutoff)
+    some = count > 0
+    customer, cutoff = customer[some], np.broadcast_to(cutoff, count.shape)[some]
+    start = np.asarray(store.offsets)[customer]
+    stop = start + count[some]
+    recent = np.asarray(store.time)[stop - 1] >= cutoff - recency
+    return {"customer": customer, "cutoff": cutoff, "start": start, "stop": stop, "recent": recent}
+
+
+def labelled_part(
+    store: EventStore, labeller: Labeller, customer: np.ndarray, split: str, cutoff: int, active: int | None, recency: int
+) -> dict[str, np.ndarray]:
+    part = history_part(store, customer, np.asarray(cutoff, np.int64), recency)
+    if active is not None:
+        inside = np.asarray(store.time)[part["stop"] - 1] >= cutoff - active
+        part = {name: value[inside] for name, value in part.items()}
+    label, population = labeller(part["customer"], part["cutoff"], part["stop"])
+    part |= {"label": label, "split": np.full(len(label), split)}
+    return part if population.all() else {name: value[population] for name, value in part.items()}
+
+
+def _given_part(
+    store: EventStore, rows: pd.DataFrame, split: str, active: int | None, recency: int, counts: dict[str, int]
+) -> dict[str, np.ndarray]:
+    rows = rows.sort_values(["cutoff", "customer"])
+    customer, cutoff = rows["customer"].to_numpy(), rows["cutoff"].to_numpy()
+    part = history_part(store, customer, cutoff, recency)
+    part["label"] = rows["label"].to_numpy()[count_before(store.offsets, store.time, customer, cutoff) > 0]
+    counts["without_history"] = counts.get("without_history", 0) + len(rows) - len(part["label"])
+    if active is not None:
+        inside = np.asarray(store.time)[part["stop"] - 1] >= part["cutoff"] - active
+        counts["inactive"] = counts.get("inactive", 0) + int((~inside).sum())
+        part = {name: value[inside] for name, value in part.items()}
+    return part | {"split": np.full(len(part["label"]), split)}
+
+
+def _check_population(snapshots: Snapshots, cutoffs: Mapping[str, np.ndarray], span: int, end: int) -> None:
+    for split in SPLITS:
+        label = snapshots.label[snapshots.split == split]
+        dates = ", ".join(iso(time) for time in cutoffs[split][-3:])
+        if not len(label):
+            raise ValueError(f"no customer is in the population of {split} (cutoffs {dates or 'none'}), so check snapshots.active_days")
+        if np.isnan(label).all():
+            raise ValueError(
+                f"no {split} snapshot matured: the data ends {iso(end)}, less than {span / DAY:g} days after the cutoffs {dates}, "
+                f"so choose earlier ones"
+            )

@@ -1,0 +1,1 @@
+"""The event store: flat memory-mapped columns, offsets and dictionaries on disk."""

@@ -1,0 +1,154 @@
+"""Calibration: expected calibration error on equal-mass bins, Platt scaling, and undoing a shifted base rate.
+
+Shapes: N scored snapshots, S horizons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
+
+from clm_dl.evaluation.classification import cumulate, rank
+
+CLIP = 1e-7  # probabilities enter the logit no closer to 0 and 1 than this (float32 scores reach both)
+
+
+def ece(label: ArrayLike, p: ArrayLike, bins: int = 15, weight: ArrayLike | None = None) -> float:
+    """Expected calibration error: mean over `bins` bins of equal mass of |mean p − rate|; in [0, 1], NaN without rows.
+
+    A row on the edge of two bins is shared between them and tied scores carry their common rate, so the order of the
+    rows never matters, and constant scores give exactly |mean p − rate|.
+    """
+    order = rank(p)
+    return float(cumulate(label, p, order, weight).ece(bins)[0])
+
+
+def reliability(label: ArrayLike, p: ArrayLike, bins: int = 15) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The bins behind `ece`: (mean p, rate) of each equal-mass bin, both [bins], from low to high p."""
+    mean_p_RK, rate_RK = cumulate(label, p, rank(p)).bins(bins)
+    return mean_p_RK[0, ::-1], rate_RK[0, ::-1]
+
+
+class PlattCalibrator:
+    """p → expit(slope · logit(p) + intercept), fitted by maximum likelihood on Platt's smoothed labels (Platt 1999).
+
+    The intercept moves the base rate, the slope the confidence. Constant scores get slope 1 and the intercept that
+    meets the rate.
+    """
+
+    def __init__(self, slope: float = 1.0, intercept: float = 0.0) -> None:
+        self.slope = float(slope)
+        self.intercept = float(intercept)
+
+    def fit(self, p: ArrayLike, y: ArrayLike) -> PlattCalibrator:
+        """Fit on probabilities p [N] in [0, 1] and labels y [N] in {0, 1}; returns self. ValueError on one class only."""
+        x_N = _logit(p)
+        y_N = np.asarray(y, dtype=np.float64)
+        if x_N.shape != y_N.shape or x_N.ndim != 1:
+            raise ValueError(f"calibration needs one label a score, got {x_N.shape} scores and {y_N.shape} labels")
+        num_positive = float(y_N.sum())
+        num_negative = len(y_N) - num_positive
+        if num_positive == 0 or num_negative == 0:
+            raise ValueError(
+                f"calibration needs both classes, got {num_positive:.0f} positive and {num_negative:.0f} negative labels; "
+                "choose a validation cutoff with both"
+            )
+        target_N = np.where(y_N == 1, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
+        center, scale = float(x_N.mean()), float(x_N.std())
+        if scale < 1e-9:
+            self.slope, self.intercept = 1.0, float(logit(num_positive / len(y_N)) - center)
+            return self
+        slope, intercept = _fit_logistic((x_N - center) / scale, target_N)
+        self.slope, self.intercept = slope / scale, intercept - slope * center / scale
+        return self
+
+    def predict(self, p: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated probabilities, of the shape of p."""
+        return expit(self.slope * _logit(p) + self.intercept)
+
+    def to_dict(self) -> dict[str, float]:
+        return {"slope": self.slope, "intercept": self.intercept}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> PlattCalibrator:
+        return cls(slope=state["slope"], intercept=state["intercept"])
+
+
+class CurveCalibrator:
+    """Survival curves [N, S], calibrated by a Platt calibrator a horizon, then cut so that no horizon exceeds the one before it."""
+
+    def __init__(self, horizons: Sequence[PlattCalibrator] = ()) -> None:
+        self.horizons = list(horizons)
+
+    def fit(self, active_NS: ArrayLike, label_NS: ArrayLike, chosen_NS: ArrayLike) -> CurveCalibrator:
+        """Fit each horizon on its chosen rows, whose labels must be known; returns self."""
+        columns = zip(np.asarray(active_NS).T, np.asarray(label_NS).T, np.asarray(chosen_NS).T, strict=True)
+        self.horizons = [PlattCalibrator().fit(active_N[chosen_N], label_N[chosen_N]) for active_N, label_N, chosen_N in columns]
+        return self
+
+    def predict(self, active_NS: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated curves, of the shape of `active_NS`."""
+        columns = zip(self.horizons, np.asarray(active_NS).T, strict=True)
+        calibrated_NS = np.column_stack([horizon.predict(active_N) for horizon, active_N in columns])
+        return np.asarray(np.minimum.accumulate(calibrated_NS, axis=1))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"horizons": [horizon.to_dict() for horizon in self.horizons]}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> CurveCalibrator:
+        return cls([PlattCalibrator.from_dict(horizon) for horizon in state["horizons"]])
+
+
+class PartCalibrators:
+    """The calibrators of the questions of a multi-task run, by name."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = dict(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: part.to_dict() for name, part in self.parts.items()}
+
+
+def prior_correction(p: ArrayLike, train_rate: float, sampled_rate: float) -> NDArray[np.float64]:
+    """Undo class weights or resampling: p was learnt where positives had `sampled_rate`, the truth has `train_rate` (Elkan 2001)."""
+    for name, rate in (("train_rate", train_rate), ("sampled_rate", sampled_rate)):
+        if not 0 < rate < 1:
+            raise ValueError(f"{name} must lie strictly between 0 and 1, got {rate}; both classes are needed")
+    p_N = np.asarray(p, dtype=np.float64)
+    positive_N = p_N * (train_rate / sampled_rate)
+    return positive_N / (positive_N + (1 - p_N) * ((1 - train_rate) / (1 - sampled_rate)))
+
+
+def _logit(p: ArrayLike) -> NDArray[np.float64]:
+    return logit(np.clip(np.asarray(p, dtype=np.float64), CLIP, 1 - CLIP))
+
+
+def _fit_logistic(x_N: NDArray[np.float64], target_N: NDArray[np.float64]) -> tuple[float, float]:
+    """Newton's method with step halving on the mean cross entropy of expit(slope · x + intercept)."""
+    x_N2 = np.column_stack([x_N, np.ones_like(x_N)])
+
+    def loss(theta_2: NDArray[np.float64]) -> float:
+        z_N = x_N2 @ theta_2
+        return float(np.mean(np.logaddexp(0, z_N) - target_N * z_N))
+
+    theta_2 = np.array([0.0, logit(target_N.mean())])
+    current = loss(theta_2)
+    for _ in range(100):
+        p_N = expit(x_N2 @ theta_2)
+        gradient_2 = x_N2.T @ (p_N - target_N) / len(x_N)
+        hessian_22 = (x_N2 * (p_N * (1 - p_N))[:, None]).T @ x_N2 / len(x_N) + 1e-12 * np.eye(2)
+        step_2 = np.linalg.solve(hessian_22, gradient_2)
+        size = 1.0
+        while (proposed := loss(theta_2 - size * step_2)) > current and size > 1e-6:
+            size /= 2
+        if proposed > current:
+            break
+        theta_2, gain, current = theta_2 - size * step_2, current - proposed, proposed
+        if gain < 1e-15 and np.abs(size * step_2).max() < 1e-9:
+            break
+    return float(theta_2[0]), float(theta_2[1])

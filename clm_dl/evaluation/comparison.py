@@ -1,0 +1,146 @@
+"""Many runs side by side: seeds of one configuration averaged, and paired differences where runs scored the same snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clm_dl.tasks.pretrain.metrics import loss_bootstrap
+from clm_dl.tasks.recommend.table import ranked_table
+from clm_dl.tasks.recommend.summary import ranked_bootstrap
+from clm_dl.evaluation.splits import NETWORK
+from clm_dl.tasks.churn.summary import score_table
+from clm_dl.tasks.survival.metrics import survival_bootstrap
+from clm_dl.tasks.survival.summary import curve_scores
+from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
+from clm_dl.tasks.value.metrics import value_bootstrap
+from clm_dl.tasks.value.summary import value_scores
+
+if TYPE_CHECKING:
+    from clm_dl.run import Run
+
+IGNORED = ("seed", "paths", "hydra", "logger", "callbacks")  # settings that make no other experiment
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ by their seed alone. `name` lists the settings that set the group apart from the others."""
+
+    name: str
+    runs: tuple[Run, ...]
+    model: str  # the network, or without one the best baseline
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.runs[0].metrics["fingerprint"])
+
+    def mean(self, metric: str) -> tuple[float, float]:
+        """Mean and standard deviation over seeds of the test metric; NaN deviation for a single seed."""
+        values = [run.metrics["split"]["test"]["overall"].get(self.model, {}).get(metric, {}).get("value") for run in self.runs]
+        known = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        return float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else float("nan")
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Group runs that differ by their seed alone and scored the same snapshots, in the order given."""
+    found: dict[tuple[Any, ...], list[Run]] = {}
+    settings = [_flat({key: value for key, value in run.config.items() if key not in IGNORED}) for run in runs]
+    for run, flat in zip(runs, settings, strict=True):
+        found.setdefault((run.metrics["fingerprint"], *sorted(flat.items())), []).append(run)
+    names = {key for flat in settings for key in flat}
+    differing = sorted(name for name in names if len({flat.get(name) for flat in settings}) > 1)
+    differing = [name for name in differing if not _follows(name, differing, settings)]
+    groups = []
+    for members in found.values():
+        flat = settings[runs.index(members[0])]
+        name = ", ".join(f"{part}={flat[part]}" for part in differing if part in flat)
+        overall = members[0].metrics["split"]["test"]["overall"]
+        model = NETWORK if NETWORK in overall else str(members[0].metrics["best_baseline"]["name"])
+        groups.append(Group(name if len(name) < 120 else members[0].path.name, tuple(members), model))
+    named = [group.name for group in groups]
+    return [
+        Group(group.name if named.count(group.name) == 1 and group.name else group.runs[0].path.name, group.runs, group.model)
+        for group in groups
+    ]
+
+
+def paired_difference(
+    group: Group, other: Group | None, *, other_model: str | None = None, part: str = "overall", resamples: int = 1000
+) -> dict[str, dict[str, float]] | None:
+    """`group` minus `other` for every test metric: {"value", "low", "high"}, resampled over customers and over seeds.
+
+    Seeds are averaged metric by metric, never score by score. `other_model` names another model of `other`'s runs; without `other` the
+    figures of `group` itself are given. `part` is one of metrics.json, of ranked runs: overall, repeats, new, cold_items, few_events.
+    None where the two did not score the same snapshots, or the part has no target: then nothing paired can be said.
+    """
+    known = [one.runs[0].metrics["split"]["test"][part] for one in (group, other) if one]
+    if not all(known) or (other is not None and group.fingerprint != other.fingerprint):
+        return None
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(group.runs), size=(resamples, len(group.runs)))
+    metrics, value_K, resampled_RK = _over_seeds(group.runs, group.model, drawn, part)
+    other_K, other_RK = np.zeros_like(value_K), np.zeros_like(resampled_RK)
+    if other is not None:
+        pairs = len(group.runs) == len(other.runs)  # the same draw of seeds on both sides
+        drawn_other = drawn if pairs else rng.integers(len(other.runs), size=(resamples, len(other.runs)))
+        _, other_K, other_RK = _over_seeds(other.runs, other_model or other.model, drawn_other, part)
+    found = {}
+    for k, metric in enumerate(metrics):
+        difference_R = (resampled_RK - other_RK)[:, k]
+        difference_R = difference_R[~np.isnan(difference_R)]
+        if len(difference_R):
+            low, high = np.quantile(difference_R, [0.025, 0.975])
+            found[metric] = {"value": float(value_K[k] - other_K[k]), "low": float(low), "high": float(high)}
+    return found
+
+
+def _over_seeds(runs: Sequence[Run], model: str, drawn_RS: np.ndarray, part: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Names of the metrics, their mean over seeds [K], and that of each resample of customers and seeds [R, K]."""
+    boots = [_bootstrap(run, model, len(drawn_RS), part) for run in runs]
+    resampled_SRK = np.stack([boot.resampled[:, 0] for boot in boots])
+    rows = np.arange(len(drawn_RS))[:, None]
+    return boots[0].metrics, np.mean([boot.value[0] for boot in boots], axis=0), resampled_SRK[drawn_RS, rows].mean(axis=1)
+
+
+def _bootstrap(run: Run, model: str, resamples: int, part: str) -> Bootstrap:
+    """The model's test metrics on the same draws of customers for every run of one fingerprint."""
+    if "tasks" in run.metrics:
+        return _bootstrap(run.questions[0], model, resamples, part)  # as the figures at the top of its metrics.json
+    scores, metrics = run.scores, run.metrics
+    if metrics["task"] == "survival":
+        curves = curve_scores(scores, "test")
+        one = {model: curves.active[model]}
+        return survival_bootstrap(curves.customer, curves.label, one, metrics["horizons_days"], resamples=resamples)
+    if metrics["task"] in ("churn", "propensity"):
+        table = score_table(scores, "test")
+        return bootstrap(table.customer, table.label, {model: table.score[model]}, resamples=resamples, threshold=metrics["threshold"])
+    if metrics["task"] == "value":
+        value = value_scores(scores, "test")
+        one_forecast = {model: value.forecasts[model]}
+        return value_bootstrap(value.customer, value.spend, value.orders, one_forecast, resamples=resamples)
+    if metrics["task"] == "pretrain":
+        boot = loss_bootstrap(scores, "test", resamples=resamples)
+        chosen = [boot.models.index(model)]
+        return Bootstrap((model,), boot.value[chosen], boot.resampled[:, chosen], boot.metrics)
+    catalogue = run.catalogue
+    ranked = ranked_table(scores[scores["model"] == model], "test", catalogue, k=metrics["k"])
+    return ranked_bootstrap(ranked, part, catalogue=catalogue, k=metrics["k"], resamples=resamples)
+
+
+def _follows(name: str, differing: Sequence[str], settings: Sequence[Mapping[str, str]]) -> bool:
+    """Whether `name` (encoder.layer_norm) is known once its group's choice (encoder.name) is, in all of `settings`."""
+    choice = f"{name.partition('.')[0]}.name"
+    if name == choice or choice not in differing:
+        return False
+    found = {(flat.get(choice), flat.get(name)) for flat in settings}
+    return len(found) == len({flat.get(choice) for flat in settings})
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, part in value.items():
+        flat |= _flat(part, f"{prefix}{key}.") if isinstance(part, Mapping) else {f"{prefix}{key}": str(part)}
+    return flat

@@ -1,0 +1,78 @@
+"""Series: what a whole log or a cohort does week by week: orders, customers who fall silent, demand by category."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from clm_dl.data.snapshots.cutoffs import DAY, to_us
+from clm_dl.data.store.store import EventStore
+
+WEEK = 7 * DAY
+
+
+def weekly_orders(store: EventStore, *, cohort: np.ndarray | None = None) -> pd.Series:
+    """Orders of each whole week before the end of the data, oldest first; the index is when a week begins (UTC).
+
+    cohort: bool `[customers]`, whose orders count; null = everyone's. See `first_between`.
+    """
+    row = np.flatnonzero(np.asarray(store.order_start))
+    if cohort is not None:
+        row = row[np.asarray(cohort)[_customer(store)[row]]]
+    return _count(store, np.asarray(store.time)[row])
+
+
+def weekly_silenced(store: EventStore, *, horizon_days: float) -> pd.Series:
+    """Customers whose silence comes to last `horizon_days` in each whole week: churn as it becomes known.
+
+    A customer who comes back and falls silent again counts again.
+    """
+    if not horizon_days > 0:
+        raise ValueError(f"horizon_days must be > 0, got {horizon_days}")
+    time, horizon = np.asarray(store.time), to_us(horizon_days)
+    last = np.zeros(len(time), bool)
+    last[np.asarray(store.offsets)[1:][np.diff(store.offsets) > 0] - 1] = True
+    gap = np.diff(time, append=time[-1:])
+    known = time + horizon
+    silent = (last | (gap >= horizon)) & (known < store.end)
+    return _count(store, known[silent])
+
+
+def weekly_demand(store: EventStore, field: str) -> pd.DataFrame:
+    """Lines of each value of a categorical field in each whole week `[W, values]`; lines without a value do not count."""
+    if not store.has(field):
+        raise ValueError(f"no field {field!r} in the store; it has {', '.join(f.name for f in store.fields)}")
+    code, names = np.asarray(store.column(field)), store.dictionary(field)
+    start, week = _weeks(store, np.asarray(store.time))
+    used = (week >= 0) & (code >= 0)
+    counts = np.bincount(week[used] * len(names) + code[used], minlength=len(start) * len(names)).reshape(len(start), len(names))
+    return pd.DataFrame(counts, index=start, columns=pd.Index(names, name=field))
+
+
+def first_between(store: EventStore, start: str, stop: str) -> np.ndarray:
+    """Bool `[customers]`: the cohort whose first event lies in [start, stop), ISO dates at midnight UTC."""
+    first = np.asarray(store.time)[np.minimum(np.asarray(store.offsets)[:-1], max(store.num_events - 1, 0))]
+    low, high = (pd.Timestamp(date, tz="UTC").value // 1000 for date in (start, stop))
+    chosen = (first >= low) & (first < high) & (np.diff(store.offsets) > 0)
+    if not chosen.any():
+        raise ValueError(f"nobody has a first event between {start} and {stop}: choose other dates")
+    return np.asarray(chosen)
+
+
+def _customer(store: EventStore) -> np.ndarray:
+    return np.repeat(np.arange(store.num_customers), np.diff(store.offsets))
+
+
+def _weeks(store: EventStore, time: np.ndarray) -> tuple[pd.DatetimeIndex, np.ndarray]:
+    """When each whole week begins, and the week of each time; −1: before the first whole one, or not before the end of the data."""
+    num = int((store.end - np.asarray(store.time).min()) // WEEK) if store.num_events else 0
+    if num < 1:
+        raise ValueError("the log is shorter than one week, so it has no weekly series")
+    begin = store.end - num * WEEK
+    start = pd.to_datetime(begin + WEEK * np.arange(num), unit="us", utc=True)
+    return start, np.where((time >= begin) & (time < store.end), (time - begin) // WEEK, -1)
+
+
+def _count(store: EventStore, time: np.ndarray) -> pd.Series:
+    start, week = _weeks(store, time)
+    return pd.Series(np.bincount(week[week >= 0], minlength=len(start)), index=start)

@@ -1,0 +1,1 @@
+"""Encoders: x_BTD, mask_BT -> h_BTD, causal, right padding."""

@@ -1,0 +1,1 @@
+"""Churn and propensity: the probability that a label comes true."""

@@ -1,0 +1,42 @@
+"""What contacting the highest scored earns.
+
+Shapes: K points of the curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clm_dl.evaluation.classification import cumulate, divide, interpolate, rank
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ProfitCurve:
+    """Profit per snapshot when the top `fraction` is contacted: both [K]; `best` is the index of the maximum."""
+
+    fraction: Floats
+    profit: Floats
+
+    @property
+    def best(self) -> int:
+        return int(np.argmax(self.profit)) if len(self.profit) else 0
+
+    def at(self, fraction: float) -> float:
+        return float(np.interp(fraction, self.fraction, self.profit))
+
+
+def expected_profit_curve(label: ArrayLike, score: ArrayLike, *, benefit: float, cost: float, points: int = 201) -> ProfitCurve:
+    """Profit of contacting the top fraction: `benefit` for every positive reached, `cost` for every contact, per snapshot scored.
+
+    The curve starts at 0 (contact nobody), so its maximum is never negative. Ties are expected values.
+    """
+    curve = cumulate(label, score, rank(score))
+    fraction_K = np.linspace(0, 1, points)
+    total = curve.mass[0, -1]
+    reached_K = interpolate(curve.mass, curve.positive, fraction_K)[0]
+    return ProfitCurve(fraction_K, divide(benefit * reached_K - cost * fraction_K * total, np.full(points, total)))

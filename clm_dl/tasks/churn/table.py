@@ -1,0 +1,158 @@
+"""A table of customers with a given label and no time: out-of-fold scores of the baselines and an MLP."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from clm_dl.baselines.tabular.classifier import build_baseline
+from clm_dl.config import nearest
+
+POSITIVE = ("1", "1.0", "true", "yes", "y")
+NEGATIVE = ("0", "0.0", "false", "no", "n")
+CALIBRATION_SHARE = 0.2  # of each fold's training rows: early stopping and Platt calibration
+
+
+def table_scores(
+    data: Mapping[str, Any],
+    *,
+    baselines: Sequence[Mapping[str, Any]],
+    seed: int,
+    impute: str = "median",
+    imbalance: str = "none",
+    trusted: Iterable[str] = (),
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Stratified K-fold: every customer is scored by models whose training and calibration rows lie in the other folds.
+
+    Args:
+        data: the keys of configs/data/table.yaml; `frame` (pandas, Polars or Arrow) may stand in for `path`.
+        baselines: `baseline` groups; those that name `columns` which the table lacks (recency), or need a horizon, are left out.
+
+    Returns:
+        Rows of the Scores table (split "test", cutoff NaT, horizon NaN, recent false), and counts: rows_in, kept, quarantined,
+        duplicates, quarantine_reasons, customers, fingerprint.
+
+    Raises:
+        ValueError, FileNotFoundError: one sentence on the path, a column, the label or the folds.
+    """
+    ids, X, label, counts = read_table(data)
+    folds = data.get("folds", 5)
+    rare = int(min(label.sum(), len(label) - label.sum()))
+    if not 2 <= folds <= rare // 2:
+        raise ValueError(f"data.folds must be from 2 to half of the rarer class ({rare} rows), got {folds}")
+    timeless = [config for config in baselines if "horizon_days" not in config]
+    configs = [config for config in timeless if set(config.get("columns") or ()) <= set(X.columns)]
+    if data.get("network"):
+        configs = [{**data["network"], "name": "network"}, *configs]
+    raw, score = np.zeros((2, len(configs), len(label)))
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(X, label):
+        fitting, held = train_test_split(train, test_size=CALIBRATION_SHARE, stratify=label[train], random_state=seed)
+        for row, config in enumerate(configs):
+            model = build_baseline(config, seed=seed, impute=impute, imbalance=imbalance, trusted=trusted)
+            model.fit(X.iloc[fitting], label[fitting], X.iloc[held], label[held]).calibrate(X.iloc[held], label[held])
+            raw[row, test] = model.raw_score(X.iloc[test])
+            score[row, test] = model.probabilities(raw[row, test])[:, 1]
+    shared = {"customer_id": ids, "cutoff": pd.Series(pd.NaT, index=range(len(ids)), dtype="datetime64[us, UTC]"), "split": "test"}
+    parts = [
+        pd.DataFrame(
+            {**shared, "model": config["name"], "task": "churn", "horizon": np.nan, "score": score[row], "score_raw": raw[row]}
+            | {"label": label.astype(float), "recent": False}
+        )
+        for row, config in enumerate(configs)
+    ]
+    return pd.concat(parts, ignore_index=True), counts
+
+
+def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, dict[str, Any]]:
+    """Customer ids `[N]`, features `[N, F]` (float or text columns), labels `[N]` in {0, 1}, counts; arguments as in `table_scores`.
+
+    Quarantined: rows without a customer or a label, and all but the first row of a customer.
+    """
+    frame = _load(data)
+    rows_in = len(frame)
+    customer, label = (data.get("roles") or {}).get("customer"), data["label"]
+    named = {"data.label": [label], "data.roles.customer": [customer] if customer is not None else []}
+    named |= {f"data.{key}": list(data.get(key) or []) for key in ("categorical", "numeric", "exclude")}
+    for key, names in named.items():
+        for name in names:
+            if name not in frame:
+                raise ValueError(f"{key}: the table has no column {name!r}{nearest(str(name), map(str, frame.columns))}")
+    ids = frame[customer] if customer is not None else pd.Series(np.arange(rows_in), index=frame.index)
+    text = _text(frame[label])
+    reasons = {"missing customer": _text(ids).isna(), "missing label": text.isna(), "repeated customer": ids.duplicated()}
+    reason = pd.Series(np.select([mask.to_numpy() for mask in reasons.values()], list(reasons), default=""), index=frame.index)
+    keep = (reason == "").to_numpy()
+    frame, ids, text = frame[keep].reset_index(drop=True), ids[keep], text[keep]
+    y = _label(text, data.get("positive"), label)
+    taken = {label, customer, *named["data.exclude"]}
+    X = _features(frame[[name for name in frame.columns if name not in taken]], data.get("numeric"), data.get("categorical"))
+    digest = hashlib.blake2b("\0".join(map(str, ids)).encode() + y.astype("<i1").tobytes(), digest_size=16)
+    counts = {
+        "rows_in": rows_in,
+        "kept": len(y),
+        "quarantined": rows_in - len(y),
+        "duplicates": 0,
+        "quarantine_reasons": {name: int((reason == name).sum()) for name in reasons if (reason == name).any()},
+        "customers": len(y),
+        "fingerprint": digest.hexdigest(),
+    }
+    return ids.to_numpy(), X, y, counts
+
+
+def _load(data: Mapping[str, Any]) -> pd.DataFrame:
+    frame = data.get("frame")
+    if frame is not None:
+        return frame if isinstance(frame, pd.DataFrame) else frame.to_pandas()
+    if not data.get("path"):
+        raise ValueError("data.path is not set, so give a CSV or Parquet file with one row a customer")
+    path = Path(data["path"])
+    if not path.is_file():
+        raise FileNotFoundError(f"data.path: no file {path}, so give a CSV or Parquet file with one row a customer")
+    return pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
+
+
+def _text(column: pd.Series) -> pd.Series:
+    """As stripped text; blank is missing."""
+    text = column.astype(object).where(column.notna()).map(lambda value: str(value).strip(), na_action="ignore")
+    return text.mask(text == "")
+
+
+def _label(text: pd.Series, positive: Any, name: str) -> np.ndarray:
+    values = sorted(text.unique())
+    if not values:
+        raise ValueError(f"data.label: no row of the table has a customer and a value in {name!r}, so all rows are quarantined")
+    chosen = [str(positive)] if positive is not None else [value for value in values if value.lower() in POSITIVE]
+    if isinstance(positive, bool):  # YAML reads an unquoted yes or true as a bool
+        chosen = [value for value in values if value.lower() in (POSITIVE if positive else NEGATIVE)]
+    others = [value for value in values if value not in chosen and (positive is not None or value.lower() in NEGATIVE)]
+    if not set(chosen) & set(values) or len(chosen) + len(others) < len(values):
+        raise ValueError(
+            f"data.positive must name the value of {name!r} that means churn, got {positive!r}, values are {', '.join(values[:10])}"
+        )
+    y = text.isin(chosen).to_numpy().astype(np.int64)
+    if y.all():
+        raise ValueError(f"one class only: all {len(y)} rows have {chosen[0]!r} in {name!r}, so there is nothing to learn")
+    return y
+
+
+def _features(frame: pd.DataFrame, numeric: Sequence[str] | None, categorical: Sequence[str] | None) -> pd.DataFrame:
+    """Numbers as float64 with NaN, the rest as text; with both lists given, only the columns they name."""
+    columns = {}
+    for name in frame.columns:
+        text = _text(frame[name])
+        parsed = pd.to_numeric(text, errors="coerce").astype(float)
+        parsed = parsed.where(np.isfinite(parsed))
+        reads = not pd.api.types.is_bool_dtype(frame[name]) and bool((parsed.notna() == text.notna()).all())
+        if name in (numeric or ()) or (numeric is None and name not in (categorical or ()) and reads):
+            columns[str(name)] = parsed
+        elif name in (categorical or ()) or categorical is None:
+            columns[str(name)] = text
+    if not columns:
+        raise ValueError("the table has no column besides customer and label, so there is nothing to learn from")
+    return pd.DataFrame(columns)

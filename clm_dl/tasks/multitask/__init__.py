@@ -1,0 +1,1 @@
+"""Several questions asked of one encoder."""

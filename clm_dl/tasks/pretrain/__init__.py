@@ -1,0 +1,1 @@
+"""Pretraining: an encoder learnt from histories without labels."""

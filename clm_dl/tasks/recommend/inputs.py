@@ -1,0 +1,109 @@
+"""RankingDataModule: the batches of a ranking; long training histories are cut into windows, items are known by their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.ranking.ranking import Ranking
+from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.store import EventStore
+from clm_dl.data.sequences.vocabulary import Vocabulary
+
+ITEM, WINDOW = "item", "window"  # field of the items; split of the further windows
+
+
+class RankingDataModule(SequenceDataModule):
+    """Batches of the histories of a ranking, for tasks whose every token predicts the next one.
+
+    The vocabulary of the field item is the whole catalogue in code order: network id = code + 2; the other fields are fitted on the
+    training rows. A training history longer than `max_tokens` gives further rows of the dataset, windows that overlap by one token, so
+    that every token but the first is a target once; their `index_B` is not below N. Where the ranking is positional, recency and tenure
+    end at the last event: the time of the target is no input.
+
+    Args:
+        ranking: what is asked; its snapshots are the first N rows of the dataset.
+        catalogue: its items are the vocabulary; its schema is `schema["items"]`.
+        token, max_tokens, categorical, exclude, options: see `SequenceDataModule`. The item is always among the categorical fields.
+            `features` is left out: what is known at the end of a training history would tell its positions of their targets.
+
+    Raises:
+        ValueError: as there; no customer with two training tokens; a token that reaches over the end of a history.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        ranking: Ranking,
+        catalogue: Catalogue,
+        *,
+        token: str = "order",
+        max_tokens: int = 128,
+        categorical: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        **options: Any,
+    ):
+        if max_tokens < 2:
+            raise ValueError(f"sequence.max_tokens must be at least 2, a token and the one to predict from it, got {max_tokens}")
+        self.ranking, self.catalogue = ranking, catalogue
+        snapshots = ranking.snapshots
+        if ranking.positional:
+            snapshots = replace(snapshots, cutoff=np.asarray(store.time)[snapshots.stop - 1])
+        starts = np.flatnonzero(store.order_start) if token == "order" else np.arange(store.num_events)
+        edges = np.append(starts, store.num_events)
+        first, last = np.searchsorted(edges, snapshots.start), np.searchsorted(edges, snapshots.stop)
+        if token == "order" and not np.array_equal(edges[last], snapshots.stop):
+            raise ValueError("sequence.token=order reaches over the end of a history that ends with a line: set sequence.token=line")
+        train = snapshots.split == "train"
+        self._train = np.flatnonzero(train & (last - first >= 2))
+        if train.any() and not len(self._train):
+            raise ValueError(f"no customer has two training {token}s, so there is no next one to learn: let validation begin later")
+        windows = _windows(snapshots, np.flatnonzero(train), first, last, edges, np.asarray(store.time), max_tokens)
+        self._train = np.append(self._train, len(snapshots) + np.arange(len(windows)))
+        super().__init__(
+            store,
+            _concatenate(snapshots, windows),
+            token=token,
+            max_tokens=max_tokens,
+            categorical=categorical if categorical is None else list(dict.fromkeys([ITEM, *categorical])),
+            exclude=[name for name in exclude if name != ITEM],
+            **options | {"features": False},
+        )
+        self.snapshots = ranking.snapshots
+        self.schema.setdefault("items", catalogue.schema())
+
+    def _rows(self, split: str) -> np.ndarray:
+        return self._train if split == "train" else self.ranking.select(split)
+
+    def _fit_vocabulary(self, store: EventStore, fields: Sequence[str], **options: Any) -> Vocabulary:
+        others = Vocabulary.fit(store, [name for name in fields if name != ITEM], **options).fields
+        items = [str(item) for item in self.catalogue.item_ids]
+        return Vocabulary({name: items if name == ITEM else others[name] for name in fields})
+
+
+def _windows(
+    snapshots: Snapshots, train: np.ndarray, first: np.ndarray, last: np.ndarray, edges: np.ndarray, time: np.ndarray, size: int
+) -> Snapshots:
+    """The tokens of training histories before their last `size`: windows of `size` tokens that share one with the next.
+
+    Window j of a history ends j · (size − 1) tokens before its end; the earliest has what is left, at least two tokens.
+    """
+    length = last[train] - first[train]
+    number = np.maximum(-(-(length - size) // (size - 1)), 0)
+    place = np.repeat(train, number)
+    step = np.arange(len(place)) - np.repeat(np.cumsum(number) - number, number) + 1
+    end = last[place] - step * (size - 1)
+    begin = np.maximum(end - size, first[place])
+    start, stop = edges[begin], edges[end]
+    return replace(snapshots.select(place), split=np.full(len(place), WINDOW), start=start, stop=stop, cutoff=time[stop - 1])
+
+
+def _concatenate(left: Snapshots, right: Snapshots) -> Snapshots:
+    arrays = {item.name: getattr(left, item.name) for item in fields(Snapshots)}
+    arrays = {name: np.concatenate([value, getattr(right, name)]) for name, value in arrays.items() if isinstance(value, np.ndarray)}
+    return replace(left, **arrays)

@@ -1,0 +1,1 @@
+"""Survival: how long customers stay active."""

@@ -1,0 +1,1 @@
+"""Value: what customers spend in the label window."""

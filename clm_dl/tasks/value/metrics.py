@@ -1,0 +1,198 @@
+"""Value metrics on (spend, score): ranking, deciles and errors in money, with a customer bootstrap.
+
+Ties count as expected: rows with equal scores form one step of the cumulative curve. Undefined is NaN.
+
+Shapes: N snapshots, C customers, R weightings (resamples), G distinct scores, K metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clm_dl.evaluation.classification import Curve, Order, accumulate, rank
+from clm_dl.evaluation.bootstrap import BLOCK, Bootstrap, draw
+
+Floats = NDArray[np.float64]
+METRICS = ("gini", "spearman", "decile_mape", "mae", "rmse", "bias", "coverage", "width", "orders_mae", "orders_bias")
+DECILES = 10
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One model's answers `[N]`: expected spend, and what only some models know: the ends of an interval, expected orders."""
+
+    score: Floats
+    low: Floats | None = None
+    high: Floats | None = None
+    orders: Floats | None = None
+
+
+def gini(spend: ArrayLike, score: ArrayLike) -> float:
+    """Normalised Gini: (area under the cumulative gain of `score` − ½) over the same of the perfect order; 1 is perfect, 0 random.
+
+    Gain is the share of the spend that the share x of the customers with the highest scores brings (Wang, Liu & Miao 2019). NaN where
+    all spend the same.
+    """
+    return _value("gini", spend, score)
+
+
+def spearman(spend: ArrayLike, score: ArrayLike) -> float:
+    """Spearman's rank correlation with mid-ranks for ties; NaN where either is constant."""
+    return _value("spearman", spend, score)
+
+
+def decile_mape(spend: ArrayLike, score: ArrayLike) -> float:
+    """Mean over ten groups of equal size, by score, of |mean score − mean spend| / mean spend; NaN where a group spends nothing."""
+    return _value("decile_mape", spend, score)
+
+
+def deciles(spend: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
+    """(mean score, mean spend) `[10]` of groups of equal size, from the lowest scores to the highest."""
+    spend_N, score_N = np.asarray(spend, dtype=np.float64), np.asarray(score, dtype=np.float64)
+    order = rank(score_N)
+    rows_N = order.rows_N
+    mean_R10, actual_R10 = accumulate(spend_N[rows_N], score_N[rows_N], order.ends_G, np.ones((1, len(rows_N)))).bins(DECILES)
+    return mean_R10[0, ::-1], actual_R10[0, ::-1]
+
+
+def gain(spend: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
+    """(share of the customers, share of the spend) from the highest score down, both starting at 0."""
+    spend_N, order = np.asarray(spend, dtype=np.float64), rank(score)
+    curve = accumulate(spend_N[order.rows_N], spend_N, order.ends_G, np.ones((1, len(spend_N))))
+    return curve.mass[0] / curve.mass[0, -1], curve.positive[0] / curve.positive[0, -1]
+
+
+def value_bootstrap(
+    customer: ArrayLike,
+    spend: ArrayLike,
+    orders: ArrayLike,
+    forecasts: Mapping[str, Forecast],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Bootstrap:
+    """Metrics of `forecasts` for the actual `spend` and `orders` `[N]`, resampled by `customer` `[N]`; the same draws for every model."""
+    spend_N, orders_N = np.asarray(spend, dtype=np.float64), np.asarray(orders, dtype=np.float64)
+    code_N = np.unique(np.asarray(customer), return_inverse=True)[1]
+    num_customers = int(code_N.max()) + 1 if len(code_N) else 0
+    truth = _Truth(spend_N, orders_N, code_N, num_customers)
+    plans = [_Plan(truth, forecast) for forecast in forecasts.values()]
+
+    def measured(weight_RC: Floats) -> Floats:
+        perfect_R, ranks_RN = truth(weight_RC) if plans else (np.empty(0), np.empty((0, 0)))
+        return (
+            np.stack([plan(weight_RC, perfect_R, ranks_RN) for plan in plans], axis=1)
+            if plans
+            else np.empty((len(weight_RC), 0, len(METRICS)))
+        )
+
+    value = measured(np.ones((1, num_customers)))[0] if num_customers else np.full((len(plans), len(METRICS)), np.nan)
+    resampled = np.full((resamples, len(plans), len(METRICS)), np.nan)
+    rng = np.random.default_rng(seed)
+    block = max(1, BLOCK // max(1, len(spend_N)))
+    for start in range(0, resamples if num_customers else 0, block):
+        weight_RC = draw(rng, min(block, resamples - start), num_customers)
+        resampled[start : start + block] = measured(weight_RC)
+    return Bootstrap(tuple(forecasts), value, resampled, METRICS)
+
+
+class _Truth:
+    """What all models are held against: the order of the actual spend, and its ranks under any weighting of customers."""
+
+    def __init__(self, spend_N: Floats, orders_N: Floats, code_N: NDArray[np.int64], num_customers: int) -> None:
+        self.spend_N, self.orders_N, self.code_N, self.num_customers = spend_N, orders_N, code_N, num_customers
+        self.order = rank(spend_N)
+
+    def __call__(self, weight_RC: Floats) -> tuple[Floats, Floats]:
+        """[R, C] -> area of the perfect order [R], mid-ranks of the spend [R, N]."""
+        weight_RN = np.take(weight_RC, self.code_N, axis=1, mode="clip")
+        curve = _curve(self.order, self.spend_N, self.spend_N, weight_RN)
+        return _area(curve), _mid_ranks(self.order, curve.mass, len(self.spend_N))
+
+
+class _Plan:
+    """One model's metrics for any weighting of customers."""
+
+    def __init__(self, truth: _Truth, forecast: Forecast) -> None:
+        self.truth, self.score_N = truth, forecast.score
+        self.order = rank(forecast.score)
+        error_N = forecast.score - truth.spend_N
+        terms = {
+            "rows": np.ones_like(error_N),
+            "spend": truth.spend_N,
+            "score": forecast.score,
+            "absolute": np.abs(error_N),
+            "squared": error_N**2,
+        }
+        if forecast.low is not None and forecast.high is not None:
+            terms["inside"] = ((truth.spend_N >= forecast.low) & (truth.spend_N <= forecast.high)).astype(float)
+            terms["width"] = forecast.high - forecast.low
+        if forecast.orders is not None:
+            terms |= {"orders": truth.orders_N, "expected": forecast.orders, "orders_absolute": np.abs(forecast.orders - truth.orders_N)}
+        self.names = list(terms)
+        self.terms_CK = np.column_stack([np.bincount(truth.code_N, weights=term, minlength=truth.num_customers) for term in terms.values()])
+
+    def __call__(self, weight_RC: Floats, perfect_R: Floats, ranks_RN: Floats) -> Floats:
+        """[R, C] -> [R, K] in the order of METRICS."""
+        weight_RN = np.take(weight_RC, self.truth.code_N, axis=1, mode="clip")
+        curve = _curve(self.order, self.truth.spend_N, self.score_N, weight_RN)
+        sums = dict(zip(self.names, (weight_RC @ self.terms_CK).T, strict=True))
+        nothing = np.full(len(weight_RC), np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean_R10, actual_R10 = curve.bins(DECILES)
+            off_R10 = np.where(actual_R10 > 0, np.abs(mean_R10 - actual_R10) / actual_R10, np.nan)
+            rows = sums["rows"]
+            found = {
+                "gini": _area(curve) / np.where(np.abs(perfect_R) > 1e-12, perfect_R, np.nan),
+                "spearman": _correlation(_mid_ranks(self.order, curve.mass, len(self.score_N)), ranks_RN, weight_RN),
+                "decile_mape": off_R10.mean(axis=1),
+                "mae": sums["absolute"] / rows,
+                "rmse": np.sqrt(sums["squared"] / rows),
+                "bias": sums["score"] / np.where(sums["spend"] > 0, sums["spend"], np.nan) - 1,
+                "coverage": sums["inside"] / rows if "inside" in sums else nothing,
+                "width": sums["width"] / rows if "width" in sums else nothing,
+                "orders_mae": sums["orders_absolute"] / rows if "orders" in sums else nothing,
+                "orders_bias": sums["expected"] / np.where(sums["orders"] > 0, sums["orders"], np.nan) - 1 if "orders" in sums else nothing,
+            }
+        return np.column_stack([found[name] for name in METRICS])
+
+
+def _curve(order: Order, spend_N: Floats, score_N: Floats, weight_RN: Floats) -> Curve:
+    rows_N = order.rows_N
+    return accumulate(spend_N[rows_N], score_N[rows_N], order.ends_G, np.take(weight_RN, rows_N, axis=1))
+
+
+def _area(curve: Curve) -> Floats:
+    """[R]: area between the cumulative gain and the diagonal, by the trapezoidal rule over groups of equal scores."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        doubled = np.einsum("rg,rg->r", np.diff(curve.mass), curve.positive[:, 1:] + curve.positive[:, :-1])
+        return np.asarray(doubled / (2 * curve.mass[:, -1] * curve.positive[:, -1]) - 0.5)
+
+
+def _mid_ranks(order: Order, mass_RG: Floats, num: int) -> Floats:
+    """[R, N]: mid-rank of each row when rows are repeated by their weight, which is the mean position of its group."""
+    middle_RG = (mass_RG[:, 1:] + mass_RG[:, :-1]) / 2
+    group_N = np.empty(num, dtype=np.int64)
+    group_N[order.rows_N] = np.repeat(np.arange(len(order.ends_G)), np.diff(order.ends_G, prepend=-1))
+    return np.take(middle_RG, group_N, axis=1)
+
+
+def _correlation(a_RN: Floats, b_RN: Floats, weight_RN: Floats) -> Floats:
+    """[R]: weighted Pearson correlation; NaN where either is constant."""
+    total_R = weight_RN.sum(axis=1, keepdims=True)
+    a_RN, b_RN = (part - (part * weight_RN).sum(axis=1, keepdims=True) / total_R for part in (a_RN, b_RN))
+    covariance_R, *variance_2R = (
+        np.einsum("rn,rn,rn->r", one, other, weight_RN) for one, other in ((a_RN, b_RN), (a_RN, a_RN), (b_RN, b_RN))
+    )
+    square_R = variance_2R[0] * variance_2R[1]
+    return np.divide(covariance_R, np.sqrt(square_R), out=np.full(len(square_R), np.nan), where=square_R > 0)
+
+
+def _value(metric: str, spend: ArrayLike, score: ArrayLike) -> float:
+    spend_N, score_N = np.asarray(spend, dtype=np.float64), np.asarray(score, dtype=np.float64)
+    boot = value_bootstrap(np.arange(len(spend_N)), spend_N, np.zeros_like(spend_N), {"one": Forecast(score_N)}, resamples=0)
+    return float(boot.value[0, METRICS.index(metric)])

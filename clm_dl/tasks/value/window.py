@@ -1,0 +1,52 @@
+"""Targets beside the label: orders and spend in the label window, for all snapshots at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clm_dl.data.snapshots.cutoffs import iso, to_us
+from clm_dl.data.snapshots.features import FIXED_POINT, fixed_point, prefix_sums
+from clm_dl.data.store.search import count_before
+from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.store import EventStore
+
+RETURNS = ("refuse", "ignore")
+
+
+def window_orders(store: EventStore, snapshots: Snapshots) -> np.ndarray:
+    """Float64 `[N]`: orders in [cutoff + gap, cutoff + gap + horizon), NaN where that window is not over at the end of the data."""
+    before = prefix_sums(np.asarray(store.order_start))
+    return _in_window(store, snapshots, before)
+
+
+def window_spend(store: EventStore, snapshots: Snapshots, *, returns: str = "refuse") -> np.ndarray:
+    """Float64 `[N]`: money in the label window, NaN where it is not over at the end of the data; a missing amount counts as 0.
+
+    Args:
+        returns: what an amount below 0 means: refuse raises ValueError, ignore counts it as 0.
+
+    Raises:
+        ValueError: a log without amounts, or with amounts below 0 that are not to be ignored.
+    """
+    if returns not in RETURNS:
+        raise ValueError(f"task.returns must be one of {', '.join(RETURNS)}, got {returns!r}")
+    if not store.has("amount"):
+        raise ValueError("spend needs amounts, and the log has no data.roles.amount: name the column of money")
+    amount = np.nan_to_num(np.asarray(store.column("amount"), dtype=np.float64))
+    below = amount < 0
+    if below.any() and returns == "refuse":
+        first = int(np.argmax(below))
+        raise ValueError(
+            f"{int(below.sum()):,} lines have an amount below 0, the first of them {amount[first]:g} at {iso(int(store.time[first]))}: "
+            "leave returns out of the log, or set task.returns=ignore to count them as 0"
+        )
+    return _in_window(store, snapshots, prefix_sums(fixed_point(np.maximum(amount, 0)))) / FIXED_POINT
+
+
+def _in_window(store: EventStore, snapshots: Snapshots, before: np.ndarray) -> np.ndarray:
+    """Differences of the prefix sums `before` over the rows of each snapshot's label window; NaN where it is not over."""
+    opened = snapshots.cutoff + to_us(snapshots.gap_days)
+    closed = opened + to_us(snapshots.horizon_days)
+    offset = np.asarray(store.offsets)[snapshots.customer]
+    first, last = (offset + count_before(store.offsets, store.time, snapshots.customer, at) for at in (opened, closed))
+    return np.where(closed <= store.end, (before[last] - before[first]).astype(np.float64), np.nan)

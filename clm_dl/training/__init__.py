@@ -1,0 +1,1 @@
+"""Training: Lightning's trainer, checkpoints, callbacks."""
