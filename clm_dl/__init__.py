@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Churn", "NextItem", "Run", "Survival", "Value", "load_run"]
-_HOMES = dict.fromkeys(("Churn", "NextItem", "Survival", "Value"), "clm_dl.api") | dict.fromkeys(("Run", "load_run"), "clm_dl.run")
+_HOMES = dict.fromkeys(("Churn", "NextItem", "Survival", "Value"), "clm_dl.api") | dict.fromkeys(
+    ("Run", "load_run"), "clm_dl.run"
+)
 
 
 def __getattr__(name: str) -> Any:

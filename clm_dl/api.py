@@ -1,4 +1,6 @@
-"""The Python API: fit, predict, recommend, embed and save from a table; the same configurations and run directory underneath."""
+"""The Python API: fit, predict, recommend, embed and save from a table; the same configurations and run directory
+underneath.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ class Churn:
         Raises:
             ValueError: bad input, in one sentence.
         """
-        return _fit(self.config.copy(), events, {"customer": customer, "time": time, **roles}, categorical, numeric, output_dir)
+        return _fit(
+            self.config.copy(), events, {"customer": customer, "time": time, **roles}, categorical, numeric, output_dir
+        )
 
 
 class Survival(Churn):
@@ -83,8 +87,8 @@ class Survival(Churn):
     A customer leaves at the last event before `silence_days` without any, counted from the cutoff on.
 
     Args:
-        horizons_days: ascending days after the cutoff; 0 is "has not left at the cutoff". The last one and the silence must fit several
-            times into the log: after training, after validation and after test.
+        horizons_days: ascending days after the cutoff; 0 is "has not left at the cutoff". The last one and the silence
+            must fit several times into the log: after training, after validation and after test.
         encoder, active_days, seed, overrides: as in `Churn`.
 
     Example:
@@ -108,7 +112,8 @@ class Survival(Churn):
 
 
 class Value(Churn):
-    """What every customer of an event log spends in the next `horizon_days`: mean, median, interval, and the number of orders.
+    """What every customer of an event log spends in the next `horizon_days`: mean, median, interval, and the number of
+    orders.
 
     Args:
         horizon_days, gap_days, encoder, active_days, seed, overrides: as in `Churn`.
@@ -188,18 +193,29 @@ class NextItem:
 
         Args:
             item: the column to recommend from; `order`, `amount`, … by name. All else as in `Churn.fit`.
-            content: those of the `categorical` and `numeric` columns that belong to the item (a department, a price): they tell apart
-                items that training never saw, and `run.recommend(where={column: value})` filters by the categorical ones.
+            content: those of the `categorical` and `numeric` columns that belong to the item (a department, a price):
+                they tell apart items that training never saw, and `run.recommend(where={column: value})` filters by the
+                categorical ones.
 
         Raises:
             ValueError: bad input, in one sentence.
         """
         config, given = self.config.copy(), [*categorical, *numeric]
         if unknown := [name for name in content if name not in given]:
-            raise ValueError(f"content names the column {unknown[0]!r}{nearest(unknown[0], given)}: name it in categorical or numeric, too")
+            raise ValueError(
+                f"content names the column {unknown[0]!r}{nearest(unknown[0], given)}: name it in categorical or "
+                "numeric, too"
+            )
         config.task.content.categorical = [name for name in content if name in categorical]
         config.task.content.numeric = [name for name in content if name in numeric]
-        return _fit(config, events, {"customer": customer, "time": time, "item": item, **roles}, categorical, numeric, output_dir)
+        return _fit(
+            config,
+            events,
+            {"customer": customer, "time": time, "item": item, **roles},
+            categorical,
+            numeric,
+            output_dir,
+        )
 
 
 def _fit(

@@ -32,7 +32,8 @@ MOVED = {  # where classes lived that the config.yaml of an older run names
         for name in ("content", "ease", "factors", "hybrid", "markov", "neighbours", "popularity", "two_stage")
     },
 }
-WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")  # whole numbers, as the encoder's are
+# whole numbers, as the encoder's are
+WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")
 
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -62,7 +63,8 @@ def build(config: Mapping[str, Any], *args: Any, trusted: Iterable[str] = (), **
         package = target.split(".")[0]
         if package not in (*TRUSTED, *trusted):
             raise ValueError(
-                f"the configuration names {target}, which is outside {', '.join(TRUSTED)}: add trusted=[{package}] if you trust it"
+                f"the configuration names {target}, which is outside {', '.join(TRUSTED)}: add trusted=[{package}] if "
+                "you trust it"
             )
     try:
         return hydra.utils.instantiate(config, *args, _convert_="all", **kwargs)
@@ -121,7 +123,11 @@ def _check_type(key: str, default: Any, value: Any) -> None:
             raise ValueError(f"{key} must be true or false, got {value!r}")
     elif isinstance(default, (int, float)) and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise ValueError(f"{key} must be a number, got {value!r}")
-    elif isinstance(default, int) and isinstance(value, float) and (key.startswith("encoder.") or key.rpartition(".")[2] in WHOLE):
+    elif (
+        isinstance(default, int)
+        and isinstance(value, float)
+        and (key.startswith("encoder.") or key.rpartition(".")[2] in WHOLE)
+    ):
         raise ValueError(f"{key} must be a whole number, got {value!r}")
 
 
@@ -136,7 +142,8 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise ValueError(
-            f"cannot read the override {str(error).splitlines()[0]!r}: write key=value, and quote values with special characters"
+            f"cannot read the override {str(error).splitlines()[0]!r}: write key=value, and quote values with special "
+            "characters"
         ) from error
     choices = []
     groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
@@ -144,10 +151,17 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
         group = override.key_or_group
         if group not in groups or override.is_delete() or isinstance(override.value(), (dict, list)):
             continue
-        options = [str(value) for value in override.sweep_string_iterator()] if override.is_sweep_override() else [str(override.value())]
+        options = (
+            [str(value) for value in override.sweep_string_iterator()]
+            if override.is_sweep_override()
+            else [str(override.value())]
+        )
         for option in options:
             if option not in _options(group):
-                raise ValueError(f"no {group}={option}{nearest(option, _options(group))}; {group} can be {', '.join(_options(group))}")
+                raise ValueError(
+                    f"no {group}={option}{nearest(option, _options(group))}; {group} can be "
+                    f"{', '.join(_options(group))}"
+                )
         package = f"@{override.package}" if override.package else ""
         choices.append(f"{'+' if override.is_add() else ''}{group}{package}={options[0]}")
     known = _known_values(config_name, tuple(choices))
@@ -172,7 +186,8 @@ def _labels_from_file(text: str) -> list[str]:
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
-    """Make `function(config)` a console command: Hydra's overrides and sweeps; a user's error is one sentence and exit code 2.
+    """Make `function(config)` a console command: Hydra's overrides and sweeps; a user's error is one sentence and exit
+    code 2.
 
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """

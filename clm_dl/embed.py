@@ -12,7 +12,9 @@ from clm_dl.data.tables import write_parquet
 
 @command("embed")
 def main(config: DictConfig) -> None:
-    """Embed everyone with an event before the cutoff; `item_output` names the file of the items' vectors, in the same space."""
+    """Embed everyone with an event before the cutoff; `item_output` names the file of the items' vectors, in the same
+    space.
+    """
     run = load_run(config.run)
     items = None if config.item_output is None else item_vectors(run)
     table = run.embed(config.input, cutoff=config.cutoff)

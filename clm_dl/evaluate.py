@@ -1,4 +1,6 @@
-"""clm-evaluate: run directory → the network scored again, with intervals, per cutoff and per slice; or frozen on later cutoffs."""
+"""clm-evaluate: run directory → the network scored again, with intervals, per cutoff and per slice; or frozen on later
+cutoffs.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +36,17 @@ Summary = Callable[[pd.DataFrame], dict[str, Any]]
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Print the comparison overall, in its parts, per cutoff and per slice; write evaluation.json, with `cutoffs` backtest.json."""
+    """Print the comparison overall, in its parts, per cutoff and per slice; write evaluation.json, with `cutoffs`
+    backtest.json.
+    """
     run = load_run(config.run)
     settings = run.config
     store = None if settings["data"]["name"] == "table" else open_store(settings["data"], settings["paths"], print)
     if config.cutoffs is not None:
         if store is None:
-            raise ValueError(f"{run.path} was trained on a table without time, so it has no later cutoffs: leave cutoffs out")
+            raise ValueError(
+                f"{run.path} was trained on a table without time, so it has no later cutoffs: leave cutoffs out"
+            )
         found = backtest(run, store, plain(config.cutoffs), resamples=config.bootstrap)
         write_json(run.path / BACKTEST, to_json(found))
         (run.path / "report.html").write_text(render_report([run.path]))
@@ -51,7 +57,8 @@ def main(config: DictConfig) -> None:
         if store is None or name not in store.static.columns:
             known = [] if store is None else list(store.static.columns)
             raise ValueError(
-                f"no customer attribute {name!r} to slice by{nearest(name, known)}; the store has {', '.join(known) or 'none'}"
+                f"no customer attribute {name!r} to slice by{nearest(name, known)}; the store has "
+                f"{', '.join(known) or 'none'}"
             )
     if settings["task"]["name"] in RANKED:
         assert store is not None
@@ -73,7 +80,9 @@ def main(config: DictConfig) -> None:
 
 
 def evaluate_snapshots(run: Run, store: EventStore | None, resamples: int) -> tuple[pd.DataFrame, Summary]:
-    """The Scores table with the network's rows made again (newest fold), and what makes metrics of it or of a part of it."""
+    """The Scores table with the network's rows made again (newest fold), and what makes metrics of it or of a part of
+    it.
+    """
     scores, settings = run.scores, {**run.config, "bootstrap": resamples}
     summary: Callable[..., dict[str, Any]] = partial(churn_metrics, settings)
     if store is not None:
@@ -87,7 +96,9 @@ def evaluate_snapshots(run: Run, store: EventStore | None, resamples: int) -> tu
 
 
 def evaluate_ranked(run: Run, store: EventStore, resamples: int) -> tuple[pd.DataFrame, Summary]:
-    """The same for a run that ranks: its network ranks the whole catalogue again for every validation and test snapshot."""
+    """The same for a run that ranks: its network ranks the whole catalogue again for every validation and test
+    snapshot.
+    """
     scores = run.scores
     fold = RankedFold({**run.config, "bootstrap": resamples}, store, run.path, Clock(), network=False)
     fold.check(run.metrics["fingerprint"])

@@ -21,14 +21,19 @@ def main(config: DictConfig) -> None:
         table = run.recommend(config.input, cutoff=config.cutoff, **options)
         said = f"{table['customer_id'].nunique():,} customers, {len(table):,} recommendations"
         if len(table) and not table["nearest"].any():
-            print("note: no item of these histories is in the run's catalogue; are their ids written as those it was trained on?")
+            print(
+                "note: no item of these histories is in the run's catalogue; are their ids written as those it was "
+                "trained on?"
+            )
     else:
         if options:
             raise ValueError(
-                f"{next(iter(options))} is for runs that recommend, and {config.run} answers {run.config['task']['name']}: leave it out"
+                f"{next(iter(options))} is for runs that recommend, and {config.run} answers "
+                f"{run.config['task']['name']}: leave it out"
             )
         table = run.predict(config.input, cutoff=config.cutoff, recalibrate=config.recalibrate)
-        customers = table.groupby("customer_id", sort=False)["in_population"].first()  # a survival run has a row a horizon
+        # a survival run has a row a horizon
+        customers = table.groupby("customer_id", sort=False)["in_population"].first()
         said = f"{len(customers):,} customers scored, {int(customers.sum()):,} in the population of the run"
     write_parquet(table, config.output)
     print(f"{said}: {config.output}")

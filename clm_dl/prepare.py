@@ -14,9 +14,14 @@ def main(config: DictConfig) -> None:
     """Prepare the store of a data set, or say that it is up to date."""
     settings = plain(config)
     if settings["data"]["name"] == "table":
-        raise ValueError("data=table has no events to prepare: train on it directly with clm-train experiment=churn_table")
+        raise ValueError(
+            "data=table has no events to prepare: train on it directly with clm-train experiment=churn_table"
+        )
     store = open_store(settings["data"], settings["paths"])
-    print(f"{describe_counts(store.counts)}\n{store.num_customers:,} customers, {store.num_events:,} events\nstore: {store.path}")
+    print(
+        f"{describe_counts(store.counts)}\n{store.num_customers:,} customers, {store.num_events:,} events\nstore: "
+        f"{store.path}"
+    )
 
 
 if __name__ == "__main__":

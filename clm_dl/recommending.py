@@ -1,4 +1,5 @@
-"""Recommending: a trained ranked run applied to any log; top-k lists with the reasons that exist, and vectors of its items.
+"""Recommending: a trained ranked run applied to any log; top-k lists with the reasons that exist, and vectors of its
+items.
 
 Shapes: N customers, K length of a list, V catalogue, D width, S seen items of all customers one after the other.
 """
@@ -26,26 +27,34 @@ POPULAR = 0.01  # share of the catalogue that counts as popular
 
 
 def recommend(
-    run: Run, events: Any = None, *, cutoff: Any = None, k: int | None = None,
-    customers: Sequence[Any] | None = None, where: Mapping[str, Any] | None = None, model: str = NETWORK,
-) -> pd.DataFrame:  # fmt: skip
-    """The k best items for every customer with an event before the cutoff; their raw history is enough, the run need not know them.
+    run: Run,
+    events: Any = None,
+    *,
+    cutoff: Any = None,
+    k: int | None = None,
+    customers: Sequence[Any] | None = None,
+    where: Mapping[str, Any] | None = None,
+    model: str = NETWORK,
+) -> pd.DataFrame:
+    """The k best items for every customer with an event before the cutoff; their raw history is enough, the run need
+    not know them.
 
     Args:
         events, cutoff: as in `scoring.predict`.
         k: length of a list; None for the run's own.
         customers: ids to recommend to; None for everyone in the log.
         where: `{content column: value or values}`: only such items.
-        model: network; another model of the run, which is fitted again on the run's own log first; or best, which validation chose.
+        model: network; another model of the run, which is fitted again on the run's own log first; or best, which
+            validation chose.
 
     Returns:
-        Columns customer_id, cutoff, rank (from 1), item_id, score, reason, nearest. `reason`: "repeat" (bought before), "popular" (in the
-        most sold hundredth of the catalogue) or "similar"; `nearest`: the bought item whose vector has the largest cosine, "" without one.
-        Scores are the model's own: they order the items of one customer.
+        Columns customer_id, cutoff, rank (from 1), item_id, score, reason, nearest. `reason`: "repeat" (bought before),
+        "popular" (in the most sold hundredth of the catalogue) or "similar"; `nearest`: the bought item whose vector
+        has the largest cosine, "" without one. Scores are the model's own: they order the items of one customer.
 
     Raises:
-        ValueError: k outside the catalogue, a customer without a history, an unknown model, column or value in `where`; for another
-            model than the network: the run's log has changed.
+        ValueError: k outside the catalogue, a customer without a history, an unknown model, column or value in `where`;
+            for another model than the network: the run's log has changed.
     """
     task, catalogue = ranked_task(run), run.catalogue
     num_items, k = len(catalogue.item_ids), run.config["k"] if k is None else k
@@ -72,8 +81,13 @@ def recommend(
             nothing = np.zeros(len(ids) + 1, np.int64), np.empty(0, np.int64)
             ranks = rank(
                 lambda row_B: as_tensor(scorer(row_B)) + unwanted_V,
-                np.arange(len(ids)), targets=nothing, seen=seen, num_items=num_items, k=k, repeats=run.config["policy"]["repeats"],
-            )  # fmt: skip
+                np.arange(len(ids)),
+                targets=nothing,
+                seen=seen,
+                num_items=num_items,
+                k=k,
+                repeats=run.config["policy"]["repeats"],
+            )
         nearest_NK = _nearest(ranks.top, seen, torch.nn.functional.normalize(vectors_VD, dim=1).numpy())
         row, place = np.nonzero(ranks.top >= 0)
         top = ranks.top[row, place]
@@ -103,7 +117,9 @@ def item_vectors(run: Run) -> pd.DataFrame:
 def ranked_task(run: Run) -> NextItemTask:
     """The run's trained network; ValueError when it does not rank items."""
     if not isinstance(run.task, NextItemTask):
-        raise ValueError(f"run {run.path} answers {run.task.name} and ranks no items: give a run of next_item or next_order")
+        raise ValueError(
+            f"run {run.path} answers {run.task.name} and ranks no items: give a run of next_item or next_order"
+        )
     return run.task
 
 
@@ -114,7 +130,10 @@ def _find(ids: np.ndarray, customers: Sequence[Any]) -> np.ndarray:
     place = pd.Index(ids.astype(str)).get_indexer([str(customer) for customer in customers])
     if (place < 0).any():
         missing = [str(customer) for customer, found in zip(customers, place, strict=True) if found < 0]
-        raise ValueError(f"customer {missing[0]!r} has no event before the cutoff, so there is no history to recommend from: leave it out")
+        raise ValueError(
+            f"customer {missing[0]!r} has no event before the cutoff, so there is no history to recommend from: leave "
+            "it out"
+        )
     return place
 
 
@@ -126,14 +145,21 @@ def _wanted(catalogue: Catalogue, where: Mapping[str, Any]) -> np.ndarray:
         if name not in catalogue.values:
             known = list(catalogue.values)
             lacks = f"no item column {name!r} to filter by{nearest(name, known)}"
-            what = f"where filters by categories and {name!r} is a number of the items" if name in catalogue.numeric else lacks
+            what = (
+                f"where filters by categories and {name!r} is a number of the items"
+                if name in catalogue.numeric
+                else lacks
+            )
             raise ValueError(f"{what}; the run's catalogue has {', '.join(known) or 'none'}")
         values = one_or_many(value)
         if not values:
             raise ValueError(f"where={{{name}: []}} leaves no item: give a value, or leave the column out")
         for one in values:
             if str(one) not in catalogue.values[name]:
-                raise ValueError(f"no item has {name}={one}{nearest(str(one), catalogue.values[name])}: filter by a value of the catalogue")
+                raise ValueError(
+                    f"no item has {name}={one}{nearest(str(one), catalogue.values[name])}: filter by a value of the "
+                    "catalogue"
+                )
         positions = [catalogue.values[name].index(str(one)) for one in values]
         wanted_V &= np.isin(catalogue.categorical[name], positions)
     return wanted_V

@@ -1,4 +1,5 @@
-"""Retrieval: exact top-k over scores, and over item vectors in blocks; items near an item, customers for an item, index export.
+"""Retrieval: exact top-k over scores, and over item vectors in blocks; items near an item, customers for an item, index
+export.
 
 Shapes: B rows (snapshots), V catalogue, D width, C customers, K length of the list.
 """
@@ -26,8 +27,8 @@ BLOCK_CELLS = 1 << 23  # scores held at once by a search
 def top_k(score_BV: Tensor | NDArray[Any], k: int, *, removed: Ragged | None = None) -> tuple[Ints, NDArray[Any]]:
     """The k items of highest score of each row, best first: (item codes, scores), both [B, K].
 
-    Equal scores are listed by item code, so the list never depends on a block's size or an engine's partition. `removed` (offsets,
-    items) are never listed, nor is a score of −inf: places left over hold item −1 and score NaN.
+    Equal scores are listed by item code, so the list never depends on a block's size or an engine's partition.
+    `removed` (offsets, items) are never listed, nor is a score of −inf: places left over hold item −1 and score NaN.
 
     Raises:
         ValueError: k below 1 or above the number of items; a score is NaN.
@@ -41,7 +42,10 @@ def top_k(score_BV: Tensor | NDArray[Any], k: int, *, removed: Ragged | None = N
         score_BV[_rows(removed[0], score_BV.device), torch.as_tensor(removed[1], device=score_BV.device)] = -torch.inf
     value_BK, item_BK = score_BV.topk(min(k + 1, num_items), dim=1)
     if value_BK[:, :1].isnan().any():  # topk takes NaN for the largest
-        raise ValueError(f"scores must be numbers, got NaN in {int(value_BK[:, 0].isnan().sum())} of {num_rows} rows; check the model")
+        raise ValueError(
+            f"scores must be numbers, got NaN in {int(value_BK[:, 0].isnan().sum())} of {num_rows} rows; check the "
+            "model"
+        )
     if num_items > k:
         _lowest_codes_first(score_BV, value_BK, item_BK, k)
     value, item = value_BK[:, :k].cpu().numpy(), item_BK[:, :k].cpu().numpy()
@@ -75,30 +79,40 @@ class ItemIndex:
         similarity: "dot", or "cosine" (vectors of any length; a zero vector is like nothing).
     """
 
-    def __init__(self, vectors: NDArray[Any] | Tensor, item_ids: Sequence[Any] | NDArray[Any], *, similarity: str = "dot") -> None:
+    def __init__(
+        self, vectors: NDArray[Any] | Tensor, item_ids: Sequence[Any] | NDArray[Any], *, similarity: str = "dot"
+    ) -> None:
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity must be {' or '.join(SIMILARITIES)}, got {similarity!r}")
         self.similarity = similarity
         self.item_ids = np.asarray(item_ids, dtype=object)
         self.vectors_VD = self._normal(vectors)
         if len(self.vectors_VD) != len(self.item_ids):
-            raise ValueError(f"an index needs one vector an item, got {len(self.vectors_VD)} vectors for {len(self.item_ids)} items")
+            raise ValueError(
+                f"an index needs one vector an item, got {len(self.vectors_VD)} vectors for {len(self.item_ids)} items"
+            )
 
     def __len__(self) -> int:
         return len(self.item_ids)
 
     def codes(self, items: Sequence[Any]) -> Ints:
-        """Positions of `items` by name, compared as text. ValueError names the first that is unknown, and the nearest known one."""
+        """Positions of `items` by name, compared as text. ValueError names the first that is unknown, and the nearest
+        known one.
+        """
         items = [str(item) for item in one_or_many(items)]
         code = pd.Index([str(item) for item in self.item_ids], dtype=object).get_indexer(pd.Index(items, dtype=object))
         if (code < 0).any():
             unknown = items[int(np.argmax(code < 0))]
             near = difflib.get_close_matches(unknown, map(str, self.item_ids), n=1, cutoff=0.0)
-            raise ValueError(f"no item {unknown!r} among the {len(self)} items of the catalogue; the nearest is {near[0]!r}")
+            raise ValueError(
+                f"no item {unknown!r} among the {len(self)} items of the catalogue; the nearest is {near[0]!r}"
+            )
         return code.astype(np.int64)
 
     def search(self, z_BD: NDArray[Any] | Tensor, k: int, *, seen: Ragged | None = None) -> tuple[Ints, NDArray[Any]]:
-        """The k best items of each vector z [B, D]: (item codes, scores), both [B, K], without the `seen` ones (see `top_k`)."""
+        """The k best items of each vector z [B, D]: (item codes, scores), both [B, K], without the `seen` ones (see
+        `top_k`).
+        """
         z_BD = self._normal(z_BD)
         step = max(1, BLOCK_CELLS // max(1, len(self)))
         parts = []
@@ -106,10 +120,16 @@ class ItemIndex:
             stop = min(start + step, len(z_BD))
             removed = None if seen is None else take_ragged(seen, np.arange(start, stop))
             parts.append(top_k(z_BD[start:stop] @ self.vectors_VD.T, k, removed=removed))
-        return (np.concatenate([item for item, _ in parts]), np.concatenate([score for _, score in parts])) if parts else self._none(k)
+        return (
+            (np.concatenate([item for item, _ in parts]), np.concatenate([score for _, score in parts]))
+            if parts
+            else self._none(k)
+        )
 
     def similar(self, items: Sequence[Any], k: int = 10) -> pd.DataFrame:
-        """The k items nearest to each of `items` (cross-sell), itself left out: columns item_id, rank, similar_id, score."""
+        """The k items nearest to each of `items` (cross-sell), itself left out: columns item_id, rank, similar_id,
+        score.
+        """
         code = self.codes(items)
         found, score = self.search(self.vectors_VD[code], k, seen=(np.arange(len(code) + 1), code))
         return _long("item_id", self.item_ids[code], "similar_id", self.item_ids, found, score)
@@ -126,13 +146,17 @@ class ItemIndex:
         return _long("item_id", self.item_ids[code], "customer_id", ids, found, score)
 
     def export(self, engine: str, path: str | Path) -> None:
-        """Write the vectors (normalised for cosine) as an index file of `engine`, "faiss" or "usearch"; keys are item codes."""
+        """Write the vectors (normalised for cosine) as an index file of `engine`, "faiss" or "usearch"; keys are item
+        codes.
+        """
         if engine not in EXPORTS:
             raise ValueError(f"an index is exported to {' or '.join(EXPORTS)}, got {engine!r}")
         try:
             library = importlib.import_module("faiss" if engine == "faiss" else "usearch.index")
         except ImportError as error:
-            raise ImportError(f"export to {engine} needs the extra retrieval: pip install 'clm-dl[retrieval]'") from error
+            raise ImportError(
+                f"export to {engine} needs the extra retrieval: pip install 'clm-dl[retrieval]'"
+            ) from error
         EXPORTS[engine](library, np.ascontiguousarray(self.vectors_VD.numpy()), str(path))
 
     def _normal(self, vectors: NDArray[Any] | Tensor) -> Tensor:
@@ -162,9 +186,13 @@ def as_tensor(score_BV: Tensor | NDArray[Any]) -> Tensor:
     return score_BV if isinstance(score_BV, Tensor) else torch.from_numpy(np.require(score_BV, requirements="W"))
 
 
-def _long(name: str, rows: NDArray[Any], other: str, names: NDArray[Any], code_BK: Ints, score_BK: NDArray[Any]) -> pd.DataFrame:
+def _long(
+    name: str, rows: NDArray[Any], other: str, names: NDArray[Any], code_BK: Ints, score_BK: NDArray[Any]
+) -> pd.DataFrame:
     row, place = np.nonzero(code_BK >= 0)
-    return pd.DataFrame({name: rows[row], "rank": place + 1, other: names[code_BK[row, place]], "score": score_BK[row, place]})
+    return pd.DataFrame(
+        {name: rows[row], "rank": place + 1, other: names[code_BK[row, place]], "score": score_BK[row, place]}
+    )
 
 
 def _write_faiss(faiss: Any, vectors: NDArray[np.float32], path: str) -> None:

@@ -35,11 +35,14 @@ class Run:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if not (self.path / "config.yaml").is_file():
-            raise FileNotFoundError(f"{self.path} is no run directory (it has no config.yaml): give the folder that clm-train printed")
+            raise FileNotFoundError(
+                f"{self.path} is no run directory (it has no config.yaml): give the folder that clm-train printed"
+            )
         self.status: dict[str, Any] = json.loads((self.path / "status.json").read_text())
         if self.status["version"] != RUN_VERSION:
             raise ValueError(
-                f"run {self.path} has version {self.status['version']}, this clm_dl reads version {RUN_VERSION}: train it again"
+                f"run {self.path} has version {self.status['version']}, this clm_dl reads version {RUN_VERSION}: "
+                "train it again"
             )
         self.config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))  # type: ignore[assignment]
 
@@ -48,7 +51,9 @@ class Run:
 
     def _file(self, name: str) -> Path:
         if not (self.path / name).is_file():
-            raise FileNotFoundError(f"run {self.path} ({self.status['state']}) has no {name}: only a finished run has one")
+            raise FileNotFoundError(
+                f"run {self.path} ({self.status['state']}) has no {name}: only a finished run has one"
+            )
         return self.path / name
 
     @cached_property
@@ -76,11 +81,15 @@ class Run:
     def checkpoint(self) -> dict[str, Any]:
         """The scoring checkpoint: version, task, hyper_parameters, state_dict, vocabulary, schema, calibration."""
         if self.config["encoder"]["name"] == "none":
-            raise ValueError(f"run {self.path} was made with encoder=none, so there is no network to use: train one with another encoder")
+            raise ValueError(
+                f"run {self.path} was made with encoder=none, so there is no network to use: train one with another "
+                "encoder"
+            )
         checkpoint = load_checkpoint(self._file(str(MODEL)))
         if checkpoint.get("version") != RUN_VERSION:
             raise ValueError(
-                f"{self.path / MODEL} has version {checkpoint.get('version')}, this clm_dl reads version {RUN_VERSION}: train it again"
+                f"{self.path / MODEL} has version {checkpoint.get('version')}, this clm_dl reads version "
+                f"{RUN_VERSION}: train it again"
             )
         return checkpoint
 
@@ -126,7 +135,9 @@ class Run:
         try:
             task.load_state_dict(self.checkpoint["state_dict"])
         except RuntimeError as error:
-            raise ValueError(f"checkpoint {self.path / MODEL} is corrupt: its weights do not fit its own schema; train again") from error
+            raise ValueError(
+                f"checkpoint {self.path / MODEL} is corrupt: its weights do not fit its own schema; train again"
+            ) from error
         return task.eval()
 
     def predict(self, events: Any = None, *, cutoff: Any = None, recalibrate: bool = False) -> pd.DataFrame:
@@ -179,7 +190,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
-        raise ValueError(f"checkpoint {path} is corrupt or holds more than data ({type(error).__name__}): train it again") from error
+        raise ValueError(
+            f"checkpoint {path} is corrupt or holds more than data ({type(error).__name__}): train it again"
+        ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} is no checkpoint of clm_dl: give runs/…/checkpoints/last.ckpt")
     return checkpoint

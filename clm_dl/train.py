@@ -26,10 +26,13 @@ def main(config: DictConfig) -> float:
     if hydra.mode == RunMode.MULTIRUN:
         if any(text.startswith("paths.output_dir=") for text in hydra.overrides.task):
             raise ValueError(
-                "paths.output_dir together with -m would overwrite every trial with the next: leave it out, or set hydra.sweep.dir"
+                "paths.output_dir together with -m would overwrite every trial with the next: leave it out, or set "
+                "hydra.sweep.dir"
             )
         if config.trainer.devices not in (1, "1"):
-            raise ValueError(f"a sweep runs one device a job, got trainer.devices={config.trainer.devices}: set trainer.devices=1")
+            raise ValueError(
+                f"a sweep runs one device a job, got trainer.devices={config.trainer.devices}: set trainer.devices=1"
+            )
         config.paths.output_dir = hydra.runtime.output_dir
     elif config.ckpt and not any(text.startswith("paths.output_dir=") for text in hydra.overrides.task):
         config.paths.output_dir = str(Path(config.ckpt).parent.parent)  # resume where it was
@@ -39,13 +42,16 @@ def main(config: DictConfig) -> float:
     run = run_experiment(config)
     print_comparison(run.metrics)
     logdir = run.path.parent if hydra.mode == RunMode.MULTIRUN else run.path
-    print(f"run:         {run.path}\nreport:      {run.path / 'report.html'}\ntensorboard: tensorboard --logdir {logdir}")
+    print(
+        f"run:         {run.path}\nreport:      {run.path / 'report.html'}\ntensorboard: tensorboard --logdir {logdir}"
+    )
     return objective(run.metrics, run.config["objective"])
 
 
 def objective(metrics: dict, name: str) -> float:
     """The validation figure `name` of the network, or of the best baseline when there is no network."""
-    overall = metrics["split"]["val"]["overall"] or metrics["split"]["test"]["overall"]  # a table has no validation split
+    # a table has no validation split
+    overall = metrics["split"]["val"]["overall"] or metrics["split"]["test"]["overall"]
     models = [overall["network"]] if "network" in overall else list(overall.values())
     if name not in models[0]:
         raise ValueError(f"objective must be one of {', '.join(models[0])}, got {name!r}")

@@ -18,8 +18,22 @@ class SeriesLSTM:
         seed: of the initial weights; the global generator is left alone.
     """
 
-    def __init__(self, *, hidden_size: int = 16, num_steps: int = 200, lr: float = 0.01, weight_decay: float = 0.01, seed: int = 0):
-        self.hidden_size, self.num_steps, self.lr, self.weight_decay, self.seed = hidden_size, num_steps, lr, weight_decay, seed
+    def __init__(
+        self,
+        *,
+        hidden_size: int = 16,
+        num_steps: int = 200,
+        lr: float = 0.01,
+        weight_decay: float = 0.01,
+        seed: int = 0,
+    ):
+        self.hidden_size, self.num_steps, self.lr, self.weight_decay, self.seed = (
+            hidden_size,
+            num_steps,
+            lr,
+            weight_decay,
+            seed,
+        )
 
     def fit(self, series: ArrayLike) -> SeriesLSTM:
         """Fit `[W]` values, the newest last."""

@@ -21,12 +21,19 @@ def store_path(data: Mapping[str, Any], paths: Mapping[str, Any]) -> Path:
     if data.get("frame") is not None:
         return Path(paths["output_dir"]) / "store"
     source = json.dumps(
-        [data.get(key) for key in ("path", "table", "sources", "engine", "world", "num_customers", "num_days", "seed")], default=str
+        [data.get(key) for key in ("path", "table", "sources", "engine", "world", "num_customers", "num_days", "seed")],
+        default=str,
     )
-    return Path(paths["data_dir"]) / "stores" / f"{data['name']}-{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}"
+    return (
+        Path(paths["data_dir"])
+        / "stores"
+        / f"{data['name']}-{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}"
+    )
 
 
-def open_store(data: Mapping[str, Any], paths: Mapping[str, Any], log: Callable[[str], None] = lambda _: None) -> EventStore:
+def open_store(
+    data: Mapping[str, Any], paths: Mapping[str, Any], log: Callable[[str], None] = lambda _: None
+) -> EventStore:
     """The store of `data`, made first when it is missing or stale."""
     path = store_path(data, paths)
     if data["name"] == "simulator":
@@ -34,7 +41,9 @@ def open_store(data: Mapping[str, Any], paths: Mapping[str, Any], log: Callable[
     return ensure_store({"data_dir": paths["data_dir"], **data}, path, log)
 
 
-def ensure_store(data: Mapping[str, Any], path: str | Path, log: Callable[[str], None] = lambda line: None) -> EventStore:
+def ensure_store(
+    data: Mapping[str, Any], path: str | Path, log: Callable[[str], None] = lambda line: None
+) -> EventStore:
     """Open the store at `path` if it was made from these sources and roles as they are now, else prepare it."""
     fingerprint = source_fingerprint(data)
     try:

@@ -18,7 +18,20 @@ from numpy.typing import ArrayLike, NDArray
 from clm_dl.evaluation.classification import Confusion, accumulate, confusion_cells, log_loss_terms, rank
 
 Floats = NDArray[np.float64]
-METRICS = ("auroc", "auprc", "auprc_stay", "log_loss", "brier", "ece", "lift@10", "recall@10", "accuracy", "f1", "precision", "recall")
+METRICS = (
+    "auroc",
+    "auprc",
+    "auprc_stay",
+    "log_loss",
+    "brier",
+    "ece",
+    "lift@10",
+    "recall@10",
+    "accuracy",
+    "f1",
+    "precision",
+    "recall",
+)
 LEVEL = 0.95
 BLOCK = 100_000  # weights held at once: a block of resamples × snapshots that stays in cache
 
@@ -47,13 +60,19 @@ class Bootstrap:
 
     def values(self) -> dict[str, dict[str, dict[str, float]]]:
         """model -> metric -> {"value"}: without an interval."""
-        values = ({metric: {"value": float(value)} for metric, value in zip(self.metrics, row, strict=True)} for row in self.value)
+        values = (
+            {metric: {"value": float(value)} for metric, value in zip(self.metrics, row, strict=True)}
+            for row in self.value
+        )
         return dict(zip(self.models, values, strict=True))
 
     def differences(self, *leaders: str) -> dict[str, dict[str, dict[str, float]]]:
         """ "leader - other" -> metric -> paired interval: each leader minus every other model."""
         pairs = [(leader, other) for leader in leaders for other in self.models if other != leader]
-        return {f"{one} - {other}": {metric: self.difference(one, other, metric) for metric in self.metrics} for one, other in pairs}
+        return {
+            f"{one} - {other}": {metric: self.difference(one, other, metric) for metric in self.metrics}
+            for one, other in pairs
+        }
 
     def difference_error(self, model: str, other: str, metric: str) -> float:
         """Standard error of the paired difference: the standard deviation over resamples; NaN with fewer than 2."""
@@ -67,16 +86,26 @@ class Bootstrap:
 
 
 def bootstrap(
-    customer: ArrayLike, label: ArrayLike, scores: Mapping[str, ArrayLike], *, resamples: int = 1000, seed: int = 0, threshold: float = 0.5
+    customer: ArrayLike,
+    label: ArrayLike,
+    scores: Mapping[str, ArrayLike],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    threshold: float = 0.5,
 ) -> Bootstrap:
-    """Metrics of `scores` (model -> probabilities [N]) for `label` [N] in {0, 1}, resampled by `customer` [N] (any ids).
+    """Metrics of `scores` (model -> probabilities [N]) for `label` [N] in {0, 1}, resampled by `customer` [N] (any
+    ids).
 
     The same seed and customers give the same resamples whatever the models. `resamples=0` computes the values only.
     """
     code_N = np.unique(np.asarray(customer), return_inverse=True)[1]
     num_customers = int(code_N.max()) + 1 if len(code_N) else 0
     label_N = np.asarray(label, dtype=np.float64)
-    plans = [_Plan.of(label_N, np.asarray(score, dtype=np.float64), code_N, num_customers, threshold) for score in scores.values()]
+    plans = [
+        _Plan.of(label_N, np.asarray(score, dtype=np.float64), code_N, num_customers, threshold)
+        for score in scores.values()
+    ]
     value = np.array([plan.metrics(np.ones((1, num_customers)))[0] for plan in plans]).reshape(len(plans), len(METRICS))
     resampled = np.full((resamples, len(plans), len(METRICS)), np.nan)
     rng = np.random.default_rng(seed)
@@ -105,7 +134,9 @@ class _Plan:
     terms_C7: Floats  # rows, log loss, squared error, four cells of the confusion
 
     @classmethod
-    def of(cls, label_N: Floats, score_N: Floats, code_N: NDArray[np.int64], num_customers: int, threshold: float) -> _Plan:
+    def of(
+        cls, label_N: Floats, score_N: Floats, code_N: NDArray[np.int64], num_customers: int, threshold: float
+    ) -> _Plan:
         cells = confusion_cells(label_N, score_N >= threshold)
         terms = (np.ones_like(label_N), log_loss_terms(label_N, score_N), (label_N - score_N) ** 2, *cells)
         sums = [np.bincount(code_N, weights=term, minlength=num_customers) for term in terms]
@@ -115,14 +146,25 @@ class _Plan:
 
     def metrics(self, weight_RC: Floats) -> Floats:
         """[R, C] -> [R, K] in the order of METRICS."""
-        curve = accumulate(self.label_N, self.score_N, self.ends_G, np.take(weight_RC, self.code_N, axis=1, mode="clip"))
+        curve = accumulate(
+            self.label_N, self.score_N, self.ends_G, np.take(weight_RC, self.code_N, axis=1, mode="clip")
+        )
         rows_R, log_loss_R, squared_R, *cells = (weight_RC @ self.terms_C7).T
         recall10_R = curve.recall_at(0.1)
         with np.errstate(invalid="ignore", divide="ignore"):
             log_loss_R, brier_R = log_loss_R / rows_R, squared_R / rows_R
             ratios = [_ratios(Confusion(*row)) for row in np.array(cells).T.tolist()]
         accuracy_R, f1_R, precision_R, recall_R = np.array(ratios).T
-        ranked = (curve.auroc(), curve.auprc(), curve.auprc_stay(), log_loss_R, brier_R, curve.ece(15), recall10_R / 0.1, recall10_R)
+        ranked = (
+            curve.auroc(),
+            curve.auprc(),
+            curve.auprc_stay(),
+            log_loss_R,
+            brier_R,
+            curve.ece(15),
+            recall10_R / 0.1,
+            recall10_R,
+        )
         return np.column_stack([*ranked, accuracy_R, f1_R, precision_R, recall_R])
 
 

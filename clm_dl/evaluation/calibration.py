@@ -54,7 +54,8 @@ class PlattCalibrator:
         num_negative = len(y_N) - num_positive
         if num_positive == 0 or num_negative == 0:
             raise ValueError(
-                f"calibration needs both classes, got {num_positive:.0f} positive and {num_negative:.0f} negative labels; "
+                f"calibration needs both classes, got {num_positive:.0f} positive and {num_negative:.0f} negative "
+                "labels; "
                 "choose a validation cutoff with both"
             )
         target_N = np.where(y_N == 1, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
@@ -79,7 +80,9 @@ class PlattCalibrator:
 
 
 class CurveCalibrator:
-    """Survival curves [N, S], calibrated by a Platt calibrator a horizon, then cut so that no horizon exceeds the one before it."""
+    """Survival curves [N, S], calibrated by a Platt calibrator a horizon, then cut so that no horizon exceeds the one
+    before it.
+    """
 
     def __init__(self, horizons: Sequence[PlattCalibrator] = ()) -> None:
         self.horizons = list(horizons)
@@ -87,7 +90,9 @@ class CurveCalibrator:
     def fit(self, active_NS: ArrayLike, label_NS: ArrayLike, chosen_NS: ArrayLike) -> CurveCalibrator:
         """Fit each horizon on its chosen rows, whose labels must be known; returns self."""
         columns = zip(np.asarray(active_NS).T, np.asarray(label_NS).T, np.asarray(chosen_NS).T, strict=True)
-        self.horizons = [PlattCalibrator().fit(active_N[chosen_N], label_N[chosen_N]) for active_N, label_N, chosen_N in columns]
+        self.horizons = [
+            PlattCalibrator().fit(active_N[chosen_N], label_N[chosen_N]) for active_N, label_N, chosen_N in columns
+        ]
         return self
 
     def predict(self, active_NS: ArrayLike) -> NDArray[np.float64]:
@@ -115,7 +120,9 @@ class PartCalibrators:
 
 
 def prior_correction(p: ArrayLike, train_rate: float, sampled_rate: float) -> NDArray[np.float64]:
-    """Undo class weights or resampling: p was learnt where positives had `sampled_rate`, the truth has `train_rate` (Elkan 2001)."""
+    """Undo class weights or resampling: p was learnt where positives had `sampled_rate`, the truth has `train_rate`
+    (Elkan 2001).
+    """
     for name, rate in (("train_rate", train_rate), ("sampled_rate", sampled_rate)):
         if not 0 < rate < 1:
             raise ValueError(f"{name} must lie strictly between 0 and 1, got {rate}; both classes are needed")

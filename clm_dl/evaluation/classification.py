@@ -79,7 +79,9 @@ def rank(score: ArrayLike) -> Order:
     """The order of `score` [N], highest first."""
     score_N = np.asarray(score, dtype=np.float64)
     if np.isnan(score_N).any():
-        raise ValueError(f"scores must be numbers, got {int(np.isnan(score_N).sum())} NaN of {len(score_N)}; drop those rows first")
+        raise ValueError(
+            f"scores must be numbers, got {int(np.isnan(score_N).sum())} NaN of {len(score_N)}; drop those rows first"
+        )
     rows_N = np.argsort(-score_N, kind="stable")
     is_end_N = np.append(np.diff(score_N[rows_N]) != 0, True)[: len(rows_N)]
     return Order(rows_N, np.flatnonzero(is_end_N))
@@ -154,7 +156,9 @@ def majority_floor(label: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Rows (or weights) by label and decision `score >= threshold`; the ratios are NaN where undefined. Arrays work too."""
+    """Rows (or weights) by label and decision `score >= threshold`; the ratios are NaN where undefined. Arrays work
+    too.
+    """
 
     true_positive: float
     false_positive: float
@@ -197,7 +201,9 @@ def _arrays(label: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     if label_N.shape != score_N.shape or label_N.ndim != 1:
         raise ValueError(f"metrics need one label a score, got labels {label_N.shape} and scores {score_N.shape}")
     if np.isnan(label_N).any():
-        raise ValueError(f"metrics need matured labels, got {int(np.isnan(label_N).sum())} censored; drop those rows first")
+        raise ValueError(
+            f"metrics need matured labels, got {int(np.isnan(label_N).sum())} censored; drop those rows first"
+        )
     return label_N, score_N
 
 
@@ -213,7 +219,9 @@ def _running(value_RN: Floats, ends_G: NDArray[np.int64]) -> Floats:
 
 def interpolate(mass_RG: Floats, value_RG: Floats, fraction_K: Floats) -> Floats:
     """[R, K]: each row's value at the given fractions of that row's total mass."""
-    return np.stack([np.interp(fraction_K * mass_G[-1], mass_G, value_G) for mass_G, value_G in zip(mass_RG, value_RG, strict=True)])
+    return np.stack(
+        [np.interp(fraction_K * mass_G[-1], mass_G, value_G) for mass_G, value_G in zip(mass_RG, value_RG, strict=True)]
+    )
 
 
 def divide(a: Floats, b: Floats, empty: float = np.nan) -> Floats:

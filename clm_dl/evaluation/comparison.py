@@ -1,4 +1,6 @@
-"""Many runs side by side: seeds of one configuration averaged, and paired differences where runs scored the same snapshots."""
+"""Many runs side by side: seeds of one configuration averaged, and paired differences where runs scored the same
+snapshots.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ class Group:
 
     def mean(self, metric: str) -> tuple[float, float]:
         """Mean and standard deviation over seeds of the test metric; NaN deviation for a single seed."""
-        values = [run.metrics["split"]["test"]["overall"].get(self.model, {}).get(metric, {}).get("value") for run in self.runs]
+        values = [
+            run.metrics["split"]["test"]["overall"].get(self.model, {}).get(metric, {}).get("value")
+            for run in self.runs
+        ]
         known = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
         return float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
@@ -62,7 +67,11 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         groups.append(Group(name if len(name) < 120 else members[0].path.name, tuple(members), model))
     named = [group.name for group in groups]
     return [
-        Group(group.name if named.count(group.name) == 1 and group.name else group.runs[0].path.name, group.runs, group.model)
+        Group(
+            group.name if named.count(group.name) == 1 and group.name else group.runs[0].path.name,
+            group.runs,
+            group.model,
+        )
         for group in groups
     ]
 
@@ -72,9 +81,10 @@ def paired_difference(
 ) -> dict[str, dict[str, float]] | None:
     """`group` minus `other` for every test metric: {"value", "low", "high"}, resampled over customers and over seeds.
 
-    Seeds are averaged metric by metric, never score by score. `other_model` names another model of `other`'s runs; without `other` the
-    figures of `group` itself are given. `part` is one of metrics.json, of ranked runs: overall, repeats, new, cold_items, few_events.
-    None where the two did not score the same snapshots, or the part has no target: then nothing paired can be said.
+    Seeds are averaged metric by metric, never score by score. `other_model` names another model of `other`'s runs;
+    without `other` the figures of `group` itself are given. `part` is one of metrics.json, of ranked runs: overall,
+    repeats, new, cold_items, few_events. None where the two did not score the same snapshots, or the part has no
+    target: then nothing paired can be said.
     """
     known = [one.runs[0].metrics["split"]["test"][part] for one in (group, other) if one]
     if not all(known) or (other is not None and group.fingerprint != other.fingerprint):
@@ -97,12 +107,18 @@ def paired_difference(
     return found
 
 
-def _over_seeds(runs: Sequence[Run], model: str, drawn_RS: np.ndarray, part: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def _over_seeds(
+    runs: Sequence[Run], model: str, drawn_RS: np.ndarray, part: str
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Names of the metrics, their mean over seeds [K], and that of each resample of customers and seeds [R, K]."""
     boots = [_bootstrap(run, model, len(drawn_RS), part) for run in runs]
     resampled_SRK = np.stack([boot.resampled[:, 0] for boot in boots])
     rows = np.arange(len(drawn_RS))[:, None]
-    return boots[0].metrics, np.mean([boot.value[0] for boot in boots], axis=0), resampled_SRK[drawn_RS, rows].mean(axis=1)
+    return (
+        boots[0].metrics,
+        np.mean([boot.value[0] for boot in boots], axis=0),
+        resampled_SRK[drawn_RS, rows].mean(axis=1),
+    )
 
 
 def _bootstrap(run: Run, model: str, resamples: int, part: str) -> Bootstrap:
@@ -116,7 +132,13 @@ def _bootstrap(run: Run, model: str, resamples: int, part: str) -> Bootstrap:
         return survival_bootstrap(curves.customer, curves.label, one, metrics["horizons_days"], resamples=resamples)
     if metrics["task"] in ("churn", "propensity"):
         table = score_table(scores, "test")
-        return bootstrap(table.customer, table.label, {model: table.score[model]}, resamples=resamples, threshold=metrics["threshold"])
+        return bootstrap(
+            table.customer,
+            table.label,
+            {model: table.score[model]},
+            resamples=resamples,
+            threshold=metrics["threshold"],
+        )
     if metrics["task"] == "value":
         value = value_scores(scores, "test")
         one_forecast = {model: value.forecasts[model]}

@@ -12,10 +12,11 @@ SMALLEST = 1e-4  # share of a bin that is empty on one side
 
 
 def psi(then: ArrayLike, now: ArrayLike, bins: int = 10) -> float:
-    """Population stability index Σ (q − p) · ln(q / p) over bins of equal mass of `then` [N], for `now` [M] (Siddiqi 2006).
+    """Population stability index Σ (q − p) · ln(q / p) over bins of equal mass of `then` [N], for `now` [M] (Siddiqi
+    2006).
 
-    Values that repeat share a bin and missing values (NaN) have one of their own. Below .1 is read as stable, above .25 as moved.
-    NaN where either side is empty.
+    Values that repeat share a bin and missing values (NaN) have one of their own. Below .1 is read as stable, above .25
+    as moved. NaN where either side is empty.
     """
     then_N, now_M = np.asarray(then, dtype=np.float64), np.asarray(now, dtype=np.float64)
     if not len(then_N) or not len(now_M):

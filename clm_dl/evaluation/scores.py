@@ -12,12 +12,18 @@ from clm_dl.data.store.store import EventStore
 
 
 def scores_table(
-    store: EventStore, snapshots: Snapshots, *, model: str, task: str, score: np.ndarray | float, score_raw: np.ndarray | float
+    store: EventStore,
+    snapshots: Snapshots,
+    *,
+    model: str,
+    task: str,
+    score: np.ndarray | float,
+    score_raw: np.ndarray | float,
 ) -> pd.DataFrame:
     """Scores of one model, one row a snapshot.
 
-    Columns: customer_id, cutoff (UTC), split, model, task, horizon (days), score (calibrated probability), score_raw (before
-    calibration), label (1, 0, NaN = censored), recent (active in the last `recent_days`).
+    Columns: customer_id, cutoff (UTC), split, model, task, horizon (days), score (calibrated probability), score_raw
+    (before calibration), label (1, 0, NaN = censored), recent (active in the last `recent_days`).
     """
     return pd.DataFrame(
         {
@@ -36,9 +42,16 @@ def scores_table(
 
 
 def loss_table(
-    store: EventStore, snapshots: Snapshots, fields: Sequence[str], *, model: str, loss: np.ndarray, predictions: np.ndarray
+    store: EventStore,
+    snapshots: Snapshots,
+    fields: Sequence[str],
+    *,
+    model: str,
+    loss: np.ndarray,
+    predictions: np.ndarray,
 ) -> pd.DataFrame:
-    """Losses of a pretraining as Scores, one row a snapshot and field: `field`, `predictions`, and the mean loss as `score`.
+    """Losses of a pretraining as Scores, one row a snapshot and field: `field`, `predictions`, and the mean loss as
+    `score`.
 
     `loss` (sums) and `predictions` are `[N, F]`; the score is NaN where there is no prediction.
     """
@@ -59,9 +72,11 @@ def curve_table(
     active_raw: np.ndarray,
     label: np.ndarray,
 ) -> pd.DataFrame:
-    """Survival curves of one model as Scores, one row a snapshot and horizon, the horizons of a snapshot one below the other.
+    """Survival curves of one model as Scores, one row a snapshot and horizon, the horizons of a snapshot one below the
+    other.
 
-    All arrays are `[N, S]`: P(active through the horizon), before calibration, and the label 1 active, 0 left, NaN censored.
+    All arrays are `[N, S]`: P(active through the horizon), before calibration, and the label 1 active, 0 left, NaN
+    censored.
     """
     num = len(horizons_days)
     table = scores_table(store, snapshots, model=model, task="survival", score=np.nan, score_raw=np.nan)
@@ -87,9 +102,12 @@ def value_table(
 ) -> pd.DataFrame:
     """Expected spend of one model as Scores, one row a snapshot; all arrays are `[N]`.
 
-    `score` is money, calibrated, `label` the `spend` of the window, and `orders` its orders (NaN censored). `forecast` holds what only
-    some models know, NaN without it: median, low, high (of an interval around the spend), expected_orders.
+    `score` is money, calibrated, `label` the `spend` of the window, and `orders` its orders (NaN censored). `forecast`
+    holds what only some models know, NaN without it: median, low, high (of an interval around the spend),
+    expected_orders.
     """
     table = scores_table(store, snapshots, model=model, task="value", score=score, score_raw=score_raw)
-    more = {name: np.nan if forecast is None else forecast[name] for name in ("median", "low", "high", "expected_orders")}
+    more = {
+        name: np.nan if forecast is None else forecast[name] for name in ("median", "low", "high", "expected_orders")
+    }
     return table.assign(label=spend, orders=orders, **more)

@@ -1,4 +1,6 @@
-"""What metrics.json holds alike for churn, survival and value: each split, its recent customers and its cutoffs; differences on test."""
+"""What metrics.json holds alike for churn, survival and value: each split, its recent customers and its cutoffs;
+differences on test.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def rows_by_date(cutoff: pd.DatetimeIndex) -> dict[str, Bools]:
 def summarise_splits(
     tables: Mapping[str, Table], calibrated: Callable[[Table], Bootstrap], raw: Callable[[Table], Bootstrap]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Bootstrap]]:
-    """(split, difference, bootstraps of whole splits) of `tables`; `raw` needs no resamples. Without a network there is no difference."""
+    """(split, difference, bootstraps of whole splits) of `tables`; `raw` needs no resamples. Without a network there is
+    no difference.
+    """
     splits: dict[str, Any] = {}
     difference: dict[str, Any] = {}
     boots: dict[str, Bootstrap] = {}
@@ -52,7 +56,8 @@ def summarise_splits(
             "overall": boot.intervals(),
             "recent": recent.intervals() if recent else {},
             "per_cutoff": {
-                date: (boot if rows_N.all() else calibrated(table.select(rows_N))).intervals() for date, rows_N in dates.items()
+                date: (boot if rows_N.all() else calibrated(table.select(rows_N))).intervals()
+                for date, rows_N in dates.items()
             },
             "raw": raw(table).values(),
         }

@@ -1,4 +1,6 @@
-"""Backtest: a frozen network on every later cutoff, beside its scores recalibrated on the newest cutoff that had matured by then."""
+"""Backtest: a frozen network on every later cutoff, beside its scores recalibrated on the newest cutoff that had
+matured by then.
+"""
 
 from __future__ import annotations
 
@@ -33,30 +35,35 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
     """What backtest.json holds.
 
     Args:
-        cutoffs: "rolling" (from one label window after the last training cutoff to the last matured one, every `snapshots.every_days`)
-            or ISO dates, none before the label window of the last training cutoff is over.
+        cutoffs: "rolling" (from one label window after the last training cutoff to the last matured one, every
+            `snapshots.every_days`) or ISO dates, none before the label window of the last training cutoff is over.
 
     Returns:
-        {"format", "task", "trained_until", "warning": a sentence or null, "watched": the metric of calibration, "test_error": its value on
-        the run's test, "cutoffs": [{"cutoff", "days" since the last training cutoff, "snapshots", "rate": mean label,
-        "recalibrated_on": date or null, "bias": {model: total bias}, "psi": {"score", "inputs": {column: PSI} that moved most}}],
-        "metrics": as metrics.json, whose models are `network` (frozen) and `recalibrated`}. PSI compares with the training snapshots.
-        Recalibrated at a cutoff means: on the snapshots one label window before it, the newest whose labels are known by then; not yet
-        where training had seen those labels.
+        {"format", "task", "trained_until", "warning": a sentence or null, "watched": the metric of calibration,
+        "test_error": its value on the run's test, "cutoffs": [{"cutoff", "days" since the last training cutoff,
+        "snapshots", "rate": mean label, "recalibrated_on": date or null, "bias": {model: total bias}, "psi": {"score",
+        "inputs": {column: PSI} that moved most}}], "metrics": as metrics.json, whose models are `network` (frozen) and
+        `recalibrated`}. PSI compares with the training snapshots. Recalibrated at a cutoff means: on the snapshots one
+        label window before it, the newest whose labels are known by then; not yet where training had seen those labels.
 
     Raises:
-        ValueError: a run without a network or of another task, a log that changed, no later cutoff, or one that is too early.
+        ValueError: a run without a network or of another task, a log that changed, no later cutoff, or one that is too
+        early.
     """
     settings = run.config
     name = settings["task"]["name"]
     if name not in ONE_OUTCOME or settings["encoder"]["name"] == "none":
-        raise ValueError(f"cutoffs= backtests the network of a run of {' or '.join(ONE_OUTCOME)}, and {run.path} has none: leave it out")
+        raise ValueError(
+            f"cutoffs= backtests the network of a run of {' or '.join(ONE_OUTCOME)}, and {run.path} has none: leave "
+            "it out"
+        )
     fold = FOLDS[name]({**settings, "bootstrap": resamples}, store, 0, run.path, Clock(), network=False)
     fold.check(run.metrics["fingerprint"])
     rule = {key: settings["snapshots"][key] for key in RULE}
     chosen, span = later_cutoffs(store, settings, fold.snapshots, cutoffs)
     before, free = fold.snapshots.select(fold.snapshots.training), known_from(fold.snapshots, span)
-    newest = {cutoff: cutoff - span for cutoff in chosen.tolist() if cutoff - span >= free}  # what is recalibrated on, see docstring
+    # what is recalibrated on, see docstring
+    newest = {cutoff: cutoff - span for cutoff in chosen.tolist() if cutoff - span >= free}
     moments = np.union1d(chosen, np.array(list(newest.values()), dtype=np.int64))
     later = later_snapshots(store, moments, **rule, labels=settings["labels"])
     answers, outcome = _answers(run, store, fold, later), fold.outcome(later)
@@ -72,7 +79,9 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
     scores = pd.concat(tables, ignore_index=True)
     metrics = fold.summarise(scores, fold.fingerprint, run.metrics["data"])
     inputs = [history_features(store, part) for part in (before, later)]
-    then = fold.table(before, _answers(run, store, fold, before), run.calibration, fold.outcome(before), model=NETWORK)["score"]
+    then = fold.table(before, _answers(run, store, fold, before), run.calibration, fold.outcome(before), model=NETWORK)[
+        "score"
+    ]
     trained_until, watched = int(before.cutoff.max()), family(metrics).watched
     of = dict(list(scores.groupby("cutoff")))
     found = {
@@ -88,7 +97,10 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
                 "snapshots": int(rows.sum()),
                 "rate": float(table["label"].mean()),
                 "recalibrated_on": source.get(cutoff),
-                "bias": {model: total_bias(part["label"], part["score"]) for model, part in table.groupby("model", sort=False)},
+                "bias": {
+                    model: total_bias(part["label"], part["score"])
+                    for model, part in table.groupby("model", sort=False)
+                },
                 "psi": {
                     "score": psi(then, table.loc[table["model"] == NETWORK, "score"]),
                     "inputs": _moved(inputs[0], inputs[1][rows]),
@@ -105,7 +117,9 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
 def later_cutoffs(
     store: EventStore, settings: Mapping[str, Any], snapshots: Snapshots, cutoffs: str | Sequence[Any]
 ) -> tuple[np.ndarray, int]:
-    """Matured cutoffs (int64 microseconds, ascending) after the label window of the last training one, and the length of a window."""
+    """Matured cutoffs (int64 microseconds, ascending) after the label window of the last training one, and the length
+    of a window.
+    """
     rule = settings["snapshots"]
     span = label_span(store, settings["labels"], **rule)
     free = known_from(snapshots, span)
@@ -114,7 +128,8 @@ def later_cutoffs(
             raise ValueError(f"cutoffs must be rolling or a list of dates, got {cutoffs!r}")
         if store.end - span < free:
             raise ValueError(
-                f"no later cutoff has matured: the data ends {iso(store.end)}, the labels of training reach to {iso(free)}, "
+                f"no later cutoff has matured: the data ends {iso(store.end)}, the labels of training reach to "
+                f"{iso(free)}, "
                 f"and a label window takes {span / DAY:g} days"
             )
         return cutoff_grid(free - 1, store.end, span=span, every=to_us(rule["every_days"])), span
@@ -122,7 +137,8 @@ def later_cutoffs(
     for cutoff in chosen:
         if not free <= cutoff <= store.end - span:
             raise ValueError(
-                f"cutoff {iso(cutoff)} cannot be backtested: choose from {iso(free)}, when the last training label was known, "
+                f"cutoff {iso(cutoff)} cannot be backtested: choose from {iso(free)}, when the last training label "
+                "was known, "
                 f"to {iso(store.end - span)}, whose own labels are the last to be known"
             )
     return chosen, span
@@ -134,14 +150,18 @@ def known_from(snapshots: Snapshots, span: int) -> int:
 
 
 def warning(found: Mapping[str, Any]) -> str | None:
-    """A sentence when the frozen network's calibration error at the newest cutoff is at least twice that of the run's test."""
+    """A sentence when the frozen network's calibration error at the newest cutoff is at least twice that of the run's
+    test.
+    """
     newest, watched = found["cutoffs"][-1], found["watched"]
     error = found["metrics"]["split"]["test"]["per_cutoff"][newest["cutoff"]][NETWORK][watched]["value"]
     if error is None or error < WARN * found["test_error"]:
         return None
     return (
-        f"The scores have drifted: {family(found['metrics']).columns[watched]} {found['test_error']:.3f} on test, {error:.3f} at "
-        f"{newest['cutoff']}, {newest['days']:.0f} days after training ended, and {newest['bias'][NETWORK]:+.0%} in the total. "
+        f"The scores have drifted: {family(found['metrics']).columns[watched]} {found['test_error']:.3f} on test, "
+        f"{error:.3f} at "
+        f"{newest['cutoff']}, {newest['days']:.0f} days after training ended, and {newest['bias'][NETWORK]:+.0%} in "
+        "the total. "
         "Predict with recalibrate=true, or train anew."
     )
 

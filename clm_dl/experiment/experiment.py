@@ -1,4 +1,6 @@
-"""One experiment: store → snapshots → network and baselines → Scores → run directory. What every command and the API run."""
+"""One experiment: store → snapshots → network and baselines → Scores → run directory. What every command and the API
+run.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
     folder, clock = Path(settings["paths"]["output_dir"]), Clock()
     folds: Sequence[Fold] | Sequence[RankedFold] = []
     if settings["data"]["name"] == "table":
-        table, counts = clock("baselines", table_scores, {**settings["data"], "frame": frame}, **baseline_settings(settings))
+        table, counts = clock(
+            "baselines", table_scores, {**settings["data"], "frame": frame}, **baseline_settings(settings)
+        )
     else:
         data = {**settings["data"], "frame": frame} if frame is not None else settings["data"]
         store = clock("prepare", open_store, data, settings["paths"], log)
@@ -68,13 +72,17 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
             folds = [RankedFold(settings, store, folder, clock)]
         else:
             fold_type = FOLDS[settings["task"]["name"]]
-            folds = [fold_type(settings, store, number, folder, clock) for number in range(settings["snapshots"]["folds"])]
+            folds = [
+                fold_type(settings, store, number, folder, clock) for number in range(settings["snapshots"]["folds"])
+            ]
         counts = {**store.counts, "customers": store.num_customers, "events": store.num_events}
     if helper_process():
         for fold in folds:
             fold.fit(log)
         raise SystemExit(0)
-    clear_results(folder, resumed=bool(settings["ckpt"]) and folder.resolve() in Path(settings["ckpt"]).resolve().parents)
+    clear_results(
+        folder, resumed=bool(settings["ckpt"]) and folder.resolve() in Path(settings["ckpt"]).resolve().parents
+    )
     OmegaConf.save(OmegaConf.create(settings), folder / "config.yaml")
     write_json(folder / "versions.json", environment())
     with run_status(folder):
@@ -82,7 +90,8 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
             scores = pd.concat([fold.scores(log) for fold in folds], ignore_index=True)
             fingerprint = "-".join(fold.fingerprint for fold in folds)
             counts["snapshots"] = {
-                split: int(sum((fold.snapshots.split == split).sum() for fold in folds)) for split in ("train", "val", "test")
+                split: int(sum((fold.snapshots.split == split).sum() for fold in folds))
+                for split in ("train", "val", "test")
             }
             metrics = clock("metrics", folds[0].summarise, scores, fingerprint, counts)
         else:
@@ -100,7 +109,17 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
 
 def environment() -> dict[str, Any]:
     """Versions, machine and git commit of this process."""
-    packages = ("torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn", "lightgbm", "hydra-core", "ibis-framework", "duckdb")
+    packages = (
+        "torch",
+        "pytorch-lightning",
+        "numpy",
+        "pandas",
+        "scikit-learn",
+        "lightgbm",
+        "hydra-core",
+        "ibis-framework",
+        "duckdb",
+    )
     here = Path(__file__).parent
     commit = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True)
     return {

@@ -1,4 +1,6 @@
-"""Fold: one split by time of an experiment on snapshots (churn, propensity; others build on it), and every model's scores."""
+"""Fold: one split by time of an experiment on snapshots (churn, propensity; others build on it), and every model's
+scores.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +36,23 @@ MAX_PROJECTED = 5000  # customers in TensorBoard's projector
 class Fold:
     """Snapshots of one split by time; `fit` trains the network, `scores` adds the baselines.
 
-    `network=False` makes none: to score a finished run's network again. `snapshots` are those of another fold on the same split.
+    `network=False` makes none: to score a finished run's network again. `snapshots` are those of another fold on the
+    same split.
     """
 
     write: Callable[..., None] = staticmethod(write_final_churn)
 
     def __init__(
-        self, settings: Mapping[str, Any], store: EventStore, number: int, folder: Path, clock: Clock, *, network: bool = True,
+        self,
+        settings: Mapping[str, Any],
+        store: EventStore,
+        number: int,
+        folder: Path,
+        clock: Clock,
+        *,
+        network: bool = True,
         snapshots: Snapshots | None = None,
-    ):  # fmt: skip
+    ):
         self.settings, self.store, self.clock = settings, store, clock
         self.folder = folder / f"fold_{number}" if number else folder
         self.snapshots = clock("snapshots", self.take_snapshots, number) if snapshots is None else snapshots
@@ -60,7 +70,9 @@ class Fold:
 
     def take_snapshots(self, number: int) -> Snapshots:
         """The snapshots of fold `number`; raises ValueError where nothing can be learnt or measured."""
-        snapshots = build_snapshots(self.store, **self.settings["snapshots"], fold=number, labels=self.settings["labels"])
+        snapshots = build_snapshots(
+            self.store, **self.settings["snapshots"], fold=number, labels=self.settings["labels"]
+        )
         check_classes(snapshots)
         return snapshots
 
@@ -99,7 +111,9 @@ class Fold:
     def baseline_scores(self, X: pd.DataFrame, **options: Any) -> pd.DataFrame:
         """Rows of the Scores table of every chosen baseline."""
         embedding = vectors(self.init, self.store, self.snapshots) if self.init else None
-        return fit_score(X, self.snapshots, store=self.store, task=self.settings["task"]["name"], embedding=embedding, **options)
+        return fit_score(
+            X, self.snapshots, store=self.store, task=self.settings["task"]["name"], embedding=embedding, **options
+        )
 
     def outcome(self, snapshots: Snapshots) -> np.ndarray:
         """What came true of `snapshots`, `[N]`, NaN censored."""
@@ -110,16 +124,26 @@ class Fold:
         return churn_probabilities(task, datamodule, index_N)
 
     def calibrate(self, answers: np.ndarray, outcome: np.ndarray, *, aged: bool = False) -> Any:
-        """The calibration of `answers`, fitted on the `outcome` of the same snapshots; `aged`: they came long after training."""
+        """The calibration of `answers`, fitted on the `outcome` of the same snapshots; `aged`: they came long after
+        training.
+        """
         return PlattCalibrator().fit(answers, outcome)
 
-    def table(self, snapshots: Snapshots, answers: np.ndarray, calibration: Any, outcome: np.ndarray, *, model: str) -> pd.DataFrame:
+    def table(
+        self, snapshots: Snapshots, answers: np.ndarray, calibration: Any, outcome: np.ndarray, *, model: str
+    ) -> pd.DataFrame:
         """Rows of the Scores table of `answers` and their calibration."""
         score, name = calibration.predict(answers), self.settings["task"]["name"]
-        return scores_table(self.store, snapshots, model=model, task=name, score=score, score_raw=answers).assign(label=outcome)
+        return scores_table(self.store, snapshots, model=model, task=name, score=score, score_raw=answers).assign(
+            label=outcome
+        )
 
-    def network_scores(self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None) -> tuple[pd.DataFrame, Any]:
-        """The network's rows of the Scores table and its calibration (fitted on the newest validation cutoff where not given)."""
+    def network_scores(
+        self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None
+    ) -> tuple[pd.DataFrame, Any]:
+        """The network's rows of the Scores table and its calibration (fitted on the newest validation cutoff where not
+        given).
+        """
         held_out, answers = self.snapshots.select(self.held_out), self.answers(task, datamodule, self.held_out)
         outcome = self.outcome(held_out)
         if calibration is None:
@@ -132,9 +156,12 @@ class Fold:
         table, calibration = self.network_scores(network.task, network.datamodule)
         if network.trainer.is_global_zero:
             save_model(
-                self.folder / MODEL, network.task.cpu(), vocabulary=network.datamodule.vocabulary, schema=network.datamodule.schema,
+                self.folder / MODEL,
+                network.task.cpu(),
+                vocabulary=network.datamodule.vocabulary,
+                schema=network.datamodule.schema,
                 calibration=calibration.to_dict(),
-            )  # fmt: skip
+            )
         return table
 
     def summarise(self, scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,20 +180,32 @@ class Fold:
         )  # a row a snapshot, of survival that of the first horizon
         metadata = table.iloc[np.searchsorted(test, shown)]
         self.write(
-            writer, scores, metrics, {key: self.settings[key] for key in HPARAMS},
+            writer,
+            scores,
+            metrics,
+            {key: self.settings[key] for key in HPARAMS},
             embeddings=customer_vectors(self.network.task, self.network.datamodule, shown),
             metadata=metadata[["customer_id", "cutoff", "label", "score"]],
-        )  # fmt: skip
+        )
 
 
-def churn_metrics(settings: Mapping[str, Any], scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+def churn_metrics(
+    settings: Mapping[str, Any], scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]
+) -> dict[str, Any]:
     """metrics.json of churn or propensity scores, of a fold or of a table."""
     return summarise(
-        scores, task=settings["task"]["name"], fingerprint=fingerprint, data_counts=counts,
-        resamples=settings["bootstrap"], threshold=settings["threshold"], seed=settings["seed"],
-    )  # fmt: skip
+        scores,
+        task=settings["task"]["name"],
+        fingerprint=fingerprint,
+        data_counts=counts,
+        resamples=settings["bootstrap"],
+        threshold=settings["threshold"],
+        seed=settings["seed"],
+    )
 
 
 def changed(folder: Path) -> ValueError:
     """The log of the run in `folder` is not what it was trained on."""
-    return ValueError(f"the snapshots of {folder} cannot be made again: its log or labels changed since it was trained; train anew")
+    return ValueError(
+        f"the snapshots of {folder} cannot be made again: its log or labels changed since it was trained; train anew"
+    )

@@ -34,7 +34,8 @@ from clm_dl.tasks.module import SequenceTask
 from clm_dl.tasks.value.module import HIGH, LOW, MEAN, MEDIAN, ORDERS
 
 RULE = ("horizon_days", "gap_days", "active_days", "recent_days")  # of who is scored, and for which window
-ONE_OUTCOME = ("churn", "propensity", "value")  # tasks with one outcome a snapshot, on which a frozen network can be calibrated anew
+# tasks with one outcome a snapshot, on which a frozen network can be calibrated anew
+ONE_OUTCOME = ("churn", "propensity", "value")
 TENURE = 5  # column of `value_forecasts`, behind those of a forecast
 MAX_TOKENS = 8192  # padded tokens of a batch, where the task has no budget of its own
 
@@ -53,7 +54,9 @@ def survival_curves(task: SequenceTask, datamodule: SequenceDataModule, index_N:
 
 @torch.inference_mode()
 def value_forecasts(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarray) -> np.ndarray:
-    """Uncalibrated forecasts `[N, 6]` of the snapshots `index_N`, in that order: the columns of `ValueTask.forecast`, then log tenure."""
+    """Uncalibrated forecasts `[N, 6]` of the snapshots `index_N`, in that order: the columns of `ValueTask.forecast`,
+    then log tenure.
+    """
     forecast_N5 = _apply(task, datamodule, index_N, task.forecast)
     return np.column_stack([forecast_N5, datamodule.dataset.tenure_N.numpy()[index_N]]).astype(np.float64)
 
@@ -89,21 +92,31 @@ def _apply(task: SequenceTask, datamodule: SequenceDataModule, index_N: np.ndarr
     return values[position[index_N]]
 
 
-def fit_value_calibrator(answers_N6: np.ndarray, spend_N: np.ndarray, *, coverage: float, aged: bool = False) -> ValueCalibrator:
-    """Mean and interval of forecasts, calibrated on what was spent; `aged`: long after training, when tenure counts, too."""
+def fit_value_calibrator(
+    answers_N6: np.ndarray, spend_N: np.ndarray, *, coverage: float, aged: bool = False
+) -> ValueCalibrator:
+    """Mean and interval of forecasts, calibrated on what was spent; `aged`: long after training, when tenure counts,
+    too.
+    """
     calibrator = ValueCalibrator().fit(answers_N6[:, MEAN], spend_N, answers_N6[:, TENURE] if aged else None)
     return calibrator.fit_interval(answers_N6[:, LOW], answers_N6[:, HIGH], spend_N, coverage=coverage)
 
 
-def calibrated_forecasts(answers_N6: np.ndarray, calibration: ValueCalibrator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Expected spend `[N]`, and median, low, high and expected_orders, each `[N]`; only mean and interval are calibrated."""
+def calibrated_forecasts(
+    answers_N6: np.ndarray, calibration: ValueCalibrator
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Expected spend `[N]`, and median, low, high and expected_orders, each `[N]`; only mean and interval are
+    calibrated.
+    """
     low, high = calibration.interval(answers_N6[:, LOW], answers_N6[:, HIGH])
     rest = {"median": answers_N6[:, MEDIAN], "low": low, "high": high, "expected_orders": answers_N6[:, ORDERS]}
     return calibration.predict(answers_N6[:, MEAN], answers_N6[:, TENURE]), rest
 
 
 @contextmanager
-def snapshots_of(run: Run, events: Any, cutoff: Any) -> Iterator[tuple[EventStore, SequenceDataModule, Snapshots, np.ndarray]]:
+def snapshots_of(
+    run: Run, events: Any, cutoff: Any
+) -> Iterator[tuple[EventStore, SequenceDataModule, Snapshots, np.ndarray]]:
     """The log prepared up to the cutoff in a temporary store, everyone's snapshot, and who is in the population."""
     config = run.config
     at = None if cutoff is None else parse_cutoff(cutoff)
@@ -112,10 +125,20 @@ def snapshots_of(run: Run, events: Any, cutoff: Any) -> Iterator[tuple[EventStor
         if events is None and data["name"] == "simulator":
             store = open_store(data, config["paths"])
         else:
-            source = {} if events is None else {"path": str(events)} if isinstance(events, (str, Path)) else {"frame": events}
+            source = (
+                {}
+                if events is None
+                else {"path": str(events)}
+                if isinstance(events, (str, Path))
+                else {"frame": events}
+            )
             if source and data.get("sources"):
-                raise ValueError("this run was trained on several data.sources: predict from its own log by leaving input out")
-            store = prepare_store({"data_dir": config["paths"]["data_dir"], **data, **source}, Path(folder) / "store", before=at)
+                raise ValueError(
+                    "this run was trained on several data.sources: predict from its own log by leaving input out"
+                )
+            store = prepare_store(
+                {"data_dir": config["paths"]["data_dir"], **data, **source}, Path(folder) / "store", before=at
+            )
         rule = {key: config["snapshots"][key] for key in RULE}
         if at is None:  # the end of the data, but behind the last event: what is known to date is history
             at = max(store.end, int(np.asarray(store.time).max()) + 1)
@@ -126,17 +149,24 @@ def snapshots_of(run: Run, events: Any, cutoff: Any) -> Iterator[tuple[EventStor
 def scoring_datamodule(run: Run, store: EventStore, snapshots: Snapshots) -> SequenceDataModule:
     """Batches of `snapshots` with the run's vocabulary and scalers, which are never refitted.
 
-    The vocabulary of a ranked run holds the whole catalogue, so that its items keep their ids; another log's new items are UNK.
+    The vocabulary of a ranked run holds the whole catalogue, so that its items keep their ids; another log's new items
+    are UNK.
     """
     sequence, task = run.config["sequence"], run.config["task"]
     if task["name"] in RANKED:
-        sequence, calendar = {**sequence, "features": False}, None  # nothing known at the cutoff enters, see RankingDataModule
+        # nothing known at the cutoff enters, see RankingDataModule
+        sequence, calendar = {**sequence, "features": False}, None
     else:
         calendar = run.config["data"].get("calendar")
     return SequenceDataModule(
-        store, snapshots, **sequence, vocabulary=run.vocabulary, schema=run.schema, calendar=calendar,
+        store,
+        snapshots,
+        **sequence,
+        vocabulary=run.vocabulary,
+        schema=run.schema,
+        calendar=calendar,
         max_tokens_per_batch=task["max_tokens_per_batch"] or MAX_TOKENS,
-    )  # fmt: skip
+    )
 
 
 def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bool = False) -> pd.DataFrame:
@@ -144,31 +174,41 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
 
     Args:
         events: a path or a table in the format the run was trained on; None for the run's own log.
-        cutoff: ISO date or time (UTC when it names no zone); None for the end of the log, all of its events included. Nothing at or after
-            it is read.
-        recalibrate: calibrate on the newest cutoff of this log whose labels are known, not as in training; of ONE_OUTCOME tasks.
+        cutoff: ISO date or time (UTC when it names no zone); None for the end of the log, all of its events included.
+            Nothing at or after it is read.
+        recalibrate: calibrate on the newest cutoff of this log whose labels are known, not as in training; of
+            ONE_OUTCOME tasks.
 
     Returns:
-        The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's population rule.
-        Of a survival run also `hazard`, the chance to leave by the horizon of who was active through the one before, and `remaining_days`,
-        the expected remaining lifetime up to the last horizon. Of a value run score is the expected spend of the window in money, beside
-        median, low and high (an interval of `task.coverage`) and expected_orders. Of a multi-task run the rows of every question, one below
-        the other.
+        The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's
+        population rule. Of a survival run also `hazard`, the chance to leave by the horizon of who was active through
+        the one before, and `remaining_days`, the expected remaining lifetime up to the last horizon. Of a value run
+        score is the expected spend of the window in money, beside median, low and high (an interval of `task.coverage`)
+        and expected_orders. Of a multi-task run the rows of every question, one below the other.
     """
     if run.question in RANKED:
         raise ValueError(f"run {run.path} answers {run.question} with ranked lists: use run.recommend")
     if run.question == "pretrain":
-        raise ValueError(f"run {run.path} was pretrained and answers no question: start a run from it with init, or use its embed")
+        raise ValueError(
+            f"run {run.path} was pretrained and answers no question: start a run from it with init, or use its embed"
+        )
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
         if recalibrate and run.question not in ONE_OUTCOME:
-            raise ValueError(f"recalibrate is for runs of {' or '.join(ONE_OUTCOME)}, got one of {run.question}: leave it out")
+            raise ValueError(
+                f"recalibrate is for runs of {' or '.join(ONE_OUTCOME)}, got one of {run.question}: leave it out"
+            )
         calibration = newest_calibration(run, store) if recalibrate else None
         tables = [_predict(part, store, datamodule, snapshots, in_population, calibration) for part in run.questions]
         return pd.concat(tables, ignore_index=True)
 
 
 def _predict(
-    run: Run, store: EventStore, datamodule: SequenceDataModule, snapshots: Snapshots, in_population: np.ndarray, calibration: Any
+    run: Run,
+    store: EventStore,
+    datamodule: SequenceDataModule,
+    snapshots: Snapshots,
+    in_population: np.ndarray,
+    calibration: Any,
 ) -> pd.DataFrame:
     """Rows of one question; `calibration` None is the run's."""
     everyone, calibration = np.arange(len(snapshots)), run.calibration if calibration is None else calibration
@@ -177,7 +217,9 @@ def _predict(
         raw_NS = survival_curves(run.task, datamodule, everyone)
         active_NS = calibration.predict(raw_NS)
         nothing = np.full(raw_NS.shape, np.nan)
-        table = curve_table(store, snapshots, horizons, model="network", active=active_NS, active_raw=raw_NS, label=nothing)
+        table = curve_table(
+            store, snapshots, horizons, model="network", active=active_NS, active_raw=raw_NS, label=nothing
+        )
         table["hazard"] = hazards(active_NS).ravel()
         table["remaining_days"] = np.repeat(restricted_mean(active_NS, horizons), len(horizons))
         return table.assign(in_population=np.repeat(in_population, len(horizons)))
@@ -185,12 +227,20 @@ def _predict(
         answers_N6, unknown = value_forecasts(run.task, datamodule, everyone), np.full(len(snapshots), np.nan)
         score, forecast = calibrated_forecasts(answers_N6, calibration)
         table = value_table(
-            store, snapshots, model="network", score=score, score_raw=answers_N6[:, MEAN], spend=unknown, orders=unknown,
+            store,
+            snapshots,
+            model="network",
+            score=score,
+            score_raw=answers_N6[:, MEAN],
+            spend=unknown,
+            orders=unknown,
             forecast=forecast,
-        )  # fmt: skip
+        )
         return table.assign(in_population=in_population)
     raw = churn_probabilities(run.task, datamodule, everyone)
-    table = scores_table(store, snapshots, model="network", task=run.question, score=calibration.predict(raw), score_raw=raw)
+    table = scores_table(
+        store, snapshots, model="network", task=run.question, score=calibration.predict(raw), score_raw=raw
+    )
     return table.assign(in_population=in_population)
 
 
@@ -202,7 +252,9 @@ def newest_calibration(run: Run, store: EventStore) -> PlattCalibrator | ValueCa
     if run.question == "value":
         task = run.config["task"]
         spend_N = window_spend(store, newest, returns=task["returns"])
-        return fit_value_calibrator(value_forecasts(run.task, datamodule, everyone), spend_N, coverage=task["coverage"], aged=True)
+        return fit_value_calibrator(
+            value_forecasts(run.task, datamodule, everyone), spend_N, coverage=task["coverage"], aged=True
+        )
     return PlattCalibrator().fit(churn_probabilities(run.task, datamodule, everyone), newest.label)
 
 
@@ -210,5 +262,7 @@ def embed(run: Run, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
     """Customer vectors as of the cutoff: columns customer_id, cutoff, z0 … z(D−1); arguments as in `predict`."""
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
         z_ND = customer_vectors(run.task, datamodule, np.arange(len(snapshots)))
-        keys = scores_table(store, snapshots, model="network", task=run.question, score=np.nan, score_raw=np.nan)[["customer_id", "cutoff"]]
+        keys = scores_table(store, snapshots, model="network", task=run.question, score=np.nan, score_raw=np.nan)[
+            ["customer_id", "cutoff"]
+        ]
         return pd.concat([keys, pd.DataFrame(z_ND, columns=[f"z{d}" for d in range(z_ND.shape[1])])], axis=1)

@@ -1,4 +1,6 @@
-"""MultiTaskFold: one split by time of a multi-task experiment; each question's targets, scores and summary are those of its own fold."""
+"""MultiTaskFold: one split by time of a multi-task experiment; each question's targets, scores and summary are those of
+its own fold.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ PARTS: dict[str, type[Fold]] = {"churn": Fold, "survival": SurvivalFold, "value"
 
 
 class MultiTaskFold(Fold):
-    """As Fold; the rows of the Scores table are those of every question, one below the other, and the column `task` says which."""
+    """As Fold; the rows of the Scores table are those of every question, one below the other, and the column `task`
+    says which.
+    """
 
     write: Callable[..., None] = staticmethod(write_final_multitask)
 
@@ -38,7 +42,9 @@ class MultiTaskFold(Fold):
     def _part(self, name: str) -> Fold:
         settings = of_question(self.settings, name)
         try:
-            return PARTS[name](settings, self.store, 0, self.folder, self.clock, network=False, snapshots=self.snapshots)
+            return PARTS[name](
+                settings, self.store, 0, self.folder, self.clock, network=False, snapshots=self.snapshots
+            )
         except ValueError as error:
             raise ValueError(f"{error}, or leave the question out with task.weights.{name}=0") from error
 

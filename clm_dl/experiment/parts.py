@@ -12,7 +12,9 @@ from clm_dl.tasks.module import SequenceTask
 
 
 class Part(Run):
-    """One question of a multi-task run, as the run of a task of its own: its metrics, scores and calibration, and the shared network."""
+    """One question of a multi-task run, as the run of a task of its own: its metrics, scores and calibration, and the
+    shared network.
+    """
 
     def __init__(self, whole: Run, question: str):
         self.whole, self._question = whole, question

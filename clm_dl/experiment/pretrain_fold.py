@@ -1,4 +1,6 @@
-"""PretrainFold: a pretraining on everyone's history up to the last training cutoff, and the losses of the customers kept out."""
+"""PretrainFold: a pretraining on everyone's history up to the last training cutoff, and the losses of the customers
+kept out.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class PretrainFold(Fold):
 
     def take_snapshots(self, number: int) -> Snapshots:
         """One a customer; the rule of the labelled ones says up to when."""
-        labelled = build_snapshots(self.store, **self.settings["snapshots"], fold=number, labels=self.settings["labels"])
+        labelled = build_snapshots(
+            self.store, **self.settings["snapshots"], fold=number, labels=self.settings["labels"]
+        )
         return unlabelled_snapshots(self.store, labelled, held_out=self.settings["task"]["held_out"])
 
     @property
@@ -53,18 +57,28 @@ class PretrainFold(Fold):
             self.clock("network", self.network.task.fit_floor, training_sample(self.network))
         super().fit(log)
 
-    def network_scores(self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None) -> tuple[pd.DataFrame, Any]:
-        """Losses of the network, and below them those of the model that says the same of everyone; there is nothing to calibrate."""
+    def network_scores(
+        self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None
+    ) -> tuple[pd.DataFrame, Any]:
+        """Losses of the network, and below them those of the model that says the same of everyone; there is nothing to
+        calibrate.
+        """
         assert isinstance(task, PretrainTask)
         parts = [
-            loss_table(self.store, self.snapshots.select(index_N), task.fields, model=model, loss=sum_NF, predictions=count_NF)
+            loss_table(
+                self.store, self.snapshots.select(index_N), task.fields, model=model, loss=sum_NF, predictions=count_NF
+            )
             for model, index_N, sum_NF, count_NF in self._losses(task, datamodule)
         ]
         return pd.concat(parts, ignore_index=True), PlattCalibrator()
 
     @torch.inference_mode()
-    def _losses(self, task: PretrainTask, datamodule: SequenceDataModule) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-        """(model, rows of the snapshots, sums of losses, predictions) of each split, in blocks: slices are held against their block's."""
+    def _losses(
+        self, task: PretrainTask, datamodule: SequenceDataModule
+    ) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+        """(model, rows of the snapshots, sums of losses, predictions) of each split, in blocks: slices are held against
+        their block's.
+        """
         task.eval()
         found = []
         for split in ("val", "test"):
@@ -78,9 +92,13 @@ class PretrainFold(Fold):
 
     def summarise(self, scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
         return summarise_pretraining(
-            scores, objective=self.settings["task"]["objective"], fingerprint=fingerprint, data_counts=counts,
-            resamples=self.settings["bootstrap"], seed=self.settings["seed"],
-        )  # fmt: skip
+            scores,
+            objective=self.settings["task"]["objective"],
+            fingerprint=fingerprint,
+            data_counts=counts,
+            resamples=self.settings["bootstrap"],
+            seed=self.settings["seed"],
+        )
 
 
 def training_sample(network: Network) -> DataLoader[EventBatch]:

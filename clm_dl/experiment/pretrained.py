@@ -1,4 +1,6 @@
-"""What `init=RUN` takes from a pretrained run: fields, vocabulary and scales as they are, weights, and customer vectors."""
+"""What `init=RUN` takes from a pretrained run: fields, vocabulary and scales as they are, weights, and customer
+vectors.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +18,25 @@ from clm_dl.run import Run, load_run
 from clm_dl.experiment.inference import customer_vectors, scoring_datamodule
 from clm_dl.tasks.module import PooledTask, SequenceTask
 
-INPUTS = ("version", "token", "bags", "categorical", "numeric", "time")  # keys of the schema that embedding and encoder know
+# keys of the schema that embedding and encoder know
+INPUTS = ("version", "token", "bags", "categorical", "numeric", "time")
 UNLIKE = ("frozen", "dropout")  # settings of an encoder that may differ: they change no weight
 
 
 def open_pretrained(settings: Mapping[str, Any], snapshots: Snapshots) -> Run:
-    """The finished pretraining run `settings["init"]`, found to fit these settings and to have seen nothing too late for `snapshots`.
+    """The finished pretraining run `settings["init"]`, found to fit these settings and to have seen nothing too late
+    for `snapshots`.
 
     Raises:
-        ValueError, FileNotFoundError: it is no such run, saw events from the last training cutoff on or customers that validate, or has
-            another encoder.
+        ValueError, FileNotFoundError: it is no such run, saw events from the last training cutoff on or customers that
+            validate, or has another encoder.
     """
     run = load_run(settings["init"])
     task, state = run.config["task"]["name"], run.status["state"]
     if task != "pretrain" or state != "finished":
-        raise ValueError(f"init must be a finished run of task=pretrain, got {run.path}, a run of task={task} that is {state}")
+        raise ValueError(
+            f"init must be a finished run of task=pretrain, got {run.path}, a run of task={task} that is {state}"
+        )
     seen, cutoff = round(run.scores["cutoff"].max().timestamp() * 1e6), last_training_cutoff(snapshots)
     if seen > cutoff:
         raise ValueError(
@@ -40,14 +46,18 @@ def open_pretrained(settings: Mapping[str, Any], snapshots: Snapshots) -> Run:
     kept, theirs = (float(of["snapshots"].get("val_customers") or 0.0) for of in (settings, run.config))
     if kept != theirs:
         raise ValueError(
-            f"init={run.path} kept snapshots.val_customers={theirs:g} out of training, this run has {kept:g}: pretrain with this run's"
+            f"init={run.path} kept snapshots.val_customers={theirs:g} out of training, this run has {kept:g}: "
+            "pretrain with this run's"
         )
-    mine, its = ({key: value for key, value in of["encoder"].items() if key not in UNLIKE} for of in (settings, run.config))
+    mine, its = (
+        {key: value for key, value in of["encoder"].items() if key not in UNLIKE} for of in (settings, run.config)
+    )
     if settings["encoder"]["name"] != "none" and mine != its:
         raise ValueError(f"init={run.path} has the encoder {its}, this run {mine}: choose the same")
     if settings["sequence"]["token"] != run.schema["token"]:
         raise ValueError(
-            f"init={run.path} reads {run.schema['token']} tokens, got sequence.token={settings['sequence']['token']}: choose the same"
+            f"init={run.path} reads {run.schema['token']} tokens, got sequence.token={settings['sequence']['token']}: "
+            "choose the same"
         )
     return run
 
@@ -72,11 +82,14 @@ def load_weights(task: SequenceTask, run: Run) -> None:
         if {key: value.shape for key, value in found.items()} == {key: value.shape for key, value in own.items()}:
             part.load_state_dict(found)
         elif name != "pooling":
-            raise ValueError(f"init={run.path} has an {name} of other sizes: choose its encoder and task.{name} settings")
+            raise ValueError(
+                f"init={run.path} has an {name} of other sizes: choose its encoder and task.{name} settings"
+            )
 
 
 def vectors(run: Run, store: EventStore, snapshots: Snapshots) -> pd.DataFrame:
-    """Vectors of the run's network for every snapshot, a row each: columns embedding_0, embedding_1, …, recency and tenure (days).
+    """Vectors of the run's network for every snapshot, a row each: columns embedding_0, embedding_1, …, recency and
+    tenure (days).
 
     The last two because tokens carry causal time only: what has passed since the last one is in no vector.
     """

@@ -1,4 +1,6 @@
-"""RankedFold: a recommendation experiment; its histories and targets, its network, and every model's ranked lists on them."""
+"""RankedFold: a recommendation experiment; its histories and targets, its network, and every model's ranked lists on
+them.
+"""
 
 from __future__ import annotations
 
@@ -39,28 +41,42 @@ UNIT = {"next_item": "line", "next_order": "order"}  # what is predicted at a ti
 
 
 class RankedFold:
-    """Training histories, validation and test targets; `fit` trains the network, `scores` adds the baselines and hybrids.
+    """Training histories, validation and test targets; `fit` trains the network, `scores` adds the baselines and
+    hybrids.
 
     `network=False` makes none: to rank a finished run's network again with `scores_of`.
     """
 
-    def __init__(self, settings: Mapping[str, Any], store: EventStore, folder: Path, clock: Clock, *, network: bool = True):
+    def __init__(
+        self, settings: Mapping[str, Any], store: EventStore, folder: Path, clock: Clock, *, network: bool = True
+    ):
         self.settings, self.store, self.folder, self.clock = settings, store, folder, clock
         task = settings["task"]
         if not store.has("item"):
-            raise ValueError(f"the log of data={settings['data']['name']} has no items to recommend: set data.roles.item")
+            raise ValueError(
+                f"the log of data={settings['data']['name']} has no items to recommend: set data.roles.item"
+            )
         self.ranking = clock(
-            "snapshots", build_ranking, store, protocol=settings["protocol"], unit=UNIT[task["name"]], snapshots=settings["snapshots"]
+            "snapshots",
+            build_ranking,
+            store,
+            protocol=settings["protocol"],
+            unit=UNIT[task["name"]],
+            snapshots=settings["snapshots"],
         )
         self.ranking.check()
         self.snapshots = self.ranking.snapshots
         self.catalogue = clock("catalogue", Catalogue.from_store, store, self.ranking.training_rows, **task["content"])
         if not 1 <= settings["k"] <= len(self.catalogue.item_ids):
-            raise ValueError(f"k must be from 1 to the {len(self.catalogue.item_ids)} items of the catalogue, got {settings['k']}")
+            raise ValueError(
+                f"k must be from 1 to the {len(self.catalogue.item_ids)} items of the catalogue, got {settings['k']}"
+            )
         self.network: Network | None = None
         if network and settings["encoder"]["name"] != "none":
             task = {**task, "repeats": settings["policy"]["repeats"], "k": settings["k"]}
-            datamodule = clock("network", RankingDataModule, store, self.ranking, self.catalogue, **batch_options(settings))
+            datamodule = clock(
+                "network", RankingDataModule, store, self.ranking, self.catalogue, **batch_options(settings)
+            )
             self.network = clock("network", prepare_network, {**settings, "task": task}, datamodule, folder)
             _task(self.network).load_catalogue(self.catalogue)
         self.held_out = np.flatnonzero(self.snapshots.split != "train")
@@ -83,7 +99,10 @@ class RankedFold:
     def scores(self, log: Log) -> pd.DataFrame:
         """The Scores table: every model's top k and the rank of every target, on validation and test."""
         if self.catalogue.missing:
-            log(f"catalogue: nothing is known of {self.catalogue.missing:,} of {len(self.catalogue):,} items but their ids")
+            log(
+                f"catalogue: nothing is known of {self.catalogue.missing:,} of {len(self.catalogue):,} items but "
+                "their ids"
+            )
         self.fit(log)
         write_parquet(self.catalogue.to_frame(), self.folder / ITEMS)
         single: dict[str, Scorer] = {}
@@ -94,12 +113,17 @@ class RankedFold:
     def fit_baselines(
         self, single: Mapping[str, Scorer], *, only: str | None = None, log: Log = lambda line: None
     ) -> tuple[dict[str, Any], dict[str, Scorer]]:
-        """The fitted baselines and hybrids by name, and the scorers of them and of what `single` has; `only` one model and its members."""
+        """The fitted baselines and hybrids by name, and the scorers of them and of what `single` has; `only` one model
+        and its members.
+        """
         chosen = baseline_settings(self.settings)["baselines"]
         if only is not None:
             [asked] = [config for config in chosen if config["name"] == only]
             members = asked.get("members", ())  # None: of all that are no hybrids
-            chosen = [asked, *(one for one in chosen if "members" not in one and (members is None or one["name"] in members))]
+            chosen = [
+                asked,
+                *(one for one in chosen if "members" not in one and (members is None or one["name"] in members)),
+            ]
         models: dict[str, Any] = {}
         single, hybrids = dict(single), {}
         for config in sorted(chosen, key=lambda config: "members" in config):  # hybrids combine what stands before them
@@ -123,7 +147,8 @@ class RankedFold:
 
     def scores_of(self, scorers: Mapping[str, Scorer]) -> pd.DataFrame:
         """The Scores table of these models."""
-        probable = {NETWORK} if self.settings["task"]["loss"]["name"] == "softmax" else set()  # models whose softmax is a probability
+        # models whose softmax is a probability
+        probable = {NETWORK} if self.settings["task"]["loss"]["name"] == "softmax" else set()
         ranks = {
             (name, among): found
             for name, scorer in scorers.items()
@@ -131,21 +156,31 @@ class RankedFold:
         }
         task = self.settings["task"]["name"]
         return self.clock(
-            "ranks", ranked_scores, self.store, self.ranking, ranks, catalogue=self.catalogue, task=task, unit=UNIT[task]
-        )  # fmt: skip
+            "ranks",
+            ranked_scores,
+            self.store,
+            self.ranking,
+            ranks,
+            catalogue=self.catalogue,
+            task=task,
+            unit=UNIT[task],
+        )
 
     def _network_scorer(self, network: Network) -> Scorer:
         """Scores by the trained network; saves the scoring checkpoint."""
         task, datamodule = _task(network), network.datamodule
         scorer = network_scorer(task, datamodule, self.held_out)
         if network.trainer.is_global_zero:
-            save_model(self.folder / MODEL, task, vocabulary=datamodule.vocabulary, schema=datamodule.schema, calibration={})
+            save_model(
+                self.folder / MODEL, task, vocabulary=datamodule.vocabulary, schema=datamodule.schema, calibration={}
+            )
         return self._kept(scorer)
 
     def _recommender_scorer(self, model: Recommender) -> Scorer:
         model.fit(self.store, self.ranking.training_stop)
         start_N, stop_N = self.snapshots.start, self.snapshots.stop
-        at_N = np.asarray(self.store.time)[stop_N - 1] if self.ranking.positional else self.snapshots.cutoff  # never the target's time
+        # never the target's time
+        at_N = np.asarray(self.store.time)[stop_N - 1] if self.ranking.positional else self.snapshots.cutoff
         return self._kept(model.scorer(self.store, start_N, stop_N, at_N))
 
     def _kept(self, scorer: Scorer) -> Scorer:
@@ -161,7 +196,9 @@ class RankedFold:
     def _worked_out(self, scorer: Scorer, index_N: np.ndarray) -> Scorer:
         """The scorer of the snapshots `index_N` [N], in order, from a table of their scores."""
         step = max(1, BLOCK // len(self.catalogue.item_ids))
-        parts = [torch.as_tensor(scorer(index_N[first : first + step])).float() for first in range(0, len(index_N), step)]
+        parts = [
+            torch.as_tensor(scorer(index_N[first : first + step])).float() for first in range(0, len(index_N), step)
+        ]
         score_NV = torch.cat(parts)
         return lambda index_B: score_NV[np.searchsorted(index_N, index_B)]
 
@@ -173,10 +210,16 @@ class RankedFold:
             kept = self._worked_out(scorer, index_N)
             for among in AMONG:
                 ranks = rank(
-                    kept, index_N, targets=take_ragged((self.ranking.target_offsets, self.ranking.targets), index_N),
-                    seen=take_ragged(self.seen, index_N), num_items=len(self.catalogue.item_ids), k=self.settings["k"],
-                    repeats=self.settings["policy"]["repeats"], among=among, softmax=softmax,
-                )  # fmt: skip
+                    kept,
+                    index_N,
+                    targets=take_ragged((self.ranking.target_offsets, self.ranking.targets), index_N),
+                    seen=take_ragged(self.seen, index_N),
+                    num_items=len(self.catalogue.item_ids),
+                    k=self.settings["k"],
+                    repeats=self.settings["policy"]["repeats"],
+                    among=among,
+                    softmax=softmax,
+                )
                 parts[among].append(ranks)
         return {among: join_ranks(found) for among, found in parts.items()}
 
@@ -187,13 +230,24 @@ class RankedFold:
         hybrids = [config for config in baseline_settings(settings)["baselines"] if "members" in config]
         with_network = [config["name"] for config in hybrids if trained and NETWORK in (config["members"] or [NETWORK])]
         return summarise_ranking(
-            scores, task=settings["task"]["name"], fingerprint=fingerprint, data_counts=counts, catalogue=self.catalogue,
-            k=settings["k"], resamples=settings["bootstrap"], seed=settings["seed"], protocol=settings["protocol"],
-            policy=settings["policy"], counts=self.ranking.counts, with_network=with_network,
-        )  # fmt: skip
+            scores,
+            task=settings["task"]["name"],
+            fingerprint=fingerprint,
+            data_counts=counts,
+            catalogue=self.catalogue,
+            k=settings["k"],
+            resamples=settings["bootstrap"],
+            seed=settings["seed"],
+            protocol=settings["protocol"],
+            policy=settings["policy"],
+            counts=self.ranking.counts,
+            with_network=with_network,
+        )
 
     def write_final(self, scores: pd.DataFrame, metrics: Mapping[str, Any]) -> None:
-        """Recommendation cards for the report; of a network also what TensorBoard shows: items in the projector, hparams, the cards."""
+        """Recommendation cards for the report; of a network also what TensorBoard shows: items in the projector,
+        hparams, the cards.
+        """
         cards = sample_cards(scores, self.store, self.snapshots, model=metrics["best_model"]["name"])
         write_json(self.folder / CARDS, cards)
         if self.network is None or (writer := event_writer(self.network.trainer)) is None:
@@ -201,9 +255,14 @@ class RankedFold:
         with torch.inference_mode():
             vectors_VD = _task(self.network).tower.vectors().numpy()
         write_final_ranked(
-            writer, scores, metrics, {key: self.settings[key] for key in HPARAMS}, item_vectors=vectors_VD,
-            item_metadata=item_table(self.catalogue), cards=[card_text(card) for card in cards],
-        )  # fmt: skip
+            writer,
+            scores,
+            metrics,
+            {key: self.settings[key] for key in HPARAMS},
+            item_vectors=vectors_VD,
+            item_metadata=item_table(self.catalogue),
+            cards=[card_text(card) for card in cards],
+        )
 
 
 def _task(network: Network) -> NextItemTask:

@@ -1,6 +1,7 @@
 """The baselines and hybrids of a ranked run for any log: fitted again on the log that the run was trained on.
 
-A run keeps its network and what its other models scored, not these models themselves. Shapes: N snapshots, B of them, V catalogue.
+A run keeps its network and what its other models scored, not these models themselves. Shapes: N snapshots, B of them, V
+catalogue.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ def chosen_model(run: Run, name: str) -> str:
     if name == BEST:
         return str(run.metrics["best_model"]["name"])
     if name not in known:
-        raise ValueError(f"run {run.path} has no model {name!r}{nearest(name, known)}; it has {', '.join(known)}, and best")
+        raise ValueError(
+            f"run {run.path} has no model {name!r}{nearest(name, known)}; it has {', '.join(known)}, and best"
+        )
     return name
 
 
 def refitted(run: Run, name: str, network: Scorer, store: EventStore, snapshots: Snapshots, seen: Ragged) -> Scorer:
-    """Scores [B, V] of the N `snapshots` of `store` by the baseline or hybrid `name` of the run, fitted as it was in the run.
+    """Scores [B, V] of the N `snapshots` of `store` by the baseline or hybrid `name` of the run, fitted as it was in
+    the run.
 
     Args:
         network: scorer of the run's network on the same snapshots. seen: (offsets [N + 1], items) of their histories.
@@ -48,7 +52,9 @@ def refitted(run: Run, name: str, network: Scorer, store: EventStore, snapshots:
     own_network = network_scorer(run.task, scoring_datamodule(run, fold.store, fold.snapshots), fold.held_out)
     models, _ = fold.fit_baselines({NETWORK: own_network}, only=name)
     rows = snapshots.start, snapshots.stop, snapshots.cutoff
-    single = {NETWORK: network} | {other: model.scorer(store, *rows) for other, model in models.items() if isinstance(model, Recommender)}
+    single = {NETWORK: network} | {
+        other: model.scorer(store, *rows) for other, model in models.items() if isinstance(model, Recommender)
+    }
     if name in single:
         return single[name]
     scorer: Scorer = models[name].scorer(single, seen, store, snapshots, repeats=run.config["policy"]["repeats"])

@@ -23,7 +23,9 @@ ITEMS, CARDS = "items.parquet", "cards.json"  # of ranked runs
 BACKTEST = "backtest.json"  # of clm-evaluate cutoffs=…
 
 
-def save_model(path: Path, task: SequenceTask, *, vocabulary: Vocabulary, schema: Mapping[str, Any], calibration: dict[str, Any]) -> None:
+def save_model(
+    path: Path, task: SequenceTask, *, vocabulary: Vocabulary, schema: Mapping[str, Any], calibration: dict[str, Any]
+) -> None:
     """Write the scoring checkpoint that `load_run` reads."""
     checkpoint = {
         "version": RUN_VERSION,
@@ -54,7 +56,9 @@ def helper_process() -> bool:
 
 
 def clear_results(folder: Path, *, resumed: bool) -> None:
-    """Make `folder` and take out what an earlier run left there; its checkpoints and training curve stay when it is resumed."""
+    """Make `folder` and take out what an earlier run left there; its checkpoints and training curve stay when it is
+    resumed.
+    """
     names = [
         "metrics.json",
         "scores.parquet",
@@ -76,7 +80,9 @@ def clear_results(folder: Path, *, resumed: bool) -> None:
 
 @contextmanager
 def run_status(path: Path) -> Iterator[None]:
-    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM while it trains) or failed with the reason."""
+    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM while it trains) or failed with the
+    reason.
+    """
 
     def write(state: str, reason: str | None = None) -> None:
         write_json(path / "status.json", {"version": RUN_VERSION, "state": state, "reason": reason})
@@ -88,7 +94,9 @@ def run_status(path: Path) -> Iterator[None]:
         signal, code = ("SIGTERM", 143) if isinstance(error, SIGTERMException) else ("Ctrl-C", 130)
         write("interrupted", f"{signal}; the best checkpoint so far is kept")
         last = path / "checkpoints" / "last.ckpt"
-        print(f"error: interrupted with {signal}{f': go on with ckpt={last}' if last.exists() else ''}", file=sys.stderr)
+        print(
+            f"error: interrupted with {signal}{f': go on with ckpt={last}' if last.exists() else ''}", file=sys.stderr
+        )
         raise SystemExit(code) from error
     except BaseException as error:
         write("failed", " ".join(str(error).split())[:500] or type(error).__name__)

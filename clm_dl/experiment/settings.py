@@ -42,24 +42,34 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     }.get(questions(settings["task"])[0], "log_loss")
     if settings["objective"] not in known:
         raise ValueError(
-            f"objective must be one of {', '.join(known)}, got {settings['objective']!r}{nearest(settings['objective'], known)}"
+            f"objective must be one of {', '.join(known)}, got "
+            f"{settings['objective']!r}{nearest(settings['objective'], known)}"
         )
     if task in RANKED:
         choice(settings["policy"]["repeats"], REPEATS, "policy.repeats")
         if settings["snapshots"].get("folds", 1) > 1:
-            raise ValueError(f"task={task} has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
+            raise ValueError(
+                f"task={task} has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set "
+                "snapshots.folds=1"
+            )
     baseline_settings(settings)  # a name that answers none of the questions is refused
     for name in questions(settings["task"]):
         _check_baselines(of_question(settings, name))
     if settings["ckpt"] and settings["snapshots"].get("folds", 1) > 1:
-        raise ValueError(f"ckpt resumes one network, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1")
+        raise ValueError(
+            f"ckpt resumes one network, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1"
+        )
     if settings["encoder"]["name"] == "none":
         for name in questions(settings["task"]):
             if not baseline_settings(of_question(settings, name))["baselines"]:
                 what = f"nothing that answers {name}" if name != task else "nothing to train"
-                raise ValueError(f"encoder=none and baselines={settings['baselines']} leave {what}: choose an encoder or a baseline")
+                raise ValueError(
+                    f"encoder=none and baselines={settings['baselines']} leave {what}: choose an encoder or a baseline"
+                )
     if settings["encoder"]["name"] == "none" and settings["ckpt"]:
-        raise ValueError("ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint")
+        raise ValueError(
+            "ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint"
+        )
     return settings
 
 
@@ -67,7 +77,9 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     """Raise ValueError for a number that no run can be made with."""
     epochs, lr = settings["trainer"]["max_epochs"], settings["task"].get("optimizer", {}).get("lr", 0.0)
     if not isinstance(settings["bootstrap"], int) or settings["bootstrap"] < 1:
-        raise ValueError(f"bootstrap is the number of resamples and must be an integer ≥ 1, got {settings['bootstrap']!r}")
+        raise ValueError(
+            f"bootstrap is the number of resamples and must be an integer ≥ 1, got {settings['bootstrap']!r}"
+        )
     if not 0 <= settings["threshold"] <= 1:
         raise ValueError(f"threshold is a probability and must be in [0, 1], got {settings['threshold']}")
     if epochs is not None and epochs != -1 and epochs < 1:
@@ -97,17 +109,26 @@ def known_metrics(settings: Mapping[str, Any]) -> list[str]:
 
 
 def check_question(settings: dict[str, Any]) -> None:
-    """Raise ValueError where task and labels do not ask the same question; the horizons of survival enter the snapshots' rule."""
+    """Raise ValueError where task and labels do not ask the same question; the horizons of survival enter the
+    snapshots' rule.
+    """
     task, labels = settings["task"]["name"], settings["labels"]["name"]
     if task == "churn" and labels == "event":
         raise ValueError("labels=event says whether something happened, which is no churn: set task=propensity")
     if task == "propensity" and labels not in ("event", "given", "churn_event"):
-        raise ValueError(f"task=propensity asks whether something happens, got labels={labels}: choose labels=event or give labels=FILE")
+        raise ValueError(
+            f"task=propensity asks whether something happens, got labels={labels}: choose labels=event or give "
+            "labels=FILE"
+        )
     if task == "value":
         if labels != "no_event":
-            raise ValueError(f"task=value forecasts the spend of the label window, got labels={labels}: set labels=no_event")
+            raise ValueError(
+                f"task=value forecasts the spend of the label window, got labels={labels}: set labels=no_event"
+            )
         if settings["imbalance"] != "none":
-            raise ValueError(f"task=value has no classes to balance, got imbalance={settings['imbalance']}: set imbalance=none")
+            raise ValueError(
+                f"task=value has no classes to balance, got imbalance={settings['imbalance']}: set imbalance=none"
+            )
         check_value_options(settings["task"])
     if task == "survival":
         horizons = settings["task"]["horizons_days"]
@@ -122,18 +143,23 @@ def check_pretraining(settings: dict[str, Any]) -> None:
         settings["sequence"]["features"] = False  # no head that they could enter
         if settings["snapshots"]["folds"] > 1:
             raise ValueError(
-                f"task=pretrain has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1"
+                f"task=pretrain has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set "
+                "snapshots.folds=1"
             )
         if encoder["name"] == "none":
             raise ValueError("task=pretrain trains an encoder, got encoder=none: choose one")
     if task == "pretrain" or task in RANKED or settings["data"]["name"] == "table":
         for key, value in {"init": settings["init"], "encoder.frozen": encoder["frozen"]}.items():
             if value:
-                raise ValueError(f"{key} is for tasks that answer per snapshot from a sequence, got {key}={value} with task={task}")
+                raise ValueError(
+                    f"{key} is for tasks that answer per snapshot from a sequence, got {key}={value} with task={task}"
+                )
 
 
 def of_question(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The settings of one question of a multi-task run alone, with those of its baselines that answer it; else as they are."""
+    """The settings of one question of a multi-task run alone, with those of its baselines that answer it; else as they
+    are.
+    """
     if settings["task"]["name"] == name:
         return dict(settings)
     chosen = settings["baselines"]
@@ -144,7 +170,9 @@ def of_question(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def build_recommender(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
     """The recommender or hybrid of a baseline's configuration, with the run's seed where it draws anything."""
-    model = build({key: value for key, value in config.items() if key not in ("name", "task")}, trusted=settings["trusted"])
+    model = build(
+        {key: value for key, value in config.items() if key not in ("name", "task")}, trusted=settings["trusted"]
+    )
     if hasattr(model, "seed"):
         model.seed = settings["seed"]
     return model
@@ -155,7 +183,9 @@ def _check_baselines(settings: Mapping[str, Any]) -> None:
     task, chosen = settings["task"]["name"], baseline_settings(settings)
     for config in chosen["baselines"]:
         if task in RANKED:
-            _check_recommender(config, settings, {other["name"] for other in chosen["baselines"] if "members" not in other})
+            _check_recommender(
+                config, settings, {other["name"] for other in chosen["baselines"] if "members" not in other}
+            )
         elif task == "value":
             build_value_baseline(config, **{key: chosen[key] for key in ("seed", "impute", "trusted")})
         else:
@@ -163,7 +193,9 @@ def _check_baselines(settings: Mapping[str, Any]) -> None:
 
 
 def _check_recommender(config: Mapping[str, Any], settings: Mapping[str, Any], single: set[str]) -> None:
-    """Raise ValueError for a wrong option, or a hybrid one of whose members the run lacks; `single` are its baselines but the hybrids."""
+    """Raise ValueError for a wrong option, or a hybrid one of whose members the run lacks; `single` are its baselines
+    but the hybrids.
+    """
     build_recommender(config, settings)
     if "members" in config:
         known = [*[NETWORK] * (settings["encoder"]["name"] != "none"), *sorted(single)]
@@ -176,7 +208,9 @@ def _check_recommender(config: Mapping[str, Any], settings: Mapping[str, Any], s
 
 
 def baseline_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The chosen baselines' configurations, with how to impute, balance and seed them; `all` are those that answer the task."""
+    """The chosen baselines' configurations, with how to impute, balance and seed them; `all` are those that answer the
+    task.
+    """
     task, chosen = settings["task"]["name"], settings["baselines"]
     asked = set(questions(settings["task"]))
     known = {name: config for name, config in settings["baseline"].items() if asked & set(config.get("task", asked))}
@@ -184,13 +218,30 @@ def baseline_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         known = {name: config for name, config in known.items() if "embedding" not in config.get("sees", [])}
     if settings["encoder"]["name"] == "none":
         known = {name: config for name, config in known.items() if "network" not in (config.get("members") or [])}
-    names = list(known) if chosen == "all" else [] if chosen in ("none", None) else [chosen] if isinstance(chosen, str) else list(chosen)
+    names = (
+        list(known)
+        if chosen == "all"
+        else []
+        if chosen in ("none", None)
+        else [chosen]
+        if isinstance(chosen, str)
+        else list(chosen)
+    )
     for name in names:
         if name not in known:
             other = ""
             if name in settings["baseline"]:
                 config = settings["baseline"][name]
                 sees = asked & set(config["task"]) and "embedding" in config.get("sees", [])
-                other = f": {name} sees the vectors of init=RUN" if sees else f": {name} answers {', '.join(config['task'])}"
-            raise ValueError(f"no baseline {name!r} of task {task}{other or nearest(name, known)}; there are {', '.join(known)}")
-    return {"baselines": [known[name] for name in names], **{key: settings[key] for key in ("seed", "impute", "imbalance", "trusted")}}
+                other = (
+                    f": {name} sees the vectors of init=RUN"
+                    if sees
+                    else f": {name} answers {', '.join(config['task'])}"
+                )
+            raise ValueError(
+                f"no baseline {name!r} of task {task}{other or nearest(name, known)}; there are {', '.join(known)}"
+            )
+    return {
+        "baselines": [known[name] for name in names],
+        **{key: settings[key] for key in ("seed", "impute", "imbalance", "trusted")},
+    }

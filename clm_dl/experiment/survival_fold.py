@@ -1,4 +1,6 @@
-"""SurvivalFold: one split by time of a survival experiment; everyone's lifetime as far as it was followed, and every model's curves."""
+"""SurvivalFold: one split by time of a survival experiment; everyone's lifetime as far as it was followed, and every
+model's curves.
+"""
 
 from __future__ import annotations
 
@@ -38,25 +40,40 @@ class SurvivalFold(Fold):
     def fingerprint(self) -> str:
         """That of the snapshots and of who was active through which horizon."""
         active = np.nan_to_num(self.active_NS, nan=-1.0).astype("<i1")
-        return hashlib.blake2b(self.snapshots.fingerprint(self.store).encode() + active.tobytes(), digest_size=16).hexdigest()
+        return hashlib.blake2b(
+            self.snapshots.fingerprint(self.store).encode() + active.tobytes(), digest_size=16
+        ).hexdigest()
 
     def baseline_scores(self, X: pd.DataFrame, **options: Any) -> pd.DataFrame:
         return fit_score_curves(X, self.snapshots, self.life, self.horizons, store=self.store, **options)
 
-    def network_scores(self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None) -> tuple[pd.DataFrame, Any]:
+    def network_scores(
+        self, task: SequenceTask, datamodule: SequenceDataModule, calibration: Any = None
+    ) -> tuple[pd.DataFrame, Any]:
         """Each horizon calibrated on the newest validation cutoff that was followed so far."""
         raw_NS = survival_curves(task, datamodule, self.held_out)
         label_NS = self.active_NS[self.held_out]
         if calibration is None:
-            calibration = CurveCalibrator().fit(raw_NS, label_NS, calibration_rows(self.snapshots, self.active_NS)[self.held_out])
+            calibration = CurveCalibrator().fit(
+                raw_NS, label_NS, calibration_rows(self.snapshots, self.active_NS)[self.held_out]
+            )
         table = curve_table(
-            self.store, self.snapshots.select(self.held_out), self.horizons, model="network",
-            active=calibration.predict(raw_NS), active_raw=raw_NS, label=label_NS,
-        )  # fmt: skip
+            self.store,
+            self.snapshots.select(self.held_out),
+            self.horizons,
+            model="network",
+            active=calibration.predict(raw_NS),
+            active_raw=raw_NS,
+            label=label_NS,
+        )
         return table, calibration
 
     def summarise(self, scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
         return summarise_survival(
-            scores, horizons_days=self.horizons, fingerprint=fingerprint, data_counts=counts,
-            resamples=self.settings["bootstrap"], seed=self.settings["seed"],
-        )  # fmt: skip
+            scores,
+            horizons_days=self.horizons,
+            fingerprint=fingerprint,
+            data_counts=counts,
+            resamples=self.settings["bootstrap"],
+            seed=self.settings["seed"],
+        )

@@ -1,4 +1,6 @@
-"""ValueFold: one split by time of a value experiment; what everyone spends in the label window, and every model's forecasts."""
+"""ValueFold: one split by time of a value experiment; what everyone spends in the label window, and every model's
+forecasts.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ SMALLEST_SCALE = 1e-2  # of log spends that hardly differ
 
 
 class ValueFold(Fold):
-    """As Fold; an outcome is (spend, orders) `[N, 2]`, NaN censored, and answers have the columns of `scoring.value_forecasts`."""
+    """As Fold; an outcome is (spend, orders) `[N, 2]`, NaN censored, and answers have the columns of
+    `scoring.value_forecasts`.
+    """
 
     write: Callable[..., None] = staticmethod(write_final_figures)
 
@@ -36,7 +40,8 @@ class ValueFold(Fold):
             spend = self.value[self.snapshots.split == split, 0]
             if not np.nansum(spend) > 0:
                 raise ValueError(
-                    f"all-zero spend in {split}: nobody of {len(spend):,} snapshots spends in the label window, so there is nothing to "
+                    f"all-zero spend in {split}: nobody of {len(spend):,} snapshots spends in the label window, so "
+                    "there is nothing to "
                     "learn or measure: check data.roles.amount and snapshots.horizon_days"
                 )
         return self.value.astype(np.float32)
@@ -49,7 +54,9 @@ class ValueFold(Fold):
     def fingerprint(self) -> str:
         """That of the snapshots and of what was spent."""
         value = np.nan_to_num(self.value, nan=-1.0).astype("<f8")
-        return hashlib.blake2b(self.snapshots.fingerprint(self.store).encode() + value.tobytes(), digest_size=16).hexdigest()
+        return hashlib.blake2b(
+            self.snapshots.fingerprint(self.store).encode() + value.tobytes(), digest_size=16
+        ).hexdigest()
 
     def outcome(self, snapshots: Snapshots) -> np.ndarray:
         spend = window_spend(self.store, snapshots, returns=self.settings["task"]["returns"])
@@ -61,25 +68,39 @@ class ValueFold(Fold):
     def calibrate(self, answers: np.ndarray, outcome: np.ndarray, *, aged: bool = False) -> ValueCalibrator:
         return fit_value_calibrator(answers, outcome[:, 0], coverage=self.settings["task"]["coverage"], aged=aged)
 
-    def table(self, snapshots: Snapshots, answers: np.ndarray, calibration: Any, outcome: np.ndarray, *, model: str) -> pd.DataFrame:
+    def table(
+        self, snapshots: Snapshots, answers: np.ndarray, calibration: Any, outcome: np.ndarray, *, model: str
+    ) -> pd.DataFrame:
         score, forecast = calibrated_forecasts(answers, calibration)
         return value_table(
-            self.store, snapshots, model=model, score=score, score_raw=answers[:, 0], spend=outcome[:, 0], orders=outcome[:, 1],
+            self.store,
+            snapshots,
+            model=model,
+            score=score,
+            score_raw=answers[:, 0],
+            spend=outcome[:, 0],
+            orders=outcome[:, 1],
             forecast=forecast,
-        )  # fmt: skip
+        )
 
     def baseline_scores(self, X: pd.DataFrame, **options: Any) -> pd.DataFrame:
         return fit_score_value(X, self.snapshots, self.value, store=self.store, **options)
 
     def summarise(self, scores: pd.DataFrame, fingerprint: str, counts: Mapping[str, Any]) -> dict[str, Any]:
         return summarise_value(
-            scores, coverage=self.settings["task"]["coverage"], fingerprint=fingerprint, data_counts=counts,
-            resamples=self.settings["bootstrap"], seed=self.settings["seed"],
-        )  # fmt: skip
+            scores,
+            coverage=self.settings["task"]["coverage"],
+            fingerprint=fingerprint,
+            data_counts=counts,
+            resamples=self.settings["bootstrap"],
+            seed=self.settings["seed"],
+        )
 
 
 def value_scales(value_N2: np.ndarray) -> dict[str, float]:
-    """What ValueTask's outputs are relative to, from the spend and orders of training snapshots: see `nn.spend.ValueDistribution`."""
+    """What ValueTask's outputs are relative to, from the spend and orders of training snapshots: see
+    `nn.spend.ValueDistribution`.
+    """
     spend, orders = value_N2[:, 0], value_N2[:, 1]
     logs = np.log(spend[spend > 0])
     return {

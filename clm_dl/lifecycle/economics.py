@@ -1,4 +1,6 @@
-"""Economics: discounted customer lifetime value, with the convention of its periods said aloud, and the rates around it."""
+"""Economics: discounted customer lifetime value, with the convention of its periods said aloud, and the rates around
+it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ def discounted_clv(cash_flows: ArrayLike, rate: float, *, start_of_period: bool 
     Args:
         cash_flows: one number a period, the next period first; several customers are rows.
         rate: 0.1 is 10 % a period, in the period of the cash flows.
-        start_of_period: false: flows come at the end of their period, so k = 1, 2, …; true: at its start, so k = 0, 1, …
+        start_of_period: false: flows come at the end of their period, so k = 1, 2, …; true: at its start, so k = 0, 1,
+            …
 
     Returns:
         A float for one customer, an array `[…]` for several.
@@ -28,12 +31,17 @@ def discounted_clv(cash_flows: ArrayLike, rate: float, *, start_of_period: bool 
 
 
 def retention_clv(
-    margin: ArrayLike, retention: ArrayLike, rate: float, *, num_periods: int | None = None, start_of_period: bool = False
+    margin: ArrayLike,
+    retention: ArrayLike,
+    rate: float,
+    *,
+    num_periods: int | None = None,
+    start_of_period: bool = False,
 ) -> float | np.ndarray:
     """Discounted value of customers who each period stay with chance `retention` and then bring `margin`.
 
-    At the end of period k = 1, 2, … whoever is still there, retention^k of them, pays; with `start_of_period` they pay when period
-    k = 0, 1, … begins, the first time for certain.
+    At the end of period k = 1, 2, … whoever is still there, retention^k of them, pays; with `start_of_period` they pay
+    when period k = 0, 1, … begins, the first time for certain.
 
     Args:
         margin: profit a period and customer (revenue × margin rate − cost to serve), a number or `[N]`.
@@ -42,7 +50,9 @@ def retention_clv(
     kept, profit = np.asarray(retention, dtype=np.float64), np.asarray(margin, dtype=np.float64)
     share = (kept >= 0) & (kept <= 1)
     if not share.all():
-        raise ValueError(f"retention is a share of the customers a period and must be in [0, 1], got {kept[~share].flat[0]:g}")
+        raise ValueError(
+            f"retention is a share of the customers a period and must be in [0, 1], got {kept[~share].flat[0]:g}"
+        )
     _check_rate(rate)
     factor = kept / (1.0 + rate)
     if num_periods is None and (factor >= 1).any():
@@ -55,16 +65,22 @@ def retention_clv(
 
 
 def cohort_rates(num_start: float, num_lost: float) -> tuple[float, float]:
-    """Churn and retention of a period, both as shares of the customers at its start, so that they sum to 1; newcomers do not count."""
+    """Churn and retention of a period, both as shares of the customers at its start, so that they sum to 1; newcomers
+    do not count.
+    """
     if not 0 <= num_lost <= num_start or num_start == 0:
-        raise ValueError(f"of {num_start:g} customers at the start {num_lost:g} cannot have left: count the same cohort")
+        raise ValueError(
+            f"of {num_start:g} customers at the start {num_lost:g} cannot have left: count the same cohort"
+        )
     return num_lost / num_start, (num_start - num_lost) / num_start
 
 
 def acquisition_cost(spend: float, num_acquired: float) -> float:
     """CAC: spend on acquisition over the customers acquired by it."""
     if not (spend >= 0 and num_acquired > 0):
-        raise ValueError(f"acquisition cost needs spend ≥ 0 and at least one customer acquired, got {spend:g} and {num_acquired:g}")
+        raise ValueError(
+            f"acquisition cost needs spend ≥ 0 and at least one customer acquired, got {spend:g} and {num_acquired:g}"
+        )
     return spend / num_acquired
 
 

@@ -20,17 +20,23 @@ class Arima:
     """ARIMA(p, d, q) of a series, by maximum likelihood (statsmodels, extra `analysis`).
 
     Args:
-        order: p, d, q; null = chosen: d by KPSS tests (5 %), as few differences as make the series level, then p, q and drift by the
-            criterion. Criteria of different d do not compare, so they choose nothing but the rest.
+        order: p, d, q; null = chosen: d by KPSS tests (5 %), as few differences as make the series level, then p, q and
+            drift by the criterion. Criteria of different d do not compare, so they choose nothing but the rest.
         d: differences to take where `order` is null; null = by KPSS.
         drift: a constant (d = 0) or a drift (d = 1); null = chosen with p and q. A fixed order with null has none.
         criterion: aicc or bic.
     """
 
     def __init__(
-        self, order: Sequence[int] | None = None, *, d: int | None = None, drift: bool | None = None, max_p: int = 3, max_q: int = 3,
+        self,
+        order: Sequence[int] | None = None,
+        *,
+        d: int | None = None,
+        drift: bool | None = None,
+        max_p: int = 3,
+        max_q: int = 3,
         criterion: str = "aicc",
-    ):  # fmt: skip
+    ):
         if criterion not in CRITERIA:
             raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
         if order is not None and (len(order) != 3 or min(order) < 0):
@@ -46,14 +52,20 @@ class Arima:
         else:
             d = differences(y) if self.d is None else self.d
             drifts = ([False, True] if self.drift is None else [self.drift]) if d <= 1 else [False]
-            pairs = [(p, q) for p, q in itertools.product(range(self.max_p + 1), range(self.max_q + 1)) if p + q <= MAX_TERMS]
+            pairs = [
+                (p, q) for p, q in itertools.product(range(self.max_p + 1), range(self.max_q + 1)) if p + q <= MAX_TERMS
+            ]
             candidates = [((p, d, q), drift) for (p, q) in pairs for drift in drifts]
             room = len(y) - d - 2  # AICc divides by observations − parameters − 1
-            candidates = [(order, drift) for order, drift in candidates if order[0] + order[2] + drift + 1 < room] or [((0, d, 0), False)]
+            candidates = [(order, drift) for order, drift in candidates if order[0] + order[2] + drift + 1 < room] or [
+                ((0, d, 0), False)
+            ]
         fitted = [(self._fit_one(y, order, drift), order, drift) for order, drift in candidates]
         fitted = [one for one in fitted if one[0] is not None]
         if not fitted:
-            raise ValueError(f"no ARIMA could be fitted to {len(y)} periods, of order {self.order or 'any'}: try (0, 1, 0)")
+            raise ValueError(
+                f"no ARIMA could be fitted to {len(y)} periods, of order {self.order or 'any'}: try (0, 1, 0)"
+            )
         self.result_, self.order_, self.drift_ = min(fitted, key=lambda one: self._criterion(one[0]))
         self.criterion_, self.converged_ = self._criterion(self.result_), _converged(self.result_)
         return self
@@ -105,12 +117,15 @@ def differences(series: ArrayLike, max_d: int = 2) -> int:
     return max_d
 
 
-def backtest(series: ArrayLike, *, num_periods: int, origins: Sequence[int], models: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def backtest(
+    series: ArrayLike, *, num_periods: int, origins: Sequence[int], models: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """Forecasts of `num_periods` from each origin, each fitted anew on the values before it and on no later one.
 
     Args:
         origins: how many values lie before each forecast.
-        models: with `fit(series)` and `forecast(num_periods)`, by name; null = arima, `Arima()`. The last value and the mean are added.
+        models: with `fit(series)` and `forecast(num_periods)`, by name; null = arima, `Arima()`. The last value and the
+            mean are added.
 
     Returns:
         One row an origin, step ahead (1, 2, …) and model: origin, step, model, actual, forecast.
@@ -119,7 +134,8 @@ def backtest(series: ArrayLike, *, num_periods: int, origins: Sequence[int], mod
     wrong = [origin for origin in origins if not 3 <= origin <= len(y) - num_periods]
     if num_periods < 1 or not len(origins) or wrong:
         raise ValueError(
-            f"origins must leave at least 3 values before and {num_periods} after them in {len(y)}, got {wrong or list(origins)}"
+            f"origins must leave at least 3 values before and {num_periods} after them in {len(y)}, got "
+            f"{wrong or list(origins)}"
         )
     models = {"arima": Arima()} if models is None else models
     parts = []

@@ -45,7 +45,9 @@ def weekly_demand(store: EventStore, field: str) -> pd.DataFrame:
     code, names = np.asarray(store.column(field)), store.dictionary(field)
     start, week = _weeks(store, np.asarray(store.time))
     used = (week >= 0) & (code >= 0)
-    counts = np.bincount(week[used] * len(names) + code[used], minlength=len(start) * len(names)).reshape(len(start), len(names))
+    counts = np.bincount(week[used] * len(names) + code[used], minlength=len(start) * len(names)).reshape(
+        len(start), len(names)
+    )
     return pd.DataFrame(counts, index=start, columns=pd.Index(names, name=field))
 
 
@@ -64,7 +66,9 @@ def _customer(store: EventStore) -> np.ndarray:
 
 
 def _weeks(store: EventStore, time: np.ndarray) -> tuple[pd.DatetimeIndex, np.ndarray]:
-    """When each whole week begins, and the week of each time; −1: before the first whole one, or not before the end of the data."""
+    """When each whole week begins, and the week of each time; −1: before the first whole one, or not before the end of
+    the data.
+    """
     num = int((store.end - np.asarray(store.time).min()) // WEEK) if store.num_events else 0
     if num < 1:
         raise ValueError("the log is shorter than one week, so it has no weekly series")

@@ -1,4 +1,6 @@
-"""Networks in pure torch: an encoder maps x_BTD, mask_BT to h_BTD, causal, right padding; add one by adding it to ENCODERS."""
+"""Networks in pure torch: an encoder maps x_BTD, mask_BT to h_BTD, causal, right padding; add one by adding it to
+ENCODERS.
+"""
 
 from __future__ import annotations
 

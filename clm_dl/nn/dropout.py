@@ -1,6 +1,7 @@
 """Dropout whose random numbers are cheap on a CPU: one draw of 64 bits decides four values.
 
-PyTorch draws one number a value, which takes a tenth of a small Transformer's training step; here it is a third of that.
+PyTorch draws one number a value, which takes a tenth of a small Transformer's training step; here it is a third of
+that.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ HARMONICS = {"hour": 2, "weekday": 3, "month": 2}  # three harmonics tell all se
 
 
 class RobustScale(nn.Module):
-    """(x − center) / scale, clipped to ±`clip`, with 0 (the center) for NaN. A scale of 0 counts as 1. [..., F] -> [..., F]"""
+    """(x − center) / scale, clipped to ±`clip`, with 0 (the center) for NaN. A scale of 0 counts as 1. [..., F] ->
+    [..., F]
+    """
 
     def __init__(self, statistics: Sequence[Mapping[str, float]], *, clip: float = 5.0) -> None:
         super().__init__()
@@ -36,7 +38,9 @@ class RobustScale(nn.Module):
         self.register_buffer("scale_F", torch.tensor([float(item["scale"]) or 1.0 for item in statistics]))
 
     def forward(self, value: Tensor) -> Tensor:
-        return ((value - self.center_F) / self.scale_F).nan_to_num(0.0, self.clip, -self.clip).clamp(-self.clip, self.clip)
+        return (
+            ((value - self.center_F) / self.scale_F).nan_to_num(0.0, self.clip, -self.clip).clamp(-self.clip, self.clip)
+        )
 
 
 def signed_log1p(value: Tensor) -> Tensor:
@@ -52,24 +56,29 @@ def embedding_size(num_values: int, *, largest: int) -> int:
 def calendar_table(name: str) -> Tensor:
     """[values, 2 · harmonics]: sine and cosine of each value of a calendar field, so that hour 23 stands beside hour 0."""
     angle = 2 * math.pi * torch.arange(CALENDAR[name]) / CALENDAR[name]
-    return torch.cat([wave(k * angle).unsqueeze(-1) for k in range(1, HARMONICS[name] + 1) for wave in (torch.sin, torch.cos)], dim=-1)
+    return torch.cat(
+        [wave(k * angle).unsqueeze(-1) for k in range(1, HARMONICS[name] + 1) for wave in (torch.sin, torch.cos)],
+        dim=-1,
+    )
 
 
 class EventEmbedding(nn.Module):
     """EventBatch -> x_BTD of width `output_size`; what stands at padding is arbitrary but finite, encoders ignore it.
 
-    Categorical fields: a table each, the mean over an order's lines when `schema["bags"]`. Numeric fields: signed log1p, robustly scaled,
-    with a missing flag; they, the two times (gap, age) and the calendar go through one linear map of `numeric_size`.
+    Categorical fields: a table each, the mean over an order's lines when `schema["bags"]`. Numeric fields: signed
+    log1p, robustly scaled, with a missing flag; they, the two times (gap, age) and the calendar go through one linear
+    map of `numeric_size`.
 
     Args:
-        schema: {"categorical": {field: number of ids}, "bags": bool, "numeric": {field: {"center", "scale"} of the signed log1p},
-            "time": {"gap": …, "age": …}}, in the order of the batch's columns.
+        schema: {"categorical": {field: number of ids}, "bags": bool, "numeric": {field: {"center", "scale"} of the
+            signed log1p}, "time": {"gap": …, "age": …}}, in the order of the batch's columns.
         sizes: width by field, for fields that are not to follow the rule of `embedding_size`.
         max_size: the largest width the rule gives.
         numeric_size: width of the numeric part.
         calendar: calendar fields to use, of hour, weekday and month.
         dropout: share of the channels of x_BTD zeroed in training, the same for all events of a snapshot.
-        unknown_rate: share of the categorical values replaced by UNK in training, so that UNK means something when it comes.
+        unknown_rate: share of the categorical values replaced by UNK in training, so that UNK means something when it
+            comes.
     """
 
     def __init__(
@@ -86,7 +95,10 @@ class EventEmbedding(nn.Module):
         super().__init__()
         sizes = sizes or {}
         if unknown := [name for name in sizes if name not in schema["categorical"]]:
-            raise ValueError(f"embedding sizes name {unknown[0]!r}, which is none of the categorical fields {list(schema['categorical'])}")
+            raise ValueError(
+                f"embedding sizes name {unknown[0]!r}, which is none of the categorical fields "
+                f"{list(schema['categorical'])}"
+            )
         if unknown := [name for name in calendar if name not in CALENDAR]:
             raise ValueError(f"calendar must be of {', '.join(CALENDAR)}, got {unknown[0]!r}")
         self.bags, self.calendar, self.unknown_rate = bool(schema["bags"]), tuple(calendar), unknown_rate
@@ -106,7 +118,9 @@ class EventEmbedding(nn.Module):
 
     def forward(self, batch: EventBatch) -> Tensor:
         numeric_BTF = batch.numeric_BTF
-        value_BTF = torch.cat([signed_log1p(numeric_BTF), batch.gap_BT.unsqueeze(-1), batch.age_BT.unsqueeze(-1)], dim=-1)
+        value_BTF = torch.cat(
+            [signed_log1p(numeric_BTF), batch.gap_BT.unsqueeze(-1), batch.age_BT.unsqueeze(-1)], dim=-1
+        )
         dense = [self.scale(value_BTF), numeric_BTF.isnan().float()]
         dense += [F.embedding(getattr(batch, f"{name}_BT"), getattr(self, f"table_{name}")) for name in self.calendar]
         parts = [self.numeric(torch.cat(dense, dim=-1))]

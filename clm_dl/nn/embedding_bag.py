@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 
 class BagMean(torch.autograd.Function):
-    """embedding_bag whose gradient is an embedding_bag again: the gradient of an id is the sum over the bags that hold it.
+    """embedding_bag whose gradient is an embedding_bag again: the gradient of an id is the sum over the bags that hold
+    it.
 
-    PyTorch's own backward adds line by line; sorting the lines by id first takes under half the time (10,240 bags of 9.5 lines, 32 wide:
-    2.8 against 6.8 ms forward and backward on one core).
+    PyTorch's own backward adds line by line; sorting the lines by id first takes under half the time (10,240 bags of
+    9.5 lines, 32 wide: 2.8 against 6.8 ms forward and backward on one core).
     """
 
     @staticmethod
@@ -37,10 +38,12 @@ class BagMean(torch.autograd.Function):
 
 
 def bag_mean(table_VD: Tensor, ids_L: Tensor, offset_N: Tensor) -> Tensor:
-    """Mean of the rows of each bag, zeros for an empty one: [V,D], [L], [N+1] -> [N,D]. Bags hold real lines, never padding.
+    """Mean of the rows of each bag, zeros for an empty one: [V,D], [L], [N+1] -> [N,D]. Bags hold real lines, never
+    padding.
 
     `padding_idx` is not passed on purpose: on a CPU it makes the forward pass ten times slower.
     """
-    if table_VD.device.type == "cpu" and not torch.compiler.is_compiling():  # the compiler stumbles over a Function of one's own
+    # the compiler stumbles over a Function of one's own
+    if table_VD.device.type == "cpu" and not torch.compiler.is_compiling():
         return BagMean.apply(table_VD, ids_L, offset_N)
     return F.embedding_bag(ids_L, table_VD, offset_N, mode="mean", include_last_offset=True)

@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 
 
 class PiecewiseLinear(nn.Module):
-    """Each number as the share of every bin that it has passed: what a tree splits on, a linear map can weigh. [B, E] -> [B, P]
+    """Each number as the share of every bin that it has passed: what a tree splits on, a linear map can weigh. [B, E]
+    -> [B, P]
 
-    Piecewise linear encoding (Gorishniy et al. 2022, On Embeddings for Numerical Features), a column for each pair of neighbouring edges.
-    Inner bins go from 0 to 1; below the first and above the last edge the outer bins go on, up to `reach` widths. NaN gives zeros.
+    Piecewise linear encoding (Gorishniy et al. 2022, On Embeddings for Numerical Features), a column for each pair of
+    neighbouring edges. Inner bins go from 0 to 1; below the first and above the last edge the outer bins go on, up to
+    `reach` widths. NaN gives zeros.
     """
 
     def __init__(self, edges: Sequence[Sequence[float]], *, reach: float = 5.0) -> None:
         super().__init__()
         bins = [
-            (column, low, high, low == known[0], high == known[-1]) for column, known in enumerate(edges) for low, high in pairwise(known)
+            (column, low, high, low == known[0], high == known[-1])
+            for column, known in enumerate(edges)
+            for low, high in pairwise(known)
         ]
         self.column_P: Tensor
         self.low_P: Tensor
@@ -48,14 +52,15 @@ class PiecewiseLinear(nn.Module):
 
 
 class HeadFeatures(nn.Module):
-    """EventBatch -> extra_BE: recency, tenure, static attributes and facts known at the cutoff: scaled, missing flags, piecewise linear.
+    """EventBatch -> extra_BE: recency, tenure, static attributes and facts known at the cutoff: scaled, missing flags,
+    piecewise linear.
 
-    Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale", "edges"} of recency, of
-    tenure and of each static attribute in the order of static_BS; `schema["known"]` likewise of the columns of known_BK. Without edges a
-    number is only scaled. Tenure and the numbers of known_BK count as their outermost edge where they lie beyond it: they grow with the
-    log, and later cutoffs would otherwise ask for what training never saw. Recency goes on beyond its edges unless `bounded_recency`.
-    Recency and tenure are always known; the others get a flag each.
-    E = 2 + 2S + 2K + P = `output_size`.
+    Only here does the time from the last event to the cutoff enter. `schema["head"]` gives {"center", "scale", "edges"}
+    of recency, of tenure and of each static attribute in the order of static_BS; `schema["known"]` likewise of the
+    columns of known_BK. Without edges a number is only scaled. Tenure and the numbers of known_BK count as their
+    outermost edge where they lie beyond it: they grow with the log, and later cutoffs would otherwise ask for what
+    training never saw. Recency goes on beyond its edges unless `bounded_recency`. Recency and tenure are always known;
+    the others get a flag each. E = 2 + 2S + 2K + P = `output_size`.
     """
 
     def __init__(self, schema: Mapping[str, Any], *, bounded_recency: bool = False) -> None:
@@ -88,7 +93,9 @@ class HeadFeatures(nn.Module):
 class VectorHead(nn.Module):
     """z_BD, extra_BE -> output_BS: an MLP with one hidden layer (`hidden_size=0`: linear). Starts near 0."""
 
-    def __init__(self, input_size: int, *, num_outputs: int, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1) -> None:
+    def __init__(
+        self, input_size: int, *, num_outputs: int, extra_size: int = 0, hidden_size: int = 64, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         width = input_size + extra_size
         hidden: list[nn.Module] = [nn.Linear(width, hidden_size), nn.GELU(), nn.Dropout(dropout)] if hidden_size else []

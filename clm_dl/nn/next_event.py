@@ -1,7 +1,8 @@
-"""NextEventHead: from the state after each token, what the next one holds: its categorical values, the gap before it, its numbers.
+"""NextEventHead: from the state after each token, what the next one holds: its categorical values, the gap before it,
+its numbers.
 
-Shapes: B snapshots, T tokens, D width, L lines of a batch, P positions with a target of the field at hand, V ids of its vocabulary,
-N numbers (gap and numeric fields), F fields (categorical ones, then numbers).
+Shapes: B snapshots, T tokens, D width, L lines of a batch, P positions with a target of the field at hand, V ids of its
+vocabulary, N numbers (gap and numeric fields), F fields (categorical ones, then numbers).
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ STEPS = 50  # of the mean that is robust in Huber's sense
 
 
 class NextEventHead(nn.Module):
-    """h_BTD -> losses by customer and field, [B, F] each: their sum over the predicted tokens, and how many of these there are.
+    """h_BTD -> losses by customer and field, [B, F] each: their sum over the predicted tokens, and how many of these
+    there are.
 
-    Position t predicts token t + 1, if that is in `wanted_BT` where it is given. A categorical field is a softmax over its vocabulary:
-    −ln p of the token's value, of an order the mean over its lines; PAD and UNK are no target. Gap and numeric fields are judged by
-    Huber's loss (threshold 1) on the scale of `EventEmbedding`; a missing number is no target.
+    Position t predicts token t + 1, if that is in `wanted_BT` where it is given. A categorical field is a softmax over
+    its vocabulary: −ln p of the token's value, of an order the mean over its lines; PAD and UNK are no target. Gap and
+    numeric fields are judged by Huber's loss (threshold 1) on the scale of `EventEmbedding`; a missing number is no
+    target.
 
     Attributes:
         names: the F fields.
@@ -61,8 +64,12 @@ class NextEventHead(nn.Module):
         loss_BTN = F.huber_loss(guess_BTN, value_BTN, reduction="none").masked_fill(~known_BTN, 0.0)
         return torch.cat([*sums, loss_BTN.sum(1)], dim=1), torch.cat([*counts, known_BTN.sum(1).float()], dim=1)
 
-    def lines(self, name: str, batch: EventBatch, wanted_BT: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Targets of a categorical field: place_P, flat positions that predict; row_L in P, ids_L, share_L = 1 / lines of the token."""
+    def lines(
+        self, name: str, batch: EventBatch, wanted_BT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Targets of a categorical field: place_P, flat positions that predict; row_L in P, ids_L, share_L = 1 / lines
+        of the token.
+        """
         length = batch.mask_BT.shape[1]
         if batch.bags:
             ids_L, offset_N = batch.bags[name]
@@ -83,7 +90,9 @@ class NextEventHead(nn.Module):
 
     @torch.no_grad()
     def fit_marginals(self, batches: Iterable[EventBatch]) -> None:
-        """Say the same of every token, the best that one can: how common each value is (one more of each), Huber's mean of each number."""
+        """Say the same of every token, the best that one can: how common each value is (one more of each), Huber's mean
+        of each number.
+        """
         biases = [layer.get_parameter("bias") for layer in self.logits]
         count = [torch.zeros_like(bias_V) for bias_V in biases]
         values, known = [], []

@@ -57,11 +57,18 @@ class AttentionPooling(nn.Module):
     def forward(self, h_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         hidden_BT1 = ~mask_BT.unsqueeze(-1)
         score_BT1 = self.score(h_BTD).float()
-        weight_BT1 = score_BT1.masked_fill(hidden_BT1, torch.finfo(torch.float32).min).softmax(1).masked_fill(hidden_BT1, 0.0)
+        weight_BT1 = (
+            score_BT1.masked_fill(hidden_BT1, torch.finfo(torch.float32).min).softmax(1).masked_fill(hidden_BT1, 0.0)
+        )
         return (weight_BT1 * h_BTD.masked_fill(hidden_BT1, 0.0)).sum(1)
 
 
-POOLINGS: dict[str, type[nn.Module]] = {"last": LastPooling, "mean": MeanPooling, "max": MaxPooling, "attention": AttentionPooling}
+POOLINGS: dict[str, type[nn.Module]] = {
+    "last": LastPooling,
+    "mean": MeanPooling,
+    "max": MaxPooling,
+    "attention": AttentionPooling,
+}
 
 
 def build_pooling(name: str, size: int) -> nn.Module:

@@ -1,4 +1,5 @@
-"""SequenceTask: what every task shares (optimiser, schedule, guard against NaN); SnapshotTask: a head on a customer vector.
+"""SequenceTask: what every task shares (optimiser, schedule, guard against NaN); SnapshotTask: a head on a customer
+vector.
 
 Shapes: B snapshots, T events (tokens), D width, E head features.
 """
@@ -19,7 +20,8 @@ from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.nn import EventEmbedding, HeadFeatures, build_encoder, build_pooling
 from clm_dl.tasks.question import Question
 
-CHECK_EVERY = 20  # batches between two looks for a loss that is not finite; each look makes the host wait for the device
+# batches between two looks for a loss that is not finite; each look makes the host wait for the device
+CHECK_EVERY = 20
 
 
 def width(part: nn.Module) -> int:
@@ -29,7 +31,9 @@ def width(part: nn.Module) -> int:
 
 
 def learning_rate_factor(step: int, *, num_steps: int, name: str, warmup: float) -> float:
-    """Share of the peak learning rate at `step`: linear warm-up, then constant, cosine to 0, or one-cycle's cosine to 1e-4."""
+    """Share of the peak learning rate at `step`: linear warm-up, then constant, cosine to 0, or one-cycle's cosine to
+    1e-4.
+    """
     if name not in ("constant", "cosine", "one_cycle"):
         raise ValueError(f"task.schedule.name must be constant, cosine or one_cycle, got {name!r}")
     num_warmup = max(1, round(warmup * num_steps))
@@ -44,13 +48,15 @@ def learning_rate_factor(step: int, *, num_steps: int, name: str, warmup: float)
 
 
 class SequenceTask(pl.LightningModule):
-    """One question asked of a customer's sequence; subclasses build the network and give the loss and the validation metrics.
+    """One question asked of a customer's sequence; subclasses build the network and give the loss and the validation
+    metrics.
 
     Args:
         schema: what the batches hold and how to scale it (`SequenceDataModule.schema`), a plain dict.
         encoder: `{"name": "lstm", …}`, see `configs/encoder`.
         task: the group `configs/task`: widths, dropout, pooling, loss, optimiser and schedule.
-        seed: of the dropout noise; it depends on seed and epoch alone, so that a resumed run equals the uninterrupted one.
+        seed: of the dropout noise; it depends on seed and epoch alone, so that a resumed run equals the uninterrupted
+            one.
 
     All arguments are plain data: the checkpoint loads with `weights_only=True`, without any configuration.
 
@@ -64,11 +70,14 @@ class SequenceTask(pl.LightningModule):
     encoder: nn.Module
     first_bad_batch: Tensor
 
-    def __init__(self, *, schema: Mapping[str, Any], encoder: Mapping[str, Any], task: Mapping[str, Any], seed: int = 0):
+    def __init__(
+        self, *, schema: Mapping[str, Any], encoder: Mapping[str, Any], task: Mapping[str, Any], seed: int = 0
+    ):
         super().__init__()
         self.save_hyperparameters()
         self.task = dict(task)
-        learning_rate_factor(0, num_steps=1, **task["schedule"])  # an unknown schedule is refused before anything else is done
+        # an unknown schedule is refused before anything else is done
+        learning_rate_factor(0, num_steps=1, **task["schedule"])
         self.seed = seed
         self.build(schema, encoder)
         self.register_buffer("first_bad_batch", torch.tensor(-1), persistent=False)
@@ -103,7 +112,8 @@ class SequenceTask(pl.LightningModule):
         if (batch_idx + 1) % CHECK_EVERY == 0:
             self._stop_if_not_finite()
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (self.global_step + 1) % every == 0:  # only when it is written: each call costs a per cent of a small network's step
+        # only when it is written: each call costs a per cent of a small network's step
+        if every and (self.global_step + 1) % every == 0:
             self.log("train/loss", loss, on_step=True, on_epoch=False, batch_size=len(batch))
         return loss
 
@@ -127,10 +137,13 @@ class SequenceTask(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": options["weight_decay"]}, {"params": rest, "weight_decay": 0.0}],
             lr=options["lr"],
-            fused="mixed" not in str(self.trainer.precision),  # Lightning clips no gradients of a fused optimiser in mixed precision
+            # Lightning clips no gradients of a fused optimiser in mixed precision
+            fused="mixed" not in str(self.trainer.precision),
         )
         num_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, num_steps=num_steps, **self.task["schedule"]))
+        schedule = LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, num_steps=num_steps, **self.task["schedule"])
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -162,7 +175,9 @@ class PooledTask(SequenceTask):
 
 
 class SnapshotTask(PooledTask):
-    """A head on the pooled sequence and the facts known at the cutoff: one answer a snapshot to the one question of the task."""
+    """A head on the pooled sequence and the facts known at the cutoff: one answer a snapshot to the one question of the
+    task.
+    """
 
     question_type: type[Question]
 

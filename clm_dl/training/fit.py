@@ -35,7 +35,9 @@ HPARAMS = ("seed", "encoder", "task", "sequence", "vocabulary")  # the groups th
 
 @dataclass
 class Network:
-    """A network with its batches and its trainer, before training; `best` keeps the best epoch, `checkpoint` is to be resumed from."""
+    """A network with its batches and its trainer, before training; `best` keeps the best epoch, `checkpoint` is to be
+    resumed from.
+    """
 
     task: SequenceTask
     datamodule: SequenceDataModule
@@ -51,7 +53,8 @@ def prepare_network(settings: Mapping[str, Any], datamodule: SequenceDataModule,
     Raises:
         ValueError, FileNotFoundError: an option of the network, the trainer or the checkpoint to resume from is wrong.
     """
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no tips, no list of absent accelerators
+    # no tips, no list of absent accelerators
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     task = TASKS[settings["task"]["name"]](
         schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"], seed=settings["seed"]
@@ -71,7 +74,9 @@ def prepare_network(settings: Mapping[str, Any], datamodule: SequenceDataModule,
             reload_dataloaders_every_n_epochs=checkpoint["epoch"] + 1 if checkpoint else 0,
         )
     except (MisconfigurationException, ModuleNotFoundError) as error:
-        raise ValueError(f"trainer: {str(error).rstrip('.!')}: choose other options of trainer, e.g. trainer=default") from error
+        raise ValueError(
+            f"trainer: {str(error).rstrip('.!')}: choose other options of trainer, e.g. trainer=default"
+        ) from error
     best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
     return Network(task, datamodule, trainer, best, datamodule.padding_ratio("train"), checkpoint)
 
@@ -91,13 +96,15 @@ def fit_network(network: Network, settings: Mapping[str, Any], folder: Path, log
             adopt_checkpoint(network.checkpoint, Path(settings["ckpt"]), folder)
         num_parameters = sum(parameter.numel() for parameter in task.parameters())
         log(
-            f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {datamodule.num_training:,} training snapshots, "
+            f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {datamodule.num_training:,} "
+            "training snapshots, "
             f"padded/real {network.padding_ratio:.2f}"
         )
     if settings["trainer"]["compile"]:
         task.encoder.compile()
     with kept_memory(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # Lightning 2.6 on torch 2.13
+        # Lightning 2.6 on torch 2.13
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # a small log is no mistake
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # of a resumed run
         trainer.fit(task, datamodule=datamodule, ckpt_path=resumed)
@@ -113,9 +120,15 @@ def event_writer(trainer: pl.Trainer) -> SummaryWriter | None:
 
 
 def build_datamodule(
-    settings: Mapping[str, Any], store: EventStore, snapshots: Snapshots, targets: np.ndarray | None = None, **inputs: Any
+    settings: Mapping[str, Any],
+    store: EventStore,
+    snapshots: Snapshots,
+    targets: np.ndarray | None = None,
+    **inputs: Any,
 ) -> SequenceDataModule:
-    """Batches of `snapshots`; vocabulary and scalers are fitted on the training period, or those of `inputs` (a pretrained run's)."""
+    """Batches of `snapshots`; vocabulary and scalers are fitted on the training period, or those of `inputs` (a
+    pretrained run's).
+    """
     calendar = settings["data"].get("calendar")
     return SequenceDataModule(store, snapshots, targets=targets, calendar=calendar, **batch_options(settings), **inputs)
 
@@ -145,7 +158,9 @@ def build_callbacks(settings: Mapping[str, Any], folder: Path, task: SequenceTas
         auto_insert_metric_name=False,
         save_on_train_epoch_end=True,
     )
-    last = ModelCheckpoint(checkpoints, filename="last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True)
+    last = ModelCheckpoint(
+        checkpoints, filename="last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True
+    )
     callbacks: list[Callback] = [
         best,
         last,
@@ -172,21 +187,27 @@ def read_resumable(path: Path, task: SequenceTask) -> dict[str, Any]:
     """
     checkpoint = load_checkpoint(path)
     if "state_dict" not in checkpoint or "callbacks" not in checkpoint:
-        raise ValueError(f"{path} cannot be resumed: give the last.ckpt that Lightning wrote, not the scoring checkpoint")
+        raise ValueError(
+            f"{path} cannot be resumed: give the last.ckpt that Lightning wrote, not the scoring checkpoint"
+        )
     if checkpoint["hyper_parameters"]["schema"] != task.hparams["schema"]:
         raise ValueError(
-            f"checkpoint {path} was trained on another schema (columns, vocabulary or training period): resume with its own data"
+            f"checkpoint {path} was trained on another schema (columns, vocabulary or training period): resume with "
+            "its own data"
         )
     for name, tensor in task.state_dict().items():
         if name not in checkpoint["state_dict"] or checkpoint["state_dict"][name].shape != tensor.shape:
             raise ValueError(
-                f"checkpoint {path} belongs to another network ({name} differs): resume with its own encoder and task settings"
+                f"checkpoint {path} belongs to another network ({name} differs): resume with its own encoder and task "
+                "settings"
             )
     return checkpoint
 
 
 def adopt_checkpoint(checkpoint: dict[str, Any], path: Path, folder: Path) -> None:
-    """Move the checkpoint at `path` into `folder` with the best one beside it, so that the resumed run continues its record."""
+    """Move the checkpoint at `path` into `folder` with the best one beside it, so that the resumed run continues its
+    record.
+    """
     target = (folder / "checkpoints").absolute()
     records = [state for state in checkpoint["callbacks"].values() if "best_model_path" in state]
     if all(state["dirpath"] == str(target) for state in records):
@@ -194,7 +215,9 @@ def adopt_checkpoint(checkpoint: dict[str, Any], path: Path, folder: Path) -> No
     for state in records:
         best = Path(state["best_model_path"])
         state |= {"dirpath": str(target), "best_model_path": str(target / best.name)}
-        state["best_k_models"] = {str(target / Path(name).name): value for name, value in state["best_k_models"].items()}
+        state["best_k_models"] = {
+            str(target / Path(name).name): value for name, value in state["best_k_models"].items()
+        }
         state["kth_best_model_path"] = str(target / Path(state["kth_best_model_path"]).name)
         if path.parent.resolve() != target.resolve() and path.name != best.name and (path.parent / best.name).is_file():
             shutil.copy2(path.parent / best.name, target / best.name)

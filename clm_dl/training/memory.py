@@ -7,7 +7,8 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# glibc's mallopt: free memory at the heap's end above which it goes back to the system; allocations from which on each gets pages of
+# glibc's mallopt: free memory at the heap's end above which it goes back to the system; allocations from which on each
+# gets pages of
 # its own; the number of those
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 LARGEST = 2**31 - 1
@@ -18,8 +19,8 @@ USUAL = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}  # wher
 def kept_memory() -> Iterator[None]:
     """Within it, freed memory is not given back to the operating system.
 
-    By default glibc returns every tensor of more than 32 MiB at once, and the next step has it mapped and zeroed page by page.
-    Nothing but speed and the resident memory of the process changes; other C libraries are left alone.
+    By default glibc returns every tensor of more than 32 MiB at once, and the next step has it mapped and zeroed page
+    by page. Nothing but speed and the resident memory of the process changes; other C libraries are left alone.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

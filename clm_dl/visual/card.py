@@ -28,7 +28,8 @@ def _sections(run: Run) -> dict[str, list[str]]:
     return {
         **shown.setup(metrics, run.config),
         "Test metrics": _markdown_tables(metrics),
-        "Against the best baseline": [line.strip() for line in difference_lines(metrics)] or ["No network in this run, so no difference."],
+        "Against the best baseline": [line.strip() for line in difference_lines(metrics)]
+        or ["No network in this run, so no difference."],
         **shown.limits(metrics),
     }
 
@@ -42,7 +43,9 @@ def _markdown_tables(metrics: Mapping[str, Any]) -> list[str]:
         lines += ["", f"{title.capitalize()} (95 % intervals):", "", f"| model | {' | '.join(columns.values())} |"]
         lines += ["|---" * (len(columns) + 1) + "|"]
         for name in shown.ordered(models):
-            lines.append(f"| {name} | {' | '.join(with_interval(models[name].get(m, UNDEFINED), digits(m)) for m in columns)} |")
+            lines.append(
+                f"| {name} | {' | '.join(with_interval(models[name].get(m, UNDEFINED), digits(m)) for m in columns)} |"
+            )
     return lines[1:]
 
 

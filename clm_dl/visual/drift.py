@@ -1,4 +1,6 @@
-"""A backtest shown: one line a cutoff on the terminal and in report.html, and a figure of what holds and what goes wrong."""
+"""A backtest shown: one line a cutoff on the terminal and in report.html, and a figure of what holds and what goes
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +26,44 @@ def rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells: a row a cutoff, frozen beside recalibrated."""
     shown = family(found["metrics"])
     watched, is_value = shown.columns[found["watched"]], found["task"] == "value"
-    titles = ["cutoff", "days", "mean label" if is_value else "rate", shown.title, watched, f"{watched} recal.", "bias", "bias recal."]
+    titles = [
+        "cutoff",
+        "days",
+        "mean label" if is_value else "rate",
+        shown.title,
+        watched,
+        f"{watched} recal.",
+        "bias",
+        "bias recal.",
+    ]
     titles += [*["coverage", "coverage recal."] * is_value, "recal. on", "PSI score", "input that moved most"]
     lines = []
     for at in found["cutoffs"]:
         models = found["metrics"]["split"]["test"]["per_cutoff"][at["cutoff"]]
         moved, value = next(iter(at["psi"]["inputs"].items()))
         figures = [models["network"][shown.main], *(models[name][found["watched"]] for name in MODELS)]
-        cells = [at["cutoff"], f"{at['days']:.0f}", number(at["rate"]), *(number(figure["value"]) for figure in figures)]
+        cells = [
+            at["cutoff"],
+            f"{at['days']:.0f}",
+            number(at["rate"]),
+            *(number(figure["value"]) for figure in figures),
+        ]
         cells += [f"{at['bias'][name]:+.1%}" for name in MODELS]
         cells += [f"{models[name]['coverage']['value']:.1%}" for name in MODELS if is_value]
-        lines.append([*cells, at["recalibrated_on"] or "not yet", number(at["psi"]["score"], 2), f"{moved} {number(value, 2)}"])
+        lines.append(
+            [*cells, at["recalibrated_on"] or "not yet", number(at["psi"]["score"], 2), f"{moved} {number(value, 2)}"]
+        )
     return titles, lines
 
 
 def print_backtest(found: Mapping[str, Any], console: Console | None = None) -> None:
     """One line a cutoff, and the warning where there is one."""
     titles, lines = rows(found)
-    table = Table(title=f"{found['task']}: the network of {found['trained_until']} on later cutoffs", box=SIMPLE_HEAD, title_justify="left")
+    table = Table(
+        title=f"{found['task']}: the network of {found['trained_until']} on later cutoffs",
+        box=SIMPLE_HEAD,
+        title_justify="left",
+    )
     for title in titles:
         table.add_column("\n".join(title.split(" ", 1)), justify="right", no_wrap=True)
     for line in lines:
@@ -53,7 +75,9 @@ def print_backtest(found: Mapping[str, Any], console: Console | None = None) -> 
 
 
 def drift_figure(found: Mapping[str, Any]) -> Figure:
-    """Discrimination, calibration error and total bias by cutoff, frozen and recalibrated, with the 95 % intervals that there are."""
+    """Discrimination, calibration error and total bias by cutoff, frozen and recalibrated, with the 95 % intervals that
+    there are.
+    """
     figure = Figure(figsize=(5.2, 5.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     dates = pd.to_datetime([at["cutoff"] for at in found["cutoffs"]])
@@ -66,12 +90,21 @@ def drift_figure(found: Mapping[str, Any]) -> Figure:
         for name, color in (("network", COLORS[0]), ("recalibrated", COLORS[1])):
             label = {"network": "frozen", "recalibrated": "recalibrated on the newest matured cutoff"}[name]
             if metric == "bias":
-                axes.plot(dates, [at["bias"][name] for at in found["cutoffs"]], marker="o", markersize=3.5, color=color, label=label)
+                axes.plot(
+                    dates,
+                    [at["bias"][name] for at in found["cutoffs"]],
+                    marker="o",
+                    markersize=3.5,
+                    color=color,
+                    label=label,
+                )
                 continue
             part = [at[name][metric] for at in models]
             axes.plot(dates, [point["value"] for point in part], marker="o", markersize=3.5, color=color, label=label)
             if all(point["low"] is not None for point in part):
-                axes.fill_between(dates, [p["low"] for p in part], [p["high"] for p in part], color=color, alpha=0.15, linewidth=0)
+                axes.fill_between(
+                    dates, [p["low"] for p in part], [p["high"] for p in part], color=color, alpha=0.15, linewidth=0
+                )
         if metric == found["watched"]:
             axes.axhline(found["test_error"], color=DARK, linestyle=":", linewidth=1)
         if metric == "bias":

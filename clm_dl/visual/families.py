@@ -73,7 +73,13 @@ CHURN = Family(
     name="churn",
     main="auroc",
     columns={"auroc": "AUC", "auprc": "PR-AUC", "log_loss": "log loss", "ece": "ECE", "lift@10": "lift@10 %"},
-    more={"auprc_stay": "PR-AUC of staying", "brier": "Brier", "recall@10": "recall@10 %", "accuracy": "accuracy", "f1": "F1"},
+    more={
+        "auprc_stay": "PR-AUC of staying",
+        "brier": "Brier",
+        "recall@10": "recall@10 %",
+        "accuracy": "accuracy",
+        "f1": "F1",
+    },
     tiles=("auroc", "log_loss", "lift@10"),
     headline=("auroc", "log_loss"),
     differences=("auroc", "auprc", "log_loss", "lift@10"),
@@ -159,7 +165,9 @@ def survival(horizons_days: tuple[float, ...]) -> Family:
         name="survival",
         main="c_index",
         columns={"c_index": "C-index", "ibs": "integrated Brier", "log_loss": "log loss", "ece": "ECE, worst"},
-        more={f"{metric}@{days:g}": f"{title}, {days:g} days" for metric, title in each.items() for days in horizons_days},
+        more={
+            f"{metric}@{days:g}": f"{title}, {days:g} days" for metric, title in each.items() for days in horizons_days
+        },
         tiles=("c_index", "ibs", "ece"),
         headline=("c_index", "ibs"),
         differences=("c_index", "ibs", "log_loss", "ece"),
@@ -208,7 +216,9 @@ def by_question(metrics: Metrics) -> list[Metrics]:
 
 
 def by_family(runs: Iterable[Run]) -> list[tuple[Family, list[Run]]]:
-    """Runs of one family together, in the order given: only they have figures in common. Of a multi-task run each question is one."""
+    """Runs of one family together, in the order given: only they have figures in common. Of a multi-task run each
+    question is one.
+    """
     found: dict[str, tuple[Family, list[Run]]] = {}
     for question in (question for run in runs for question in run.questions):
         shown = family(question.metrics)

@@ -38,7 +38,8 @@ CARDS = "cards.json"  # of recommendations.sample_cards
 
 
 def render_report(folders: Sequence[Path]) -> str:
-    """The report of the finished runs in `folders`, as one HTML text; several runs are compared first, by family of tasks.
+    """The report of the finished runs in `folders`, as one HTML text; several runs are compared first, by family of
+    tasks.
 
     Figures are drawn for a single run; among many, each run's own report has them. Paired differences are given between
     runs with the same fingerprint only; where it differs, the report says so.
@@ -46,13 +47,21 @@ def render_report(folders: Sequence[Path]) -> str:
     runs = [load_run(folder) for folder in folders]
     finished = [run for run in runs if (run.path / "metrics.json").is_file()]
     if not finished:
-        raise ValueError("no run with metrics among " + ", ".join(str(folder) for folder in folders) + ": train one first")
+        raise ValueError(
+            "no run with metrics among " + ", ".join(str(folder) for folder in folders) + ": train one first"
+        )
     page = Environment(
-        loader=PackageLoader("clm_dl.visual"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("clm_dl.visual"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return page.get_template("report.html.jinja").render(
         title=finished[0].metrics["task"] if len(finished) == 1 else f"{len(finished)} runs",
-        comparisons=[_comparison(shown, group_runs(members)) for shown, members in by_family(finished)] if len(finished) > 1 else [],
+        comparisons=[_comparison(shown, group_runs(members)) for shown, members in by_family(finished)]
+        if len(finished) > 1
+        else [],
         runs=[_run(run, draw=len(finished) == 1) for whole in finished for run in whole.questions],
         left_out=[f"{run.path.name} ({run.status['state']})" for run in runs if run not in finished],
     )
@@ -108,7 +117,9 @@ def _run(run: Run, *, draw: bool) -> dict[str, Any]:
         "differences": _differences(metrics),
         "difference_titles": [shown.columns[m] for m in shown.differences],
         "chosen": _chosen(metrics),
-        "figures": [(caption, _data_uri(figure)) for caption, figure in page.figures(run, names).items()] if draw and names else [],
+        "figures": [(caption, _data_uri(figure)) for caption, figure in page.figures(run, names).items()]
+        if draw and names
+        else [],
         "cards": json.loads((run.path / CARDS).read_text()) if draw and (run.path / CARDS).is_file() else [],
         "drift": {**section(found), "figure": _data_uri(drift_figure(found))} if found else None,
         "facts": [
@@ -138,7 +149,13 @@ def _tiles(metrics: Mapping[str, Any], main: str) -> list[tuple[str, str, str]]:
     best = metrics["best_baseline"]["name"]
     difference = metrics["difference"].get("test", {}).get(f"{NETWORK} - {best}")
     if difference:
-        tiles.append((f"{shown.title} against {best}", verdict(difference[shown.main], shown.main), signed(difference[shown.main])))
+        tiles.append(
+            (
+                f"{shown.title} against {best}",
+                verdict(difference[shown.main], shown.main),
+                signed(difference[shown.main]),
+            )
+        )
     return tiles
 
 
@@ -154,8 +171,12 @@ def _differences(metrics: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
 def _chosen(metrics: Mapping[str, Any]) -> str:
     """Where the best baseline, and of a ranked run the best model, were chosen."""
     where = {"val": "validation", "test": f"test, because validation has no {family(metrics).title}", None: "nothing"}
-    found = {"best baseline": metrics["best_baseline"]} | ({"best model": metrics["best_model"]} if "best_model" in metrics else {})
-    return " ".join(f"The {what}, {best['name']}, was chosen on {where[best['chosen_on']]}." for what, best in found.items())
+    found = {"best baseline": metrics["best_baseline"]} | (
+        {"best model": metrics["best_model"]} if "best_model" in metrics else {}
+    )
+    return " ".join(
+        f"The {what}, {best['name']}, was chosen on {where[best['chosen_on']]}." for what, best in found.items()
+    )
 
 
 def _data_uri(figure: Figure) -> str:

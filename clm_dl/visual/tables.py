@@ -1,4 +1,6 @@
-"""Tables of report.html: a row a model, a column a metric, each cell its value, its interval and whether it is the best."""
+"""Tables of report.html: a row a model, a column a metric, each cell its value, its interval and whether it is the
+best.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,16 @@ Metrics = Mapping[str, Any]
 
 
 def figures_table(
-    metrics: Metrics, models: Mapping[str, Any], columns: Mapping[str, str], *, title: str = "", floor: Mapping[str, float] | None = None
+    metrics: Metrics,
+    models: Mapping[str, Any],
+    columns: Mapping[str, str],
+    *,
+    title: str = "",
+    floor: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Table of `models` (model -> metric -> figure) with the metrics of `columns` that any of them has; `floor` adds a last row."""
+    """Table of `models` (model -> metric -> figure) with the metrics of `columns` that any of them has; `floor` adds a
+    last row.
+    """
     shown = family(metrics)
     present = shown.present(columns, models)
     rows = {name: [models[name].get(m, UNDEFINED) for m in present] for name in shown.ordered(models)}
@@ -26,7 +35,10 @@ def parts_table(metrics: Metrics, split: str, metric: str) -> dict[str, Any]:
     """Table of one metric with a column for each part of `split` that holds models."""
     shown, found = family(metrics), metrics["split"][split]
     parts = shown.filled(found)
-    rows = {name: [found[part].get(name, {}).get(metric, UNDEFINED) for part in parts] for name in shown.ordered(found["overall"])}
+    rows = {
+        name: [found[part].get(name, {}).get(metric, UNDEFINED) for part in parts]
+        for name in shown.ordered(found["overall"])
+    }
     title = f"{split.capitalize()}: {(shown.columns | shown.more)[metric]} by part"
     return {"title": title, "columns": list(parts.values()), "rows": _cells([metric] * len(parts), rows), "floor": None}
 

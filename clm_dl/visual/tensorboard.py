@@ -35,7 +35,9 @@ MAX_POINTS = 5_000  # embeddings the projector shows without stalling a browser
 class GradientNorm(Callback):
     """Logs `train/gradient_norm`, the total norm before clipping, at the steps that the trainer writes."""
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (trainer.global_step + 1) % every == 0:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
@@ -69,7 +71,9 @@ class Throughput(Callback):
 
 
 class ModelGraph(Callback):
-    """Writes the graph of the network once, traced on the first training batch; silently nothing where it cannot be traced."""
+    """Writes the graph of the network once, traced on the first training batch; silently nothing where it cannot be
+    traced.
+    """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 0 and batch_idx == 0:
@@ -87,7 +91,8 @@ def write_graph(writer: SummaryWriter, network: nn.Module, batch: Any) -> bool:
     tensors, rebuild = _tensors(batch)
     was_training = network.training
     try:
-        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):  # add_graph prints its errors
+        # add_graph prints its errors
+        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the tracer warns about every shape it reads
             writer.add_graph(_OnTensors(network.eval(), rebuild), tensors, use_strict_trace=False)
     except (RuntimeError, TypeError, ValueError, AttributeError):
@@ -105,10 +110,11 @@ def write_final(
     embeddings: np.ndarray | None = None,
     metadata: pd.DataFrame | None = None,
 ) -> None:
-    """Write what only a finished run has: final scalars, PR curves, figures, hparams with the final metric, the projector.
+    """Write what only a finished run has: final scalars, PR curves, figures, hparams with the final metric, the
+    projector.
 
-    `scores` is the Scores table, `hparams` any nested dict of plain values, `embeddings` [N, D] with one row of `metadata`
-    each. Call it once a run: TensorBoard shows one hparams entry a writer.
+    `scores` is the Scores table, `hparams` any nested dict of plain values, `embeddings` [N, D] with one row of
+    `metadata` each. Call it once a run: TensorBoard shows one hparams entry a writer.
     """
     overall = metrics["split"]["test"]["overall"]
     table = score_table(scores, "test")
@@ -145,7 +151,9 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int 
 
 
 def write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any], final: Mapping[str, float]) -> None:
-    """Hparams into the writer's own file, so that no second run appears beside it (as SummaryWriter.add_hparams would do)."""
+    """Hparams into the writer's own file, so that no second run appears beside it (as SummaryWriter.add_hparams would
+    do).
+    """
     assert writer.file_writer is not None
     for summary in hparams_summaries(flatten(hparams), dict(final)):
         writer.file_writer.add_summary(summary)
@@ -154,7 +162,9 @@ def write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any], final: Mapp
 
 
 def write_projector(writer: SummaryWriter, embeddings: np.ndarray, metadata: pd.DataFrame | None, *, tag: str) -> None:
-    """Embeddings [N, D] with a row of metadata each into the projector; `MAX_POINTS` of them, drawn at random, where there are more."""
+    """Embeddings [N, D] with a row of metadata each into the projector; `MAX_POINTS` of them, drawn at random, where
+    there are more.
+    """
     rows = np.arange(len(embeddings))
     if len(rows) > MAX_POINTS:
         rows = np.sort(np.random.default_rng(0).choice(rows, MAX_POINTS, replace=False))
@@ -164,7 +174,9 @@ def write_projector(writer: SummaryWriter, embeddings: np.ndarray, metadata: pd.
         labels, header = text.to_numpy().tolist(), [str(column) for column in text.columns]
         if len(header) == 1:  # one column: a plain list without a header, as the projector wants it
             labels, header = [row[0] for row in labels], None
-    writer.add_embedding(torch.as_tensor(embeddings[rows], dtype=torch.float32), metadata=labels, metadata_header=header, tag=tag)
+    writer.add_embedding(
+        torch.as_tensor(embeddings[rows], dtype=torch.float32), metadata=labels, metadata_header=header, tag=tag
+    )
 
 
 class _OnTensors(nn.Module):

@@ -40,7 +40,9 @@ def write_final_figures(
     for caption, figure in draw(table(scores, "test"), metrics, names).items():
         writer.add_figure(f"test/{caption.lower().replace(' ', '_')}", figure)
     for name in names:
-        final = {m: overall[name][m]["value"] for m in (*shown.columns, *shown.more) if overall[name][m]["value"] is not None}
+        final = {
+            m: overall[name][m]["value"] for m in (*shown.columns, *shown.more) if overall[name][m]["value"] is not None
+        }
         if name == NETWORK:
             write_hparams(writer, hparams, {f"test/{m}": value for m, value in final.items()})
         else:

@@ -1,4 +1,6 @@
-"""TensorBoard at the end of a multi-task run: what a run of each question writes, the question in the tags; hparams and projector once."""
+"""TensorBoard at the end of a multi-task run: what a run of each question writes, the question in the tags; hparams and
+projector once.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,16 @@ from torch.utils.tensorboard import SummaryWriter
 from clm_dl.visual.tensorboard import write_final, write_hparams, write_projector
 from clm_dl.visual.tensorboard_figures import write_final_figures
 
-WRITE: dict[str, Callable[..., None]] = {"churn": write_final, "survival": write_final_figures, "value": write_final_figures}
+WRITE: dict[str, Callable[..., None]] = {
+    "churn": write_final,
+    "survival": write_final_figures,
+    "value": write_final_figures,
+}
 
 
 class PartWriter:
-    """A SummaryWriter for one question: test/auroc becomes test/churn_auroc; hparams and projector are left to the whole run.
+    """A SummaryWriter for one question: test/auroc becomes test/churn_auroc; hparams and projector are left to the
+    whole run.
 
     Attributes:
         final: the scalars of the network on test, by tag.

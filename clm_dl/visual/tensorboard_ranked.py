@@ -1,4 +1,6 @@
-"""TensorBoard at the end of a ranked run: items in the projector, final scalars with hparams, figures, recommendation cards."""
+"""TensorBoard at the end of a ranked run: items in the projector, final scalars with hparams, figures, recommendation
+cards.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,11 @@ def write_final_ranked(
     item_metadata: pd.DataFrame,
     cards: Sequence[str],
 ) -> None:
-    """Write what only a finished run has: final scalars of every model, figures, hparams, the items' vectors, and cards.
+    """Write what only a finished run has: final scalars of every model, figures, hparams, the items' vectors, and
+    cards.
 
-    `scores` is the Scores table; `item_vectors` [V, D] with one row of `item_metadata` each (see `item_table`); `cards` are Markdown
-    (see `recommendations.card_text`). Call it once a run: TensorBoard shows one hparams entry a writer.
+    `scores` is the Scores table; `item_vectors` [V, D] with one row of `item_metadata` each (see `item_table`); `cards`
+    are Markdown (see `recommendations.card_text`). Call it once a run: TensorBoard shows one hparams entry a writer.
     """
     shown, overall = family(metrics), metrics["split"]["test"]["overall"]
     names = shown.ordered(overall)
@@ -52,7 +55,9 @@ def write_final_ranked(
 
 
 def item_table(catalogue: Catalogue) -> pd.DataFrame:
-    """What the projector shows of each item: item_id, its categories (rare values as "other", so that they can be coloured), count."""
+    """What the projector shows of each item: item_id, its categories (rare values as "other", so that they can be
+    coloured), count.
+    """
     table = catalogue.to_frame()[["item_id", *catalogue.categorical, "count"]]
     for name in catalogue.categorical:
         kept = table[name].value_counts().index[: MAX_COLORS - 2]  # beside other and missing

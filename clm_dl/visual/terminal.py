@@ -1,4 +1,6 @@
-"""The comparison on the terminal: network first, then the baselines, each figure with its interval, and the paired difference."""
+"""The comparison on the terminal: network first, then the baselines, each figure with its interval, and the paired
+difference.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ WIDTH = len(".857 .849–.865")  # of a figure with its interval: no title makes
 
 
 def comparison_table(metrics: Mapping[str, Any], *, split: str = "test", part: str = "overall") -> Group:
-    """What `print_comparison` shows: a table of 100 columns and its notes, for `split` and one of its parts (see Family)."""
+    """What `print_comparison` shows: a table of 100 columns and its notes, for `split` and one of its parts (see
+    Family).
+    """
     shown, models = family(metrics), metrics["split"][split][part]
     rows = {name: [models[name].get(m, UNDEFINED) for m in shown.columns] for name in shown.ordered(models)}
     table = _table(f"{metrics['task']}: {split} split, {shown.parts[part]}", list(shown.columns.items()), rows)
@@ -36,14 +40,22 @@ def parts_table(metrics: Mapping[str, Any], *, split: str = "test") -> Table:
     """The main metric of every model in each part of `split` that holds models."""
     shown, found = family(metrics), metrics["split"][split]
     parts = shown.filled(found)
-    rows = {name: [found[part].get(name, {}).get(shown.main, UNDEFINED) for part in parts] for name in shown.ordered(found["overall"])}
-    table = _table(f"{metrics['task']}: {split} split, {shown.title} by part", [(shown.main, title) for title in parts.values()], rows)
+    rows = {
+        name: [found[part].get(name, {}).get(shown.main, UNDEFINED) for part in parts]
+        for name in shown.ordered(found["overall"])
+    }
+    table = _table(
+        f"{metrics['task']}: {split} split, {shown.title} by part",
+        [(shown.main, title) for title in parts.values()],
+        rows,
+    )
     table.collapse_padding = True  # so that five parts fit beside long names
     return table
 
 
 def print_comparison(metrics: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the test comparison in 100 columns, or as many as the longest name needs: the whole, its parts, paired differences.
+    """Print the test comparison in 100 columns, or as many as the longest name needs: the whole, its parts, paired
+    differences.
 
     Of a multi-task run that of every question.
     """
@@ -56,7 +68,11 @@ def _print_question(metrics: Mapping[str, Any], console: Console) -> None:
     shown, test = family(metrics), metrics["split"]["test"]
     console.print(comparison_table(metrics))
     others = [part for part in shown.filled(test) if part != "overall" and test[part] != test["overall"]]
-    for table in [parts_table(metrics)] * bool(others) if shown.side_by_side else [comparison_table(metrics, part=part) for part in others]:
+    for table in (
+        [parts_table(metrics)] * bool(others)
+        if shown.side_by_side
+        else [comparison_table(metrics, part=part) for part in others]
+    ):
         console.print(table)
     for line in difference_lines(metrics):
         console.print(Text(line, style="bold"))
@@ -75,7 +91,11 @@ def _print_dates(metrics: Mapping[str, Any], console: Console) -> None:
     for few in [dates[start : start + CUTOFFS] for start in range(0, len(dates), CUTOFFS)]:
         models = shown.ordered(metrics["split"]["test"]["overall"])
         rows = {name: [found[date].get(name, {}).get(shown.main, UNDEFINED) for date in few] for name in models}
-        console.print(_table(f"{metrics['task']}: test split, {shown.title} by cutoff", [(shown.main, date) for date in few], rows))
+        console.print(
+            _table(
+                f"{metrics['task']}: test split, {shown.title} by cutoff", [(shown.main, date) for date in few], rows
+            )
+        )
 
 
 def notes(metrics: Mapping[str, Any], split: str, part: str) -> list[str]:
@@ -83,11 +103,17 @@ def notes(metrics: Mapping[str, Any], split: str, part: str) -> list[str]:
     if not metrics["reference"][split]["snapshots"]:
         return [f"no {split} snapshots with a label"]
     count = [family(metrics).count(metrics, split)] if part == "overall" else []
-    return [*count, f"Ranges: 95 % intervals from {metrics['resamples']:,} bootstrap resamples of customers; bold: best in its column."]
+    return [
+        *count,
+        f"Ranges: 95 % intervals from {metrics['resamples']:,} bootstrap resamples of customers; bold: best in its "
+        "column.",
+    ]
 
 
 def difference_lines(metrics: Mapping[str, Any], split: str = "test") -> list[str]:
-    """Paired differences with their verdicts: the network to the best baseline; of ranked runs the best model to it and to `repeat` too."""
+    """Paired differences with their verdicts: the network to the best baseline; of ranked runs the best model to it and
+    to `repeat` too.
+    """
     best, shown, found = metrics["best_baseline"], family(metrics), metrics["difference"].get(split, {})
     where = "validation" if best["chosen_on"] == "val" else best["chosen_on"]
     leader = metrics.get("best_model", {"name": NETWORK})["name"]
@@ -102,7 +128,8 @@ def difference_lines(metrics: Mapping[str, Any], split: str = "test") -> list[st
 
 
 def print_runs(runs: Sequence[Run], console: Console | None = None) -> None:
-    """One line a configuration: test metrics (mean ± sd over its seeds) and the paired difference in the main metric to the first.
+    """One line a configuration: test metrics (mean ± sd over its seeds) and the paired difference in the main metric to
+    the first.
 
     Runs of several families make a table each.
     """
@@ -130,7 +157,10 @@ def _table(title: str, columns: Sequence[tuple[str, str]], rows: Mapping[str, Se
         table.add_column(textwrap.fill(column, WIDTH), justify="right", no_wrap=True)
     best = [best_value(metric, [row[i]["value"] for row in rows.values()]) for i, (metric, _) in enumerate(columns)]
     for name, row in rows.items():
-        cells = [_cell(found, digits(metric), best[i]) for i, ((metric, _), found) in enumerate(zip(columns, row, strict=True))]
+        cells = [
+            _cell(found, digits(metric), best[i])
+            for i, ((metric, _), found) in enumerate(zip(columns, row, strict=True))
+        ]
         table.add_row(Text(name, style="bold cyan" if name == NETWORK else ""), *cells)
     return table
 

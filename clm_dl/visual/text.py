@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 Figure = Mapping[str, float | None]  # {"value", "low", "high"}
 UNDEFINED: Figure = {"value": None, "low": None, "high": None}
-LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ibs", "loss", "decile_mape", "mae", "rmse", "orders_mae", "width"}  # whatever follows an @
+# whatever follows an @
+LOWER_IS_BETTER = {"log_loss", "brier", "ece", "ibs", "loss", "decile_mape", "mae", "rmse", "orders_mae", "width"}
 NEITHER = (
     "novelty@",
     "diversity@",
@@ -50,7 +51,8 @@ def with_interval(found: Figure, digits: int = 3) -> str:
 def signed(found: Figure, digits: int = 4) -> str:
     """+.0042 [−.0010, +.0094]"""
     value, low, high = (
-        ("+" if part is not None and part > 0 else "") + number(part, digits) for part in (found["value"], found["low"], found["high"])
+        ("+" if part is not None and part > 0 else "") + number(part, digits)
+        for part in (found["value"], found["low"], found["high"])
     )
     return f"{value} [{low}, {high}]"
 

@@ -1,4 +1,6 @@
-"""Buy-till-you-die models behind scikit-learn's API: they read recency, tenure, orders and spend from the feature table, and no labels."""
+"""Buy-till-you-die models behind scikit-learn's API: they read recency, tenure, orders and spend from the feature
+table, and no labels.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ class CannotAnswer(ValueError):
 class _HistoryModel(BaseEstimator):
     """Fits a purchase model to the histories of a feature table, each customer once.
 
-    Repeat purchases are orders − 1, t is the tenure, and the last purchase lies tenure − recency after the first. Snapshots repeat a
-    customer's history over the cutoffs, so with `groups` only its longest one, that of its newest cutoff, counts.
+    Repeat purchases are orders − 1, t is the tenure, and the last purchase lies tenure − recency after the first.
+    Snapshots repeat a customer's history over the cutoffs, so with `groups` only its longest one, that of its newest
+    cutoff, counts.
 
     Args:
         model: bg_nbd, mbg_nbd or pareto_nbd.
@@ -52,13 +55,17 @@ class _HistoryModel(BaseEstimator):
 
 
 class SilenceClassifier(ClassifierMixin, _HistoryModel):
-    """P(no purchase in the horizon), not 1 − P(alive): whoever is alive may still stay away. `fit` does not look at the labels.
+    """P(no purchase in the horizon), not 1 − P(alive): whoever is alive may still stay away. `fit` does not look at the
+    labels.
 
     Args:
-        labels: the run's `labels` settings, null = no_event; the answer fits labels that mean silence of every kind and no others.
+        labels: the run's `labels` settings, null = no_event; the answer fits labels that mean silence of every kind and
+            no others.
     """
 
-    def __init__(self, *, model: str = "bg_nbd", horizon_days: float | None = None, labels: Mapping[str, Any] | None = None):
+    def __init__(
+        self, *, model: str = "bg_nbd", horizon_days: float | None = None, labels: Mapping[str, Any] | None = None
+    ):
         super().__init__(model=model, horizon_days=horizon_days)
         self.labels = labels
 
@@ -78,9 +85,11 @@ class SilenceClassifier(ClassifierMixin, _HistoryModel):
 
 
 class SpendRegressor(RegressorMixin, _HistoryModel):
-    """Expected spend in the horizon: expected purchases × Gamma-Gamma's value of one. `fit` does not look at the labels.
+    """Expected spend in the horizon: expected purchases × Gamma-Gamma's value of one. `fit` does not look at the
+    labels.
 
-    The mean value of an order is over all of a customer's orders, the first among them, as the feature table holds no other.
+    The mean value of an order is over all of a customer's orders, the first among them, as the feature table holds no
+    other.
     """
 
     def fit(self, X: pd.DataFrame, y: np.ndarray | None = None, groups: np.ndarray | None = None) -> SpendRegressor:

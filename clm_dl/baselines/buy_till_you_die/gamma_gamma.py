@@ -10,7 +10,8 @@ from clm_dl.baselines.buy_till_you_die.likelihood import maximise
 
 
 class GammaGamma:
-    """Gamma-Gamma: a purchase's value ~ Gamma(p, ν), and ν ~ Gamma(q, gamma) among customers; how often one buys says nothing of it.
+    """Gamma-Gamma: a purchase's value ~ Gamma(p, ν), and ν ~ Gamma(q, gamma) among customers; how often one buys says
+    nothing of it.
 
     Fader, Hardie (2013), The Gamma-Gamma model of monetary value.
 
@@ -28,20 +29,26 @@ class GammaGamma:
         """Maximum likelihood; sets `p_`, `q_`, `gamma_` and `log_likelihood_`, the sum over the customers used.
 
         Args:
-            frequency: `[N]`, how many purchases `mean_value` is the mean of (the repeat purchases, by convention). Customers with 0
-                purchases, or a mean of exactly 0, which a Gamma cannot give, are not used.
+            frequency: `[N]`, how many purchases `mean_value` is the mean of (the repeat purchases, by convention).
+                Customers with 0 purchases, or a mean of exactly 0, which a Gamma cannot give, are not used.
             mean_value: `[N]`, ≥ 0.
         """
         x, mean = check_spend(frequency, mean_value)
         used = (x > 0) & (mean > 0)
         if not used.any():
-            raise ValueError("no customer has both a purchase and a mean value above 0: all spend is zero, so there is nothing to learn")
+            raise ValueError(
+                "no customer has both a purchase and a mean value above 0: all spend is zero, so there is nothing to "
+                "learn"
+            )
         x, mean = x[used], mean[used]
         scale = float(mean.mean())  # so that the currency changes nothing
         parameters, value = maximise(
-            lambda theta, rows: _likelihood(theta, x[rows], mean[rows] / scale), np.ones(len(x)),
-            names=self.names, starts=self.starts, limits=self.limits,
-        )  # fmt: skip
+            lambda theta, rows: _likelihood(theta, x[rows], mean[rows] / scale),
+            np.ones(len(x)),
+            names=self.names,
+            starts=self.starts,
+            limits=self.limits,
+        )
         self.p_, self.q_, self.gamma_ = float(parameters[0]), float(parameters[1]), float(parameters[2] * scale)
         self.log_likelihood_ = value - len(x) * float(np.log(scale))
         return self
@@ -63,7 +70,15 @@ def _likelihood(theta: np.ndarray, x: np.ndarray, mean: np.ndarray) -> tuple[np.
     """Log-likelihood `[N]` at the logs of p, q and gamma, and its slopes in them `[3, N]`."""
     p, q, gamma = np.exp(theta)
     all_p, rest = p * x, np.log(gamma + x * mean)
-    value = gammaln(all_p + q) - gammaln(all_p) - gammaln(q) + q * theta[2] - np.log(mean) + all_p * np.log(x * mean) - (all_p + q) * rest
+    value = (
+        gammaln(all_p + q)
+        - gammaln(all_p)
+        - gammaln(q)
+        + q * theta[2]
+        - np.log(mean)
+        + all_p * np.log(x * mean)
+        - (all_p + q) * rest
+    )
     slope = [
         all_p * (digamma(all_p + q) - digamma(all_p) + np.log(x * mean) - rest),
         q * (digamma(all_p + q) - digamma(q) + theta[2] - rest),
@@ -76,7 +91,9 @@ def check_spend(frequency: ArrayLike, mean_value: ArrayLike) -> tuple[np.ndarray
     """Both as float64 `[N]`; raises ValueError in one sentence for negative or missing values."""
     x, mean = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (frequency, mean_value))
     if x.shape != mean.shape or x.ndim != 1:
-        raise ValueError(f"frequency and mean_value must have one value a customer, got shapes {x.shape} and {mean.shape}")
+        raise ValueError(
+            f"frequency and mean_value must have one value a customer, got shapes {x.shape} and {mean.shape}"
+        )
     for name, values in {"frequency": x, "mean_value": mean}.items():
         if not np.isfinite(values).all() or (values < 0).any():
             wrong = values[~(np.isfinite(values) & (values >= 0))][0]

@@ -1,4 +1,6 @@
-"""Maximum likelihood of a few positive parameters: log-parameters, analytic gradients, several starts, and a sentence when it fails."""
+"""Maximum likelihood of a few positive parameters: log-parameters, analytic gradients, several starts, and a sentence
+when it fails.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,23 @@ Likelihood = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class ConvergenceError(ValueError):
-    """No maximum of the likelihood was found: one sentence says which parameter ran away, or how steep the likelihood still is."""
+    """No maximum of the likelihood was found: one sentence says which parameter ran away, or how steep the likelihood
+    still is.
+    """
 
 
 def maximise(
-    likelihood: Likelihood, weight: np.ndarray, *, names: Sequence[str], starts: Sequence[Sequence[float]], limits: bool = False
+    likelihood: Likelihood,
+    weight: np.ndarray,
+    *,
+    names: Sequence[str],
+    starts: Sequence[Sequence[float]],
+    limits: bool = False,
 ) -> tuple[np.ndarray, float]:
     """The parameters `[P]` (not their logs) with the highest weighted log-likelihood, and that log-likelihood.
 
-    The starts compete on an even sample of the rows; the best one goes on to all of them, in blocks, so that memory stays small.
+    The starts compete on an even sample of the rows; the best one goes on to all of them, in blocks, so that memory
+    stays small.
 
     Args:
         weight: `[N]`, how many customers each row stands for.
@@ -39,7 +49,9 @@ def maximise(
     found = [_climb(likelihood, weight, few, np.asarray(start, dtype=float)) for start in starts]
     tried = sorted((answer for answer in found if np.isfinite(answer[1])), key=lambda answer: -answer[1])
     if not tried:
-        raise ConvergenceError(f"the likelihood of {', '.join(names)} is not finite at any start, so check the units of the data")
+        raise ConvergenceError(
+            f"the likelihood of {', '.join(names)} is not finite at any start, so check the units of the data"
+        )
     theta, value, slope = _climb(likelihood, weight, everyone, tried[0][0])
     stuck = np.abs(theta) >= LIMIT - 1e-3
     if not np.isfinite(value) or np.abs(slope[~stuck]).max(initial=0.0) > TOLERANCE:
@@ -51,12 +63,15 @@ def maximise(
         where = int(np.flatnonzero(stuck)[0])
         raise ConvergenceError(
             f"the likelihood has no maximum: {names[where]} runs to {'infinity' if theta[where] > 0 else 'zero'}, "
-            "so the data do not tell this model's parameters apart (too few customers, or no spread among them); limits=True accepts that"
+            "so the data do not tell this model's parameters apart (too few customers, or no spread among them); "
+            "limits=True accepts that"
         )
     return np.exp(theta), value
 
 
-def _climb(likelihood: Likelihood, weight: np.ndarray, rows: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+def _climb(
+    likelihood: Likelihood, weight: np.ndarray, rows: np.ndarray, start: np.ndarray
+) -> tuple[np.ndarray, float, np.ndarray]:
     """Log-parameters, log-likelihood, and the slopes of its mean, where the climb ends."""
     total = float(weight[rows].sum())
     blocks = np.array_split(rows, max(1, len(rows) // 20_000))

@@ -1,4 +1,6 @@
-"""Buy till you die: customers buy at a rate of their own until they leave unseen: BG/NBD, MBG/NBD, Pareto/NBD; and Gamma-Gamma."""
+"""Buy till you die: customers buy at a rate of their own until they leave unseen: BG/NBD, MBG/NBD, Pareto/NBD; and
+Gamma-Gamma.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class BetaGeo(PurchaseModel):
     b_: float
     at_first = 0  # 1: one may leave after the first purchase, too
 
-    def _likelihood(self, theta: np.ndarray, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _likelihood(
+        self, theta: np.ndarray, x: np.ndarray, t_x: np.ndarray, T: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         r, alpha, a, b = np.exp(theta)
         stays = b + x + self.at_first  # of the Beta posterior of whoever is alive
         alive, left = self._parts(np.exp(theta), x, t_x, T)
@@ -39,7 +43,14 @@ class BetaGeo(PurchaseModel):
             r * (digamma(r + x) - digamma(r) + theta[1] - p_alive * np.log(alpha + T) - p_left * np.log(alpha + t_x)),
             r - alpha * (r + x) * (p_alive / (alpha + T) + p_left / (alpha + t_x)),
             a * (digamma(a + b) - digamma(a + stays)) + p_left,
-            b * (digamma(stays) - digamma(a + stays) - digamma(b) + digamma(a + b) - p_left / np.where(p_left > 0, stays - 1, 1.0)),
+            b
+            * (
+                digamma(stays)
+                - digamma(a + stays)
+                - digamma(b)
+                + digamma(a + b)
+                - p_left / np.where(p_left > 0, stays - 1, 1.0)
+            ),
         ]
         return value, np.stack(slope)
 
@@ -59,19 +70,24 @@ class BetaGeo(PurchaseModel):
         log_shrink = np.log(self.alpha_ + T) - np.log(self.alpha_ + T + horizon)
         total = a + stays - 1
         total = np.where(np.abs(total) > 1e-7, total, 1e-7)  # 0 · ∞ at 0
-        euler = shape > a - 1  # Euler's transformation of the published form, where that one's series would be long or overflow
+        # Euler's transformation of the published form, where that one's series would be long or overflow
+        euler = shape > a - 1
         first, second = np.where(euler, total - shape, shape), np.where(euler, a - 1, stays)
         series = hyp2f1(first, second, total, -np.expm1(log_shrink))
         purchases = np.asarray(total / (a - 1) * (1 - np.exp(np.where(euler, a - 1, shape) * log_shrink) * series))
         if not np.isfinite(purchases).all():
-            raise ValueError(f"a horizon of {horizon.max():g} is too long for histories of {T.min():g} to {T.max():g}: give a shorter one")
+            raise ValueError(
+                f"a horizon of {horizon.max():g} is too long for histories of {T.min():g} to {T.max():g}: give a "
+                "shorter one"
+            )
         return purchases
 
 
 class ModifiedBetaGeo(BetaGeo):
     """MBG/NBD: as BG/NBD, but one may leave after the first purchase, so that single buyers need not stay for ever.
 
-    Batislam, Denizel, Filiztekin (2007), Empirical validation and comparison of models for customer base analysis, IJRM 24(3).
+    Batislam, Denizel, Filiztekin (2007), Empirical validation and comparison of models for customer base analysis, IJRM
+    24(3).
     """
 
     at_first = 1
@@ -80,9 +96,9 @@ class ModifiedBetaGeo(BetaGeo):
 class ParetoNBD(PurchaseModel):
     """Pareto/NBD: rate ~ Gamma(r, alpha); one leaves at any time, at a rate ~ Gamma(s, beta).
 
-    Schmittlein, Morrison, Colombo (1987); Fader, Hardie (2005), A note on deriving the Pareto/NBD model. The integral over the time of
-    leaving is taken by Gauss-Legendre quadrature on a log scale, where the integrand is smooth, instead of as a difference of two
-    hypergeometric functions, which cancels.
+    Schmittlein, Morrison, Colombo (1987); Fader, Hardie (2005), A note on deriving the Pareto/NBD model. The integral
+    over the time of leaving is taken by Gauss-Legendre quadrature on a log scale, where the integrand is smooth,
+    instead of as a difference of two hypergeometric functions, which cancels.
     """
 
     r_: float
@@ -92,7 +108,9 @@ class ParetoNBD(PurchaseModel):
     names = ("r", "alpha", "s", "beta")
     starts = ((-0.5, -0.7, -0.5, -0.7), (0.0, 0.0, 0.0, 0.0), (-1.0, -2.0, -1.0, 1.0), (1.0, 1.0, -1.0, -1.0))
 
-    def _likelihood(self, theta: np.ndarray, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _likelihood(
+        self, theta: np.ndarray, x: np.ndarray, t_x: np.ndarray, T: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         r, alpha, s, beta = np.exp(theta)
         alive, left, means = self._parts(np.exp(theta), x, t_x, T)
         value = gammaln(r + x) - gammaln(r) + r * theta[1] + s * theta[3] + np.logaddexp(alive, left)
@@ -114,8 +132,12 @@ class ParetoNBD(PurchaseModel):
         return alive.reshape(shape), left.reshape(shape)
 
     @staticmethod
-    def _parts(parameters: Any, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
-        """As `_log_odds`; and means over the time u of leaving: log(alpha + u), 1 / (alpha + u), log(beta + u), 1 / (beta + u)."""
+    def _parts(
+        parameters: Any, x: np.ndarray, t_x: np.ndarray, T: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
+        """As `_log_odds`; and means over the time u of leaving: log(alpha + u), 1 / (alpha + u), log(beta + u), 1 /
+        (beta + u).
+        """
         r, alpha, s, beta = parameters
         low = min(alpha, beta)
         drop = 36.0  # beyond the u where one factor has fallen by e^−36 there is nothing

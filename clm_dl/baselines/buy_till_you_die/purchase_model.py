@@ -1,4 +1,6 @@
-"""Purchase models: what the models of repeat purchases share; fitting, checks of a history, and the questions they answer."""
+"""Purchase models: what the models of repeat purchases share; fitting, checks of a history, and the questions they
+answer.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,19 @@ from clm_dl.baselines.buy_till_you_die.likelihood import maximise
 
 
 class PurchaseModel(ABC):
-    """What the three models of repeat purchases share; `[N]` customers, times in any one unit, counted from the first purchase.
+    """What the three models of repeat purchases share; `[N]` customers, times in any one unit, counted from the first
+    purchase.
 
-    frequency: repeat purchases (all but the first). recency: time from the first purchase to the last, 0 without a repeat.
-    t: time from the first purchase to the cutoff. Every method takes these three, each with the default None = the customers of `fit`;
-    frequency = recency = t = 0 is a customer who has just bought for the first time. A horizon begins at the cutoff and broadcasts
-    against the customers: a number, or `[P, 1]` for P horizons of each.
+    frequency: repeat purchases (all but the first). recency: time from the first purchase to the last, 0 without a
+        repeat.
+    t: time from the first purchase to the cutoff. Every method takes these three, each with the default None = the
+        customers of `fit`;
+    frequency = recency = t = 0 is a customer who has just bought for the first time. A horizon begins at the cutoff and
+    broadcasts against the customers: a number, or `[P, 1]` for P horizons of each.
 
     Args:
-        limits: accept parameters that run to 0 or infinity (no dropout, no heterogeneity) instead of raising ConvergenceError.
+        limits: accept parameters that run to 0 or infinity (no dropout, no heterogeneity) instead of raising
+            ConvergenceError.
     """
 
     names: Sequence[str]
@@ -47,9 +53,12 @@ class PurchaseModel(ABC):
         scale = float(T.mean())  # so that the unit of time changes nothing
         (x, t_x, T), weight = count_equal(x, t_x / scale, T / scale)
         parameters, value = maximise(
-            lambda theta, rows: self._likelihood(theta, x[rows], t_x[rows], T[rows]), weight,
-            names=self.names, starts=self.starts, limits=self.limits,
-        )  # fmt: skip
+            lambda theta, rows: self._likelihood(theta, x[rows], t_x[rows], T[rows]),
+            weight,
+            names=self.names,
+            starts=self.starts,
+            limits=self.limits,
+        )
         for name, number in zip(self.names, parameters, strict=True):
             setattr(self, f"{name}_", float(number * scale if name in ("alpha", "beta") else number))
         self.log_likelihood_ = value - float(x @ weight) * float(np.log(scale))
@@ -58,24 +67,35 @@ class PurchaseModel(ABC):
     def probability_alive(
         self, frequency: ArrayLike | None = None, recency: ArrayLike | None = None, t: ArrayLike | None = None
     ) -> np.ndarray:
-        """P(has not left by the cutoff) `[N]`. Its complement is no churn probability: whoever is alive may still buy nothing."""
+        """P(has not left by the cutoff) `[N]`. Its complement is no churn probability: whoever is alive may still buy
+        nothing.
+        """
         alive, left = self._log_odds(*self._history(frequency, recency, t))
         return np.asarray(expit(alive - left))
 
     def probability_inactive(
-        self, horizon: ArrayLike, frequency: ArrayLike | None = None, recency: ArrayLike | None = None, t: ArrayLike | None = None
+        self,
+        horizon: ArrayLike,
+        frequency: ArrayLike | None = None,
+        recency: ArrayLike | None = None,
+        t: ArrayLike | None = None,
     ) -> np.ndarray:
         """P(no purchase in the next `horizon`) `[N]`.
 
-        To have bought x times, last at t_x, and then nothing until T + h is the history (x, t_x, T + h), so its chance given
-        (x, t_x, T) is the ratio of the two likelihoods. That holds for each of these models, whenever customers may leave.
+        To have bought x times, last at t_x, and then nothing until T + h is the history (x, t_x, T + h), so its chance
+        given (x, t_x, T) is the ratio of the two likelihoods. That holds for each of these models, whenever customers
+        may leave.
         """
         x, t_x, T = self._history(frequency, recency, t)
         now, later = (np.logaddexp(*self._log_odds(x, t_x, until)) for until in (T, T + check_horizon(horizon)))
         return np.asarray(np.exp(np.minimum(later - now, 0.0)))
 
     def expected_purchases(
-        self, horizon: ArrayLike, frequency: ArrayLike | None = None, recency: ArrayLike | None = None, t: ArrayLike | None = None
+        self,
+        horizon: ArrayLike,
+        frequency: ArrayLike | None = None,
+        recency: ArrayLike | None = None,
+        t: ArrayLike | None = None,
     ) -> np.ndarray:
         """Purchases to be expected in the next `horizon`, given the history `[N]`."""
         x, t_x, T = self._history(frequency, recency, t)
@@ -91,7 +111,9 @@ class PurchaseModel(ABC):
         return check_history(*given)  # type: ignore[arg-type]
 
     @abstractmethod
-    def _likelihood(self, theta: np.ndarray, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _likelihood(
+        self, theta: np.ndarray, x: np.ndarray, t_x: np.ndarray, T: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Log-likelihood `[N]` at log-parameters `theta`, and its slopes in them `[P, N]`."""
 
     @abstractmethod
@@ -107,13 +129,20 @@ def check_history(frequency: ArrayLike, recency: ArrayLike, t: ArrayLike) -> tup
     """The three as float64 `[N]`; raises ValueError in one sentence where they cannot be a history."""
     x, t_x, T = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (frequency, recency, t))
     if not x.shape == t_x.shape == T.shape or x.ndim != 1:
-        raise ValueError(f"frequency, recency and t must have one value a customer, got shapes {x.shape}, {t_x.shape} and {T.shape}")
+        raise ValueError(
+            f"frequency, recency and t must have one value a customer, got shapes {x.shape}, {t_x.shape} and {T.shape}"
+        )
     for name, values in {"frequency": x, "recency": t_x, "t": T}.items():
         if not np.isfinite(values).all() or (values < 0).any():
-            raise ValueError(f"{name} must be finite and ≥ 0, got {values[~(np.isfinite(values) & (values >= 0))][0]:g}")
+            raise ValueError(
+                f"{name} must be finite and ≥ 0, got {values[~(np.isfinite(values) & (values >= 0))][0]:g}"
+            )
     if (t_x > T).any():
         row = int(np.flatnonzero(t_x > T)[0])
-        raise ValueError(f"recency is the time from the first purchase to the last and cannot exceed t, got {t_x[row]:g} of {T[row]:g}")
+        raise ValueError(
+            f"recency is the time from the first purchase to the last and cannot exceed t, got {t_x[row]:g} of "
+            f"{T[row]:g}"
+        )
     if ((x == 0) & (t_x > 0)).any():
         raise ValueError("recency must be 0 where frequency is 0: without a repeat purchase the first is the last")
     return x, t_x, T

@@ -38,7 +38,8 @@ class Lines:
 
 
 class Recommender(BaseEstimator):
-    """Base of all recommenders: `_fit` learns from the training rows, `_scores` rates the catalogue for a block of histories.
+    """Base of all recommenders: `_fit` learns from the training rows, `_scores` rates the catalogue for a block of
+    histories.
 
     Attributes:
         item_ids_: object `[V]`, the catalogue: the item dictionary of the store that was fitted; position = item code.
@@ -50,7 +51,8 @@ class Recommender(BaseEstimator):
         """Learn from the rows before `cutoff`.
 
         Args:
-            cutoff: microseconds UTC, an ISO date, or int64 `[C]`: the row at which the training rows of each customer stop.
+            cutoff: microseconds UTC, an ISO date, or int64 `[C]`: the row at which the training rows of each customer
+                stop.
 
         Raises:
             ValueError: the store has no items, the cutoff is no date, or no item line lies before it.
@@ -66,12 +68,15 @@ class Recommender(BaseEstimator):
             self.stop_ = self.start_ + count_before(store.offsets, store.time, np.arange(store.num_customers), at)
         self.count_ = np.bincount(self.lines(store, self.start_, self.stop_).item, minlength=len(self.item_ids_))
         if not self.count_.any():
-            raise ValueError(f"no item line of the store {store.path} lies before the cutoff {cutoff}, so choose a later one")
+            raise ValueError(
+                f"no item line of the store {store.path} lies before the cutoff {cutoff}, so choose a later one"
+            )
         self._fit(store, self.start_, self.stop_)
         return self
 
     def scores(self, store: EventStore, start: np.ndarray, stop: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """Scores float32 `[B, V]` of the whole catalogue; a history without any known item gets every item's popularity.
+        """Scores float32 `[B, V]` of the whole catalogue; a history without any known item gets every item's
+        popularity.
 
         Args:
             store: the fitted store or another log; items are matched by id, unknown ones are passed over.
@@ -84,12 +89,15 @@ class Recommender(BaseEstimator):
         scores[~known] = self.count_
         return scores
 
-    def scorer(self, store: EventStore, start_N: np.ndarray, stop_N: np.ndarray, at_N: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    def scorer(
+        self, store: EventStore, start_N: np.ndarray, stop_N: np.ndarray, at_N: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
         """`scores` of N snapshots, asked for by their index: int64 `[B]` -> float32 `[B, V]`."""
         return lambda index_B: self.scores(store, start_N[index_B], stop_N[index_B], at_N[index_B])
 
     def recommend(self, customers: Sequence[Any] | np.ndarray, k: int = 10, *, repeats: str = "remove") -> pd.DataFrame:
-        """The k best items of each customer after its training rows: columns customer_id, rank (from 1), item_id, score.
+        """The k best items of each customer after its training rows: columns customer_id, rank (from 1), item_id,
+        score.
 
         Args:
             customers: ids as in the log.
@@ -150,8 +158,12 @@ class Recommender(BaseEstimator):
         known = item >= 0
         return Lines(snapshot, event, item) if known.all() else Lines(snapshot[known], event[known], item[known])
 
-    def interactions(self, store: EventStore, start: np.ndarray, stop: np.ndarray, weight: np.ndarray | None = None) -> sparse.csr_array:
-        """Float32 `[B, V]`: how many lines of each history have each item, or the sum of their `weight` `[L]` (in the order of `lines`)."""
+    def interactions(
+        self, store: EventStore, start: np.ndarray, stop: np.ndarray, weight: np.ndarray | None = None
+    ) -> sparse.csr_array:
+        """Float32 `[B, V]`: how many lines of each history have each item, or the sum of their `weight` `[L]` (in the
+        order of `lines`).
+        """
         lines = self.lines(store, start, stop)
         value = np.ones(len(lines.item), np.float32) if weight is None else weight.astype(np.float32)
         return sparse.csr_array((value, (lines.snapshot, lines.item)), shape=(len(start), len(self.item_ids_)))
@@ -173,7 +185,9 @@ def expand(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def age(store: EventStore, lines: Lines, stop: np.ndarray, unit: str) -> np.ndarray:
-    """Steps back from the end of its history of each line `[L]`: 0 for the last line, or for every line of the last order."""
+    """Steps back from the end of its history of each line `[L]`: 0 for the last line, or for every line of the last
+    order.
+    """
     if choice(unit, ("line", "order"), "unit") == "line":
         return np.asarray(np.asarray(stop)[lines.snapshot] - 1 - lines.event)
     order = np.cumsum(store.order_start)

@@ -22,7 +22,8 @@ class Candidates:
     """Items that some member ranks among its top `depth`, once each.
 
     Attributes:
-        item: int64 [N, L], padded with −1 on the right. rank: float32 [N, L, M] of the whole catalogue, from 1, ties share the best.
+        item: int64 [N, L], padded with −1 on the right. rank: float32 [N, L, M] of the whole catalogue, from 1, ties
+            share the best.
         score: float32 [N, L, M], z-scored over the items that may be recommended to the snapshot.
     """
 
@@ -58,7 +59,9 @@ def allowed(index: np.ndarray, removed: Ragged | None, num_items: int) -> np.nda
 
 
 def standardise(scorer: Scorer, index: np.ndarray, may_BV: np.ndarray) -> np.ndarray:
-    """z-scores float32 [B, V], mean 0 and standard deviation 1 over what may be recommended; all else, or −inf, gets the lowest of that."""
+    """z-scores float32 [B, V], mean 0 and standard deviation 1 over what may be recommended; all else, or −inf, gets
+    the lowest of that.
+    """
     z_BV = np.asarray(scorer(index)).astype(np.float32)
     counts_BV = may_BV & (z_BV > -np.inf)
     num_B1 = np.maximum(counts_BV.sum(axis=1, keepdims=True), 1)
@@ -96,7 +99,9 @@ def blocks(index: np.ndarray, cells_each: int) -> list[np.ndarray]:
     return [index[at : at + rows] for at in range(0, len(index), rows)]
 
 
-def collect(scorers: Mapping[str, Scorer], index: np.ndarray, *, removed: Ragged | None, num_items: int, depth: int) -> Candidates:
+def collect(
+    scorers: Mapping[str, Scorer], index: np.ndarray, *, removed: Ragged | None, num_items: int, depth: int
+) -> Candidates:
     """The candidates of the snapshots `index` [N]: each member's `depth` best items that may be recommended.
 
     Args:
@@ -105,7 +110,9 @@ def collect(scorers: Mapping[str, Scorer], index: np.ndarray, *, removed: Ragged
     parts = []
     for block in blocks(index, num_items * len(scorers)):
         may_BV = allowed(block, removed, num_items)
-        parts.append(top_candidates(np.stack([standardise(scorer, block, may_BV) for scorer in scorers.values()]), may_BV, depth))
+        parts.append(
+            top_candidates(np.stack([standardise(scorer, block, may_BV) for scorer in scorers.values()]), may_BV, depth)
+        )
     width = max(part.item.shape[1] for part in parts)
     return Candidates(
         item=np.concatenate([_pad(part.item, width, -1) for part in parts]),
@@ -129,7 +136,9 @@ def top_candidates(z_MBV: np.ndarray, may_BV: np.ndarray, depth: int) -> Candida
     item_BL = np.full(shape, -1, dtype=np.int64)
     item_BL[row, column] = item
     score_MBL = np.take_along_axis(z_MBV, np.maximum(item_BL, 0)[None], axis=2)
-    score_BLM, rank_BLM = (np.moveaxis(part_MBL, 0, 2) * (item_BL >= 0)[..., None] for part_MBL in (score_MBL, rank_of(score_MBL, z_MBV)))
+    score_BLM, rank_BLM = (
+        np.moveaxis(part_MBL, 0, 2) * (item_BL >= 0)[..., None] for part_MBL in (score_MBL, rank_of(score_MBL, z_MBV))
+    )
     return Candidates(item_BL, score_BLM, rank_BLM)
 
 
@@ -141,7 +150,9 @@ def _pad(values: np.ndarray, width: int, fill: float) -> np.ndarray:
 def check_folds(folds: int) -> None:
     """Raise ValueError when what is fitted on validation could not be measured there."""
     if folds < 2:
-        raise ValueError(f"folds must be at least 2, got {folds}: a single one would be measured on what it was fitted on")
+        raise ValueError(
+            f"folds must be at least 2, got {folds}: a single one would be measured on what it was fitted on"
+        )
 
 
 def split_folds(customer_N: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -152,15 +163,23 @@ def split_folds(customer_N: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """
     customers, place_N = np.unique(customer_N, return_inverse=True)
     if len(customers) < folds:
-        raise ValueError(f"folds={folds} needs as many validation customers, got {len(customers)}: lower it, or leave the hybrids out")
+        raise ValueError(
+            f"folds={folds} needs as many validation customers, got {len(customers)}: lower it, or leave the hybrids "
+            "out"
+        )
     return (np.random.default_rng(seed).permutation(len(customers)) % folds)[place_N]
 
 
 def check_members(scorers: Mapping[str, Scorer], members: Sequence[str] | None, what: str) -> dict[str, Scorer]:
-    """The members' scorers, in the order of `members` (None: all). Raises ValueError naming one that is missing, or when there are none."""
+    """The members' scorers, in the order of `members` (None: all). Raises ValueError naming one that is missing, or
+    when there are none.
+    """
     missing = [name for name in members or () if name not in scorers]
     if missing:
-        raise ValueError(f"{what} combines {', '.join(members or ())}, but there are no scores of {missing[0]!r}: add it to the baselines")
+        raise ValueError(
+            f"{what} combines {', '.join(members or ())}, but there are no scores of {missing[0]!r}: add it to the "
+            "baselines"
+        )
     chosen = {name: scorers[name] for name in (scorers if members is None else members)}
     if not chosen:
         raise ValueError(f"{what} needs at least one other model to combine, got none: add some to the baselines")
@@ -168,7 +187,9 @@ def check_members(scorers: Mapping[str, Scorer], members: Sequence[str] | None, 
 
 
 def ndcg_at(k: int, score_NL: np.ndarray, hits_NL: np.ndarray, num_targets_N: np.ndarray) -> np.ndarray:
-    """NDCG@k of each snapshot [N] by candidate scores, ties by expectation; a target that is no candidate counts as missed."""
+    """NDCG@k of each snapshot [N] by candidate scores, ties by expectation; a target that is no candidate counts as
+    missed.
+    """
     last = max(score_NL.shape[1] - k, 0)
     listed_NL = hits_NL & (score_NL >= np.partition(score_NL, last, axis=1)[:, last, None])  # the others gain nothing
     row, column = np.nonzero(listed_NL)

@@ -20,12 +20,13 @@ class NoContent(ValueError):
 class ContentBased(Recommender):
     """Cosine of each item's content with the customer's profile, the mean content of the history's lines.
 
-    Content is a row of ones: one for each categorical value and for the bin of each number, times the logarithm of how rare it is
-    among the items (inverse document frequency); then the item's vector of text or images. Each of the two has length 1.
+    Content is a row of ones: one for each categorical value and for the bin of each number, times the logarithm of how
+    rare it is among the items (inverse document frequency); then the item's vector of text or images. Each of the two
+    has length 1.
 
     Args:
-        categorical, numeric, text, vectors, text_size: which content, see `Catalogue.from_store`; categorical=None takes
-            `constant_fields`.
+        categorical, numeric, text, vectors, text_size: which content, see `Catalogue.from_store`; categorical=None
+            takes `constant_fields`.
         bins: of a number, with as many items each.
 
     Attributes:
@@ -63,9 +64,14 @@ class ContentBased(Recommender):
         )
         codes = [*catalogue.categorical.values(), *(self._bin(column) for column in catalogue.numeric.to_numpy().T)]
         if not codes and not catalogue.vectors.shape[1]:
-            raise NoContent(f"the store {store.path} has no field that describes items: name some as categorical, numeric, text or vectors")
+            raise NoContent(
+                f"the store {store.path} has no field that describes items: name some as categorical, numeric, text "
+                "or vectors"
+            )
         ones = [_one_hot(code) for code in codes]
-        parts = ([_unit(sparse.csr_array(sparse.hstack(ones)))] if ones else []) + [_unit(sparse.csr_array(catalogue.vectors))]
+        parts = ([_unit(sparse.csr_array(sparse.hstack(ones)))] if ones else []) + [
+            _unit(sparse.csr_array(catalogue.vectors))
+        ]
         self.content_ = _unit(sparse.csr_array(sparse.hstack(parts)))
 
     def _scores(self, store: EventStore, start: np.ndarray, stop: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -75,12 +81,15 @@ class ContentBased(Recommender):
     def _bin(self, column: np.ndarray) -> np.ndarray:
         """Quantile bin of each number, −1 where unknown."""
         known = np.isfinite(column)
-        edges = np.unique(np.quantile(column[known], np.arange(1, self.bins) / self.bins)) if known.any() else np.zeros(0)
+        edges = (
+            np.unique(np.quantile(column[known], np.arange(1, self.bins) / self.bins)) if known.any() else np.zeros(0)
+        )
         return np.where(known, np.searchsorted(edges, column, side="right"), -1)
 
 
 def constant_fields(store: EventStore, training_rows: np.ndarray) -> list[str]:
-    """The categorical fields without a role that describe items: at least nine of ten lines have the value of their item's first line.
+    """The categorical fields without a role that describe items: at least nine of ten lines have the value of their
+    item's first line.
 
     Only the lines of `training_rows` (bool `[events]`) are looked at.
     """

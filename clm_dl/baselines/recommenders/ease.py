@@ -11,14 +11,15 @@ from clm_dl.data.store.store import EventStore
 
 
 class EASE(Recommender):
-    """Steck 2019, "Embarrassingly shallow autoencoders for sparse data": X ≈ X B, diagonal of B zero, ridge `penalty`; X is bought or not.
+    """Steck 2019, "Embarrassingly shallow autoencoders for sparse data": X ≈ X B, diagonal of B zero, ridge `penalty`;
+    X is bought or not.
 
     A customer's scores are the history's row of X times B, so each line of the history adds the row of its item.
 
     Args:
         penalty: ridge; the larger, the more B leans on frequent pairs.
-        max_items: B covers at most so many items, the most popular (its memory grows with their square, the time with their cube);
-            the others score 0.
+        max_items: B covers at most so many items, the most popular (its memory grows with their square, the time with
+            their cube); the others score 0.
 
     Attributes:
         kept_: int64 `[K]`, codes of the covered items. weights_: float32 `[K, K]`, B.

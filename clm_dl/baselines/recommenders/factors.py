@@ -17,7 +17,8 @@ from clm_dl.data.store.store import EventStore
 
 
 class ALS(Recommender):
-    """Weighted least squares on counts (Hu, Koren, Volinsky 2008): an item bought n times weighs alpha · n, any other 1.
+    """Weighted least squares on counts (Hu, Koren, Volinsky 2008): an item bought n times weighs alpha · n, any other
+    1.
 
     A customer's vector is solved for from the history that is scored, so customers never seen need no new training.
 
@@ -25,7 +26,15 @@ class ALS(Recommender):
         model_: implicit's AlternatingLeastSquares; `item_factors` [V, D].
     """
 
-    def __init__(self, *, factors: int = 64, regularization: float = 10.0, alpha: float = 1.0, iterations: int = 15, seed: int = 0):
+    def __init__(
+        self,
+        *,
+        factors: int = 64,
+        regularization: float = 10.0,
+        alpha: float = 1.0,
+        iterations: int = 15,
+        seed: int = 0,
+    ):
         self.factors = factors
         self.regularization = regularization
         self.alpha = alpha
@@ -54,8 +63,9 @@ class ALS(Recommender):
 class BPR(Recommender):
     """Pairwise ranking (Rendle et al. 2009): an item bought shall score above a random one that was not.
 
-    BPR learns a vector for each training customer. So that it also ranks for histories that have grown and for new customers, a
-    ridge regression from the mean item vector of the history to the learned vector is fitted on the training customers and used for all.
+    BPR learns a vector for each training customer. So that it also ranks for histories that have grown and for new
+    customers, a ridge regression from the mean item vector of the history to the learned vector is fitted on the
+    training customers and used for all.
 
     Attributes:
         model_: implicit's BayesianPersonalizedRanking; `item_factors` [V, D + 1], the last one multiplies 1.
@@ -113,4 +123,6 @@ def _implicit(module: str) -> Any:
     try:
         return importlib.import_module(f"implicit.cpu.{module}")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"the baseline {module} needs the package implicit: pip install 'clm-dl[recommend]'") from error
+        raise ModuleNotFoundError(
+            f"the baseline {module} needs the package implicit: pip install 'clm-dl[recommend]'"
+        ) from error

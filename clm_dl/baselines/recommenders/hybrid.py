@@ -33,10 +33,11 @@ METHODS = ("blend", "rrf")
 class Hybrid:
     """A weighted sum of its members' z-scores (blend) or of 1 / (constant + rank) (rrf), per snapshot.
 
-    Scores and ranks are taken over the items that may be recommended. The weights are chosen by greedy ensemble selection with
-    replacement (Caruana et al. 2004) on validation NDCG@k: round after round the member is added that helps the most, and the best
-    round is kept; a weight is how often its member was added. A validation snapshot is scored with weights that were chosen on the
-    other folds of customers, so that its figures may be compared with its members'. After `fit` the hybrid is a scorer itself.
+    Scores and ranks are taken over the items that may be recommended. The weights are chosen by greedy ensemble
+    selection with replacement (Caruana et al. 2004) on validation NDCG@k: round after round the member is added that
+    helps the most, and the best round is kept; a weight is how often its member was added. A validation snapshot is
+    scored with weights that were chosen on the other folds of customers, so that its figures may be compared with its
+    members'. After `fit` the hybrid is a scorer itself.
 
     Args:
         members: names of the models to combine; None = all that it is given.
@@ -47,7 +48,8 @@ class Hybrid:
         folds: of the validation customers. seed: of the folds.
 
     Attributes:
-        weights_: dict member -> weight, summing to 1, chosen on all validation snapshots. fold_weights_: float64 [folds, M].
+        weights_: dict member -> weight, summing to 1, chosen on all validation snapshots. fold_weights_: float64
+            [folds, M].
     """
 
     def __init__(
@@ -90,7 +92,9 @@ class Hybrid:
         """
         chosen = check_members(scorers, self.members, self.method)
         index, snapshots, self.num_items_ = ranking.select("val"), ranking.snapshots, num_items
-        candidates = collect(chosen, index, removed=seen if repeats == "remove" else None, num_items=num_items, depth=self.depth)
+        candidates = collect(
+            chosen, index, removed=seen if repeats == "remove" else None, num_items=num_items, depth=self.depth
+        )
         parts_NLM = candidates.score if self.method == "blend" else 1 / (self.constant + candidates.rank)
         hits_NL = candidates.hits((ranking.target_offsets, ranking.targets), index)
         num_targets_N = np.diff(ranking.target_offsets)[index]
@@ -110,7 +114,9 @@ class Hybrid:
         self.scorer_ = self._scorer(chosen, seen, weight_NM, repeats)
         return self
 
-    def scorer(self, scorers: Mapping[str, Scorer], seen: Ragged, store: EventStore, snapshots: Snapshots, *, repeats: str) -> Scorer:
+    def scorer(
+        self, scorers: Mapping[str, Scorer], seen: Ragged, store: EventStore, snapshots: Snapshots, *, repeats: str
+    ) -> Scorer:
         """The same combination of other scorers of the same names, as for the `snapshots` of another log."""
         chosen = check_members(scorers, list(self.weights_), self.method)
         return self._scorer(chosen, seen, np.tile(list(self.weights_.values()), (len(snapshots), 1)), repeats)
@@ -135,7 +141,9 @@ class Hybrid:
         return score
 
 
-def select_weights(ndcg: Callable[[tuple[int, ...]], np.ndarray], rows_N: np.ndarray, num_members: int, rounds: int) -> np.ndarray:
+def select_weights(
+    ndcg: Callable[[tuple[int, ...]], np.ndarray], rows_N: np.ndarray, num_members: int, rounds: int
+) -> np.ndarray:
     """Greedy selection with replacement for the best mean NDCG of some snapshots: weights [M] that sum to 1."""
     count, best, best_value = (0,) * num_members, np.zeros(num_members), -1.0
     for _ in range(rounds):

@@ -13,9 +13,9 @@ from clm_dl.data.store.store import EventStore
 class Markov(Recommender):
     """Decayed item-to-item transitions: item j that follows i by g steps counts 1/g, up to `window` steps.
 
-    Counts become shares of all that follows i, shrunk towards zero by `shrink`; the step at age a of the history (0 = the last) then
-    adds its items' shares times (a + 1)^−decay, up to `context` steps. After Garcin et al. 2013 and the sequential rules of
-    Ludewig & Jannach 2018.
+    Counts become shares of all that follows i, shrunk towards zero by `shrink`; the step at age a of the history (0 =
+    the last) then adds its items' shares times (a + 1)^−decay, up to `context` steps. After Garcin et al. 2013 and the
+    sequential rules of Ludewig & Jannach 2018.
 
     Args:
         window: of the counts, in steps. context: of the history, in steps. decay: 0 = all steps of the context alike.
@@ -26,7 +26,9 @@ class Markov(Recommender):
         transitions_: float32 sparse `[V, V]`; row i: shares of what follows i, summing to less than 1.
     """
 
-    def __init__(self, *, window: int = 5, context: int = 5, decay: float = 1.0, shrink: float = 5.0, unit: str = "line"):
+    def __init__(
+        self, *, window: int = 5, context: int = 5, decay: float = 1.0, shrink: float = 5.0, unit: str = "line"
+    ):
         self.window = window
         self.context = context
         self.decay = decay
@@ -38,11 +40,17 @@ class Markov(Recommender):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 step, got {value}")
         lines = self.lines(store, start, stop)
-        step = lines.event if choice(self.unit, ("line", "order"), "unit") == "line" else np.cumsum(store.order_start)[lines.event] - 1
+        step = (
+            lines.event
+            if choice(self.unit, ("line", "order"), "unit") == "line"
+            else np.cumsum(store.order_start)[lines.event] - 1
+        )
         num_steps = int(step.max()) + 1
         owner = np.full(num_steps, -1)  # customer of each step; −1 for steps without training items
         owner[step] = lines.snapshot
-        items = sparse.csr_array((np.ones(len(step), np.float32), (step, lines.item)), shape=(num_steps, len(self.item_ids_)))
+        items = sparse.csr_array(
+            (np.ones(len(step), np.float32), (step, lines.item)), shape=(num_steps, len(self.item_ids_))
+        )
         items.data[:] = 1
         total = sparse.csr_array((len(self.item_ids_),) * 2, dtype=np.float32)
         for gap in range(1, self.window + 1):

@@ -1,4 +1,5 @@
-"""Nearest neighbours: items bought by the same customers, customers who bought the same items, and ratings predicted from these.
+"""Nearest neighbours: items bought by the same customers, customers who bought the same items, and ratings predicted
+from these.
 
 Shape letters: B snapshots or pairs, C customers, V catalogue.
 """
@@ -20,7 +21,8 @@ SIMILARITIES = ("cosine", "pearson")
 
 
 class ItemKNN(Recommender):
-    """An item's score is the sum of its similarities to those of its `k` nearest items that are in the history. Sarwar et al. 2001.
+    """An item's score is the sum of its similarities to those of its `k` nearest items that are in the history. Sarwar
+    et al. 2001.
 
     What counts is whether a customer bought an item, not how often.
 
@@ -54,12 +56,15 @@ class ItemKNN(Recommender):
 
 
 class UserKNN(Recommender):
-    """Each of the `k` customers whose training rows are nearest to the history adds its similarity to all that it bought.
+    """Each of the `k` customers whose training rows are nearest to the history adds its similarity to all that it
+    bought.
 
     Args:
-        k: neighbours of each history. Its own training rows may be one of them: they change nothing but the order of repeats.
+        k: neighbours of each history. Its own training rows may be one of them: they change nothing but the order of
+            repeats.
         similarity: "cosine" or "pearson" of the rows of the customer × item matrix of zeros and ones.
-        shrink: added to the denominator; of ratings, to the number of common items: customers with few of them count less.
+        shrink: added to the denominator; of ratings, to the number of common items: customers with few of them count
+            less.
 
     Attributes:
         bought_: float32 sparse `[C, V]`, zeros and ones of the training rows.
@@ -78,16 +83,20 @@ class UserKNN(Recommender):
         similar = row_similarity(_bought(self, store, start, stop), self.bought_, self.similarity, self.shrink)
         return np.asarray((_nearest(similar, self.k) @ self.bought_).toarray())
 
-    def predict_rating(self, customers: Sequence[Any], items: Sequence[Any], *, rating: str = "amount", centred: bool = True) -> np.ndarray:
+    def predict_rating(
+        self, customers: Sequence[Any], items: Sequence[Any], *, rating: str = "amount", centred: bool = True
+    ) -> np.ndarray:
         """Rating of each pair (customer, item) from the k most similar customers who rated the item, float64 `[B]`.
 
-        Similarities and the neighbours' means run over the items that both rated (Resnick et al. 1994). The item itself is left out of
-        what is known of the customer. Without a neighbour the customer's mean is predicted; NaN where it rated nothing else.
+        Similarities and the neighbours' means run over the items that both rated (Resnick et al. 1994). The item itself
+        is left out of what is known of the customer. Without a neighbour the customer's mean is predicted; NaN where it
+        rated nothing else.
 
         Args:
             customers, items: ids as in the log, of one length.
             rating: numeric field of the store; several ratings of one item by one customer are averaged.
-            centred: the customer's mean plus the weighted mean of the neighbours' deviations from theirs; false = the weighted mean.
+            centred: the customer's mean plus the weighted mean of the neighbours' deviations from theirs; false = the
+                weighted mean.
 
         Raises:
             ValueError: an unknown customer or item, or a field that is not numeric.
@@ -114,19 +123,25 @@ class UserKNN(Recommender):
         """Mean rating `[C, V]` and 1 where there is one."""
         store = self.store_
         if rating not in store.names("numeric"):
-            raise ValueError(f"no numeric field {rating!r} to predict: the store has {', '.join(store.names('numeric')) or 'none'}")
+            raise ValueError(
+                f"no numeric field {rating!r} to predict: the store has {', '.join(store.names('numeric')) or 'none'}"
+            )
         lines = self.lines(store, self.start_, self.stop_)
         value = np.asarray(store.column(rating), dtype=np.float64)[lines.event]
         some = np.isfinite(value)
         coords, shape = (lines.snapshot[some], lines.item[some]), (store.num_customers, len(self.item_ids_))
-        total, known = (sparse.csr_array((data, coords), shape=shape) for data in (value[some], np.ones(int(some.sum()))))
+        total, known = (
+            sparse.csr_array((data, coords), shape=shape) for data in (value[some], np.ones(int(some.sum())))
+        )
         total.data /= known.data  # built from the same coordinates: stored in the same order
         known.data[:] = 1
         return total, known
 
 
 def row_similarity(a_BV: sparse.csr_array, b_CV: sparse.csr_array, kind: str, shrink: float = 0.0) -> np.ndarray:
-    """Cosine or Pearson of every row of one sparse matrix with every row of another, over all columns: `[B, C]`; 0 where undefined."""
+    """Cosine or Pearson of every row of one sparse matrix with every row of another, over all columns: `[B, C]`; 0
+    where undefined.
+    """
     common = np.asarray((a_BV @ b_CV.T).toarray())
     square_B, square_C = (np.asarray((matrix * matrix).sum(axis=1)) for matrix in (a_BV, b_CV))
     if kind == "pearson":
@@ -145,7 +160,8 @@ def corated_similarity(
     kind: str,
     shrink: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine or Pearson over the n columns that both rows know, times n / (n + shrink), and the mean there of the second's row.
+    """Cosine or Pearson over the n columns that both rows know, times n / (n + shrink), and the mean there of the
+    second's row.
 
     Both are `[B, C]`, 0 where undefined.
     """
@@ -189,5 +205,7 @@ def _check(k: int, similarity: str) -> None:
 def _codes(ids: np.ndarray, wanted: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
     code = pd.Index(ids).get_indexer(pd.Index(wanted))
     if (code < 0).any():
-        raise ValueError(f"{what} {np.asarray(wanted, dtype=object)[code < 0][0]!r} is not in the log: give ids that it has")
+        raise ValueError(
+            f"{what} {np.asarray(wanted, dtype=object)[code < 0][0]!r} is not in the log: give ids that it has"
+        )
     return np.asarray(code)

@@ -1,4 +1,6 @@
-"""What everyone buys, what everyone buys lately, and what one has bought before: the floor, and the bar in grocery data."""
+"""What everyone buys, what everyone buys lately, and what one has bought before: the floor, and the bar in grocery
+data.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,14 @@ class Popular(Recommender):
 
 
 class RecentPopular(Recommender):
-    """Popularity at the cutoff: a training line counts half as much with every `half_life_days`, and not at all from the cutoff's day on.
+    """Popularity at the cutoff: a training line counts half as much with every `half_life_days`, and not at all from
+    the cutoff's day on.
 
     Whole days are counted, so an hour more or less changes nothing within a day.
 
     Attributes:
-        first_day_: int64. daily_: float32 sparse `[D, V]`, training lines of each item on each of the D days from `first_day_`.
+        first_day_: int64. daily_: float32 sparse `[D, V]`, training lines of each item on each of the D days from
+            `first_day_`.
     """
 
     def __init__(self, *, half_life_days: float = 14.0):
@@ -38,7 +42,9 @@ class RecentPopular(Recommender):
         day = np.asarray(store.time)[lines.event] // DAY
         self.first_day_ = int(day.min())
         shape = (int(day.max()) - self.first_day_ + 1, len(self.item_ids_))
-        self.daily_ = sparse.csr_array((np.ones(len(day), np.float32), (day - self.first_day_, lines.item)), shape=shape)
+        self.daily_ = sparse.csr_array(
+            (np.ones(len(day), np.float32), (day - self.first_day_, lines.item)), shape=shape
+        )
 
     def _scores(self, store: EventStore, start: np.ndarray, stop: np.ndarray, at: np.ndarray) -> np.ndarray:
         days, block = np.unique(np.asarray(at) // DAY, return_inverse=True)
@@ -48,7 +54,8 @@ class RecentPopular(Recommender):
 
 
 class Repeat(Recommender):
-    """Repeat purchase: each item by its lines in the customer's own history, each halved with every `half_life_days` since.
+    """Repeat purchase: each item by its lines in the customer's own history, each halved with every `half_life_days`
+    since.
 
     What is not in the history follows behind all that is, by popularity.
     """

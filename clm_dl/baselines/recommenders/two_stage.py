@@ -29,13 +29,15 @@ from clm_dl.retrieval import Ragged
 
 
 class TwoStage:
-    """Candidates are each member's `depth` best items; LambdaMART (Burges 2010) orders them by what the members and the history say.
+    """Candidates are each member's `depth` best items; LambdaMART (Burges 2010) orders them by what the members and the
+    history say.
 
-    Of each candidate it sees: every member's z-score and rank, the item's training lines in all and in the last `half_life_days`
-    (decayed), how often the customer has it in the history and how long ago, and the length of the history. The trees start from the
-    members' mean z-score and may only raise an item for a better score or rank of a member. They learn on the validation snapshots,
-    one model a fold of customers: a validation snapshot is ranked by the model that has not seen its customer, every other one by the
-    mean of all. After `fit` it is a scorer itself; items that are no candidate come after all candidates, by mean z-score.
+    Of each candidate it sees: every member's z-score and rank, the item's training lines in all and in the last
+    `half_life_days` (decayed), how often the customer has it in the history and how long ago, and the length of the
+    history. The trees start from the members' mean z-score and may only raise an item for a better score or rank of a
+    member. They learn on the validation snapshots, one model a fold of customers: a validation snapshot is ranked by
+    the model that has not seen its customer, every other one by the mean of all. After `fit` it is a scorer itself;
+    items that are no candidate come after all candidates, by mean z-score.
 
     Args:
         members: names of the models to combine; None = all that it is given.
@@ -101,14 +103,31 @@ class TwoStage:
         self.members_, self.item_ids_, self.positional_ = list(chosen), store.dictionary("item"), ranking.positional
         self._count_items(store, ranking.training_rows, num_items)
         index, snapshots = ranking.select("val"), ranking.snapshots
-        candidates = collect(chosen, index, removed=seen if repeats == "remove" else None, num_items=num_items, depth=self.depth)
+        candidates = collect(
+            chosen, index, removed=seen if repeats == "remove" else None, num_items=num_items, depth=self.depth
+        )
         valid_NL, hits_NL = candidates.valid, candidates.hits((ranking.target_offsets, ranking.targets), index)
         if not hits_NL.any():
-            raise ValueError(f"two_stage: none of the {self.depth} best items of any member is bought in validation, so raise depth")
-        table_RF, label_R = self._features(candidates, store, snapshots.select(index)), hits_NL[valid_NL].astype(np.int32)
+            raise ValueError(
+                f"two_stage: none of the {self.depth} best items of any member is bought in validation, so raise depth"
+            )
+        table_RF, label_R = (
+            self._features(candidates, store, snapshots.select(index)),
+            hits_NL[valid_NL].astype(np.int32),
+        )
         start_R = candidates.score.mean(axis=2)[valid_NL]
-        fixed: dict[str, Any] = {"subsample_freq": 1, "n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1}
-        fixed |= {"random_state": self.seed, "lambdarank_truncation_level": 2 * k, "monotone_constraints": self._directions()}
+        fixed: dict[str, Any] = {
+            "subsample_freq": 1,
+            "n_jobs": 1,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+        fixed |= {
+            "random_state": self.seed,
+            "lambdarank_truncation_level": 2 * k,
+            "monotone_constraints": self._directions(),
+        }
         fold_N, size_N = split_folds(snapshots.customer[index], self.folds, self.seed), valid_NL.sum(axis=1)
         self.models_ = []
         for fold in range(self.folds):
@@ -123,7 +142,9 @@ class TwoStage:
         self.scorer_ = self._scorer(chosen, seen, store, snapshots, every_N, repeats)
         return self
 
-    def scorer(self, scorers: Mapping[str, Scorer], seen: Ragged, store: EventStore, snapshots: Snapshots, *, repeats: str) -> Scorer:
+    def scorer(
+        self, scorers: Mapping[str, Scorer], seen: Ragged, store: EventStore, snapshots: Snapshots, *, repeats: str
+    ) -> Scorer:
         """The fitted models over other scorers of the same names, as for the `snapshots` of another log."""
         chosen = check_members(scorers, self.members_, "two_stage")
         return self._scorer(chosen, seen, store, snapshots, np.full(len(snapshots), -1), repeats)
@@ -133,7 +154,13 @@ class TwoStage:
         return np.asarray(self.scorer_(index))
 
     def _scorer(
-        self, scorers: Mapping[str, Scorer], seen: Ragged, store: EventStore, snapshots: Snapshots, fold_N: np.ndarray, repeats: str
+        self,
+        scorers: Mapping[str, Scorer],
+        seen: Ragged,
+        store: EventStore,
+        snapshots: Snapshots,
+        fold_N: np.ndarray,
+        repeats: str,
     ) -> Scorer:
         num_items, removed = len(self.popularity_), seen if repeats == "remove" else None
 
@@ -187,12 +214,17 @@ class TwoStage:
         days_R = np.where(times_R > 0, (now_N[row_R] - last_R) / DAY, np.nan)
         length_R = np.log1p(snapshots.stop - snapshots.start)[row_R]
         own = np.stack([self.popularity_[item_R], self.recent_popularity_[item_R], times_R, days_R, length_R], axis=1)
-        return np.concatenate([candidates.score[valid_NL], np.log(candidates.rank[valid_NL]), own], axis=1).astype(np.float32)
+        return np.concatenate([candidates.score[valid_NL], np.log(candidates.rank[valid_NL]), own], axis=1).astype(
+            np.float32
+        )
 
-    def _bought(self, store: EventStore, snapshots: Snapshots, row_R: np.ndarray, item_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _bought(
+        self, store: EventStore, snapshots: Snapshots, row_R: np.ndarray, item_R: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(lines in the history of snapshot `row_R`, time of the last one or 0) of each candidate."""
         num_items = len(self.item_ids_)
-        known = np.append(pd.Index(self.item_ids_).get_indexer(store.dictionary("item")), -1)  # codes of another log; −1 reads the last
+        # codes of another log; −1 reads the last
+        known = np.append(pd.Index(self.item_ids_).get_indexer(store.dictionary("item")), -1)
         row, event = expand(snapshots.start, snapshots.stop)
         code = known[np.asarray(store.column("item")[event])]
         row, event, code = row[code >= 0], event[code >= 0], code[code >= 0]

@@ -1,4 +1,6 @@
-"""Bayesian network of churn: features in bins, each a child of churn and of at most one other feature (tree-augmented naive Bayes)."""
+"""Bayesian network of churn: features in bins, each a child of churn and of at most one other feature (tree-augmented
+naive Bayes).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 
 class BayesNet(ClassifierMixin, BaseEstimator):
-    """Discrete Bayesian network whose structure is the tree that explains most (Chow-Liu on mutual information given the label).
+    """Discrete Bayesian network whose structure is the tree that explains most (Chow-Liu on mutual information given
+    the label).
 
     Friedman, Geiger, Goldszmidt (1997), Bayesian network classifiers, Machine Learning 29. P(label) · Π P(feature | label, parent).
 
@@ -26,15 +29,20 @@ class BayesNet(ClassifierMixin, BaseEstimator):
     def fit(self, X: np.ndarray, y: np.ndarray) -> BayesNet:
         """Fit `[N, F]` numbers without gaps; sets `parent_` `[F]` (−1: the label alone) and the tables."""
         if self.num_bins < 2 or not self.smoothing > 0:
-            raise ValueError(f"a Bayesian network needs num_bins ≥ 2 and smoothing > 0, got {self.num_bins} and {self.smoothing}")
+            raise ValueError(
+                f"a Bayesian network needs num_bins ≥ 2 and smoothing > 0, got {self.num_bins} and {self.smoothing}"
+            )
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
         self.classes_, label = np.unique(y, return_inverse=True)
         self.edges_ = [self._edges(column) for column in X.T]
         codes = self._bins(X)
         one_hot = (codes[:, :, None] == np.arange(self.num_bins)).reshape(len(codes), -1).astype(np.float32)
-        pairs = np.stack([one_hot[label == c].T @ one_hot[label == c] for c in range(len(self.classes_))]).astype(np.float64)
+        pairs = np.stack([one_hot[label == c].T @ one_hot[label == c] for c in range(len(self.classes_))]).astype(
+            np.float64
+        )
         num = X.shape[1]
-        pairs = pairs.reshape(len(self.classes_), num, self.num_bins, num, self.num_bins)  # [C, F, bins, F, bins] counts
+        # [C, F, bins, F, bins] counts
+        pairs = pairs.reshape(len(self.classes_), num, self.num_bins, num, self.num_bins)
         self.parent_ = _tree(pairs) if self.tree else np.full(num, -1)
         self.log_prior_ = np.log((np.bincount(label) + 1) / (len(label) + len(self.classes_)))
         features = np.arange(num)
@@ -43,7 +51,9 @@ class BayesNet(ClassifierMixin, BaseEstimator):
         tables = np.repeat(base[:, :, None, :], self.num_bins, axis=2)  # [C, F, bin of the parent, bin]
         for child in np.flatnonzero(self.parent_ >= 0):
             joint = pairs[:, self.parent_[child], :, child, :]
-            tables[:, child] = (joint + self.smoothing * base[:, child, None]) / (joint.sum(2, keepdims=True) + self.smoothing)
+            tables[:, child] = (joint + self.smoothing * base[:, child, None]) / (
+                joint.sum(2, keepdims=True) + self.smoothing
+            )
         self.log_tables_ = np.log(tables)
         return self
 
@@ -63,7 +73,10 @@ class BayesNet(ClassifierMixin, BaseEstimator):
         return np.unique(np.quantile(column, np.linspace(0, 1, self.num_bins + 1)[1:-1]))
 
     def _bins(self, X: np.ndarray) -> np.ndarray:
-        return np.stack([np.searchsorted(edges, column, side="left") for edges, column in zip(self.edges_, X.T, strict=True)], axis=1)
+        return np.stack(
+            [np.searchsorted(edges, column, side="left") for edges, column in zip(self.edges_, X.T, strict=True)],
+            axis=1,
+        )
 
 
 def _tree(pairs: np.ndarray) -> np.ndarray:

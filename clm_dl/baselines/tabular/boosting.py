@@ -1,4 +1,6 @@
-"""LightGBM that stops early on given validation rows, with scikit-learn's API: a classifier of churn, a regressor of value."""
+"""LightGBM that stops early on given validation rows, with scikit-learn's API: a classifier of churn, a regressor of
+value.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ class EarlyStoppedLightGBM(ClassifierMixin, _EarlyStopped):
 
 
 class EarlyStoppedLightGBMRegressor(RegressorMixin, _EarlyStopped):
-    """LGBMRegressor that keeps the number of trees with the lowest validation loss of its objective (an entry of `options`)."""
+    """LGBMRegressor that keeps the number of trees with the lowest validation loss of its objective (an entry of
+    `options`).
+    """
 
     wrapped = "LGBMRegressor"
 

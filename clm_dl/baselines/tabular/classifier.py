@@ -27,11 +27,12 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
     """Preprocessing, a classifier, prior correction and Platt calibration; everything fitted on the rows it is given.
 
     Args:
-        estimator: scikit-learn classifier with predict_proba or decision_function (whose logistic is then the raw score).
+        estimator: scikit-learn classifier with predict_proba or decision_function (whose logistic is then the raw
+            score).
         columns: the features it may see; null = all.
         impute: mean, median, mode or iterative, with missing flags.
-        imbalance: none, class_weight, undersample, smote or adasyn, of training rows only. An estimator that takes no weights
-            (k-NN) is fitted without them, which prior correction would undo anyway.
+        imbalance: none, class_weight, undersample, smote or adasyn, of training rows only. An estimator that takes no
+            weights (k-NN) is fitted without them, which prior correction would undo anyway.
         max_rows: fit on a seeded sample of at most so many rows (k-NN); null = all.
         seed: of resampling, sampling and imputation.
     """
@@ -63,7 +64,8 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
     ) -> ChurnBaseline:
         """Fit on `[N, F]` features and labels in {0, 1}; the validation rows stop an estimator that can stop early.
 
-        groups: the customer of each row `[N]`, for an estimator whose fit takes them. An estimator with a true `reads_table` gets
+        groups: the customer of each row `[N]`, for an estimator whose fit takes them. An estimator with a true
+            `reads_table` gets
         the features raw, and no resampling or weights.
         """
         y = np.asarray(y, dtype=np.int64)
@@ -76,9 +78,12 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
             chosen = np.sort(np.random.default_rng(self.seed).permutation(len(X))[: self.max_rows])
             X, y, groups = X.iloc[chosen], y[chosen], None if groups is None else np.asarray(groups)[chosen]
         reads_table = getattr(self.estimator, "reads_table", False)
-        self.preprocessor_ = FunctionTransformer() if reads_table else build_preprocessor(X, impute=self.impute, seed=self.seed)
+        self.preprocessor_ = (
+            FunctionTransformer() if reads_table else build_preprocessor(X, impute=self.impute, seed=self.seed)
+        )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # iterative imputation stops after a fixed number of rounds
+            # iterative imputation stops after a fixed number of rounds
+            warnings.simplefilter("ignore", ConvergenceWarning)
             rows = self.preprocessor_.fit_transform(X)
         self.train_rate_ = self.sampled_rate_ = float(y.mean())
         self.calibrator_ = PlattCalibrator()
@@ -94,7 +99,11 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
             arguments["groups"] = groups
         if X_val is not None and y_val is not None and has_fit_parameter(self.estimator_, "eval_X"):
             y_val = np.asarray(y_val, dtype=np.int64)
-            arguments |= {"eval_X": self.preprocessor_.transform(self._select(X_val)), "eval_y": y_val, "eval_weight": self._weight(y_val)}
+            arguments |= {
+                "eval_X": self.preprocessor_.transform(self._select(X_val)),
+                "eval_y": y_val,
+                "eval_weight": self._weight(y_val),
+            }
         self.estimator_.fit(rows, y, **arguments)
         return self
 
@@ -131,7 +140,11 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
         return X[names]
 
     def _corrected(self, raw: np.ndarray) -> np.ndarray:
-        return raw if self.sampled_rate_ == self.train_rate_ else prior_correction(raw, self.train_rate_, self.sampled_rate_)
+        return (
+            raw
+            if self.sampled_rate_ == self.train_rate_
+            else prior_correction(raw, self.train_rate_, self.sampled_rate_)
+        )
 
     def _weight(self, y: np.ndarray) -> np.ndarray:
         """Weights that move the churn rate from training's to the sampled one."""
@@ -140,13 +153,22 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
 
 
 def build_baseline(
-    config: Mapping[str, Any], *, seed: int, impute: str = "median", imbalance: str = "none", trusted: Iterable[str] = ()
+    config: Mapping[str, Any],
+    *,
+    seed: int,
+    impute: str = "median",
+    imbalance: str = "none",
+    trusted: Iterable[str] = (),
 ) -> ChurnBaseline:
-    """The unfitted baseline of a `baseline` group: `name`, `_target_`, optional `columns` and `max_rows`, and the class's own arguments."""
+    """The unfitted baseline of a `baseline` group: `name`, `_target_`, optional `columns` and `max_rows`, and the
+    class's own arguments.
+    """
     for name, value, known in (("impute", impute, IMPUTE), ("imbalance", imbalance, IMBALANCE)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    options = {key: value for key, value in config.items() if key not in ("name", "task", "sees", "columns", "max_rows")}
+    options = {
+        key: value for key, value in config.items() if key not in ("name", "task", "sees", "columns", "max_rows")
+    }
     estimator = build(options, trusted=trusted)
     if "random_state" in estimator.get_params() and "random_state" not in options:
         estimator.set_params(random_state=seed)
@@ -170,11 +192,13 @@ def fit_score(
 ) -> pd.DataFrame:
     """Fit every baseline on the training snapshots and score validation and test: rows of the Scores table.
 
-    Early stopping on the oldest validation cutoffs, calibration on the newest (`Snapshots.early_stopping`, `.calibration`).
+    Early stopping on the oldest validation cutoffs, calibration on the newest (`Snapshots.early_stopping`,
+    `.calibration`).
 
     Args:
         X: features `[N, F]` of all N snapshots, row by row.
-        baselines: `baseline` groups, see `build_baseline`; the tables that one `sees` are among "features" (the default) and "embedding".
+        baselines: `baseline` groups, see `build_baseline`; the tables that one `sees` are among "features" (the
+            default) and "embedding".
         embedding: vectors of a pretrained network, row by row.
     """
     held_out = np.isin(snapshots.split, ("val", "test"))
@@ -196,7 +220,11 @@ def fit_score(
         model.calibrate(X[calibration], snapshots.label[calibration])
         raw = model.raw_score(X[held_out])
         score = model.probabilities(raw)[:, 1]
-        parts.append(scores_table(store, snapshots.select(held_out), model=config["name"], task=task, score=score, score_raw=raw))
+        parts.append(
+            scores_table(store, snapshots.select(held_out), model=config["name"], task=task, score=score, score_raw=raw)
+        )
     if not parts:
-        raise CannotAnswer(f"none of the baselines {', '.join(config['name'] for config in baselines)} can answer: choose others")
+        raise CannotAnswer(
+            f"none of the baselines {', '.join(config['name'] for config in baselines)} can answer: choose others"
+        )
     return pd.concat(parts, ignore_index=True)

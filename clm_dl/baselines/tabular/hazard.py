@@ -1,6 +1,8 @@
-"""Survival baselines: any classifier on the feature table as the hazard of each interval, calibrated and scored as the network is.
+"""Survival baselines: any classifier on the feature table as the hazard of each interval, calibrated and scored as the
+network is.
 
-Of the base rate this is the Kaplan–Meier curve on the grid, of logistic regression the discrete-time model of Singer & Willett (1993).
+Of the base rate this is the Kaplan–Meier curve on the grid, of logistic regression the discrete-time model of Singer &
+Willett (1993).
 
 Shapes: N snapshots, F features, S intervals (one ends at each horizon).
 """
@@ -23,7 +25,8 @@ from clm_dl.evaluation.calibration import CurveCalibrator
 
 
 class HazardBaseline(BaseEstimator):
-    """A classifier an interval: of the customers active so far, who leaves in it; snapshots enter as far as they were followed.
+    """A classifier an interval: of the customers active so far, who leaves in it; snapshots enter as far as they were
+    followed.
 
     Args:
         classifier: an unfitted ChurnBaseline, which is cloned for each interval.
@@ -33,7 +36,9 @@ class HazardBaseline(BaseEstimator):
         self.classifier = classifier
 
     def fit(self, X: pd.DataFrame, left_NS: np.ndarray, X_val: pd.DataFrame, left_val_NS: np.ndarray) -> HazardBaseline:
-        """Fit on features `[N, F]` and `Lifetimes.intervals`; the validation rows stop a classifier that can stop early."""
+        """Fit on features `[N, F]` and `Lifetimes.intervals`; the validation rows stop a classifier that can stop
+        early.
+        """
         self.classifiers_ = []
         for left_N, left_val_N in zip(left_NS.T, left_val_NS.T, strict=True):
             known, known_val = ~np.isnan(left_N), ~np.isnan(left_val_N)
@@ -61,7 +66,8 @@ def fit_score_curves(
     trusted: Iterable[str] = (),
     log: Callable[[str], None] = lambda text: None,
 ) -> pd.DataFrame:
-    """Fit every baseline on the training snapshots and score validation and test: rows of the Scores table, one a horizon.
+    """Fit every baseline on the training snapshots and score validation and test: rows of the Scores table, one a
+    horizon.
 
     Early stopping on the oldest validation cutoffs, calibration of each horizon on the newest that was followed so far.
     """
@@ -77,8 +83,13 @@ def fit_score_curves(
         calibration = CurveCalibrator().fit(raw_NS, active_NS[held_out], chosen_NS)
         parts.append(
             curve_table(
-                store, snapshots.select(held_out), horizons_days, model=config["name"],
-                active=calibration.predict(raw_NS), active_raw=raw_NS, label=active_NS[held_out],
+                store,
+                snapshots.select(held_out),
+                horizons_days,
+                model=config["name"],
+                active=calibration.predict(raw_NS),
+                active_raw=raw_NS,
+                label=active_NS[held_out],
             )
-        )  # fmt: skip
+        )
     return pd.concat(parts, ignore_index=True)

@@ -1,4 +1,6 @@
-"""Preprocessing of the feature table: logs, imputation with missing flags, scaling, one-hot; fitted on training rows only."""
+"""Preprocessing of the feature table: logs, imputation with missing flags, scaling, one-hot; fitted on training rows
+only.
+"""
 
 from __future__ import annotations
 
@@ -28,21 +30,24 @@ def signed_log(X: pd.DataFrame) -> np.ndarray:
 def build_preprocessor(X: pd.DataFrame, *, impute: str, seed: int) -> ColumnTransformer:
     """An unfitted transformer of a table like `X` into a dense float matrix.
 
-    Numbers: signed log, imputed (a flag for each column that has gaps in training), standardised. Categoricals (every other dtype):
-    one-hot, missing is a level of its own, levels unseen in training are all zeros.
+    Numbers: signed log, imputed (a flag for each column that has gaps in training), standardised. Categoricals (every
+    other dtype): one-hot, missing is a level of its own, levels unseen in training are all zeros.
     """
     if impute not in IMPUTE:
         raise ValueError(f"impute must be one of {', '.join(IMPUTE)}, got {impute!r}")
     numeric = list(X.select_dtypes("number").columns)
     categorical = [name for name in X.columns if name not in numeric]
     imputer: Any = (
-        IterativeImputer(max_iter=10, tol=1e-2, n_nearest_features=8, random_state=seed, add_indicator=True, keep_empty_features=True)
+        IterativeImputer(
+            max_iter=10, tol=1e-2, n_nearest_features=8, random_state=seed, add_indicator=True, keep_empty_features=True
+        )
         if impute == "iterative"
         else SimpleImputer(strategy=STRATEGIES[impute], add_indicator=True, keep_empty_features=True)
     )
     numbers: Pipeline = make_pipeline(FunctionTransformer(signed_log), imputer, StandardScaler())
     one_hot = make_pipeline(
-        FunctionTransformer(_as_text), OneHotEncoder(handle_unknown="ignore", sparse_output=False, min_frequency=10, dtype=np.float64)
+        FunctionTransformer(_as_text),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False, min_frequency=10, dtype=np.float64),
     )
     return ColumnTransformer([("numeric", numbers, numeric), ("categorical", one_hot, categorical)])
 
@@ -57,7 +62,10 @@ def resample(X: np.ndarray, y: np.ndarray, imbalance: str, *, seed: int) -> tupl
     rare = int(min(y.sum(), len(y) - y.sum()))
     neighbors = min(5, rare - 1)
     if neighbors < 1 and imbalance in ("smote", "adasyn"):
-        raise ValueError(f"imbalance={imbalance} needs at least 2 training rows of the rare class, got {rare}: use imbalance=class_weight")
+        raise ValueError(
+            f"imbalance={imbalance} needs at least 2 training rows of the rare class, got {rare}: use "
+            "imbalance=class_weight"
+        )
     sampler: Any = {
         "undersample": lambda: RandomUnderSampler(random_state=seed),
         "smote": lambda: SMOTE(random_state=seed, k_neighbors=neighbors),

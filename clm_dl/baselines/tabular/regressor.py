@@ -46,23 +46,30 @@ class ValueBaseline(RegressorMixin, BaseEstimator):
         y_val: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> ValueBaseline:
-        """Fit on `[N, F]` features and the spend in the label window `[N]`, ≥ 0; validation rows stop what can stop early.
+        """Fit on `[N, F]` features and the spend in the label window `[N]`, ≥ 0; validation rows stop what can stop
+        early.
 
         groups: the customer of each row `[N]`, for an estimator whose fit takes them.
         """
         y = check_value(y)
         if not y.any():
-            raise ValueError(f"all-zero spend in train: nobody of {len(y)} snapshots spends in the horizon, so there is nothing to learn")
+            raise ValueError(
+                f"all-zero spend in train: nobody of {len(y)} snapshots spends in the horizon, so there is nothing to "
+                "learn"
+            )
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         X = self._select(X)
         reads_table = getattr(self.estimator, "reads_table", False)
-        self.preprocessor_ = FunctionTransformer() if reads_table else build_preprocessor(X, impute=self.impute, seed=self.seed)
+        self.preprocessor_ = (
+            FunctionTransformer() if reads_table else build_preprocessor(X, impute=self.impute, seed=self.seed)
+        )
         self.estimator_ = clone(self.estimator)
         arguments: dict[str, Any] = {}
         if groups is not None and has_fit_parameter(self.estimator_, "groups"):
             arguments["groups"] = groups
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # iterative imputation stops after a fixed number of rounds
+            # iterative imputation stops after a fixed number of rounds
+            warnings.simplefilter("ignore", ConvergenceWarning)
             rows = self.preprocessor_.fit_transform(X)
             if X_val is not None and y_val is not None and has_fit_parameter(self.estimator_, "eval_X"):
                 arguments |= {"eval_X": self.preprocessor_.transform(self._select(X_val)), "eval_y": check_value(y_val)}
@@ -71,14 +78,18 @@ class ValueBaseline(RegressorMixin, BaseEstimator):
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:
         """Expected spend in the horizon `[N]`, ≥ 0."""
-        return np.maximum(np.asarray(self.estimator_.predict(self.preprocessor_.transform(self._select(X))), dtype=np.float64), 0.0)
+        return np.maximum(
+            np.asarray(self.estimator_.predict(self.preprocessor_.transform(self._select(X))), dtype=np.float64), 0.0
+        )
 
     def _select(self, X: pd.DataFrame) -> pd.DataFrame:
         names = list(self.feature_names_in_ if self.columns is None else self.columns)
         missing = [name for name in names if name not in X]
         if missing:
             hint = ": name the column of spend as data.roles.amount" if missing[0].startswith("spend") else ""
-            raise ValueError(f"the feature table has no column {missing[0]!r}, it has {', '.join(map(str, X.columns))}{hint}")
+            raise ValueError(
+                f"the feature table has no column {missing[0]!r}, it has {', '.join(map(str, X.columns))}{hint}"
+            )
         return X[names]
 
 
@@ -106,11 +117,17 @@ class PastMean(RegressorMixin, BaseEstimator):
         return np.asarray(spend / np.maximum(tenure, self.days_) * self.days_)
 
 
-def build_value_baseline(config: Mapping[str, Any], *, seed: int, impute: str = "median", trusted: Iterable[str] = ()) -> ValueBaseline:
-    """The unfitted baseline of a `baseline` group: `name`, `_target_`, optional `columns`, and the class's own arguments."""
+def build_value_baseline(
+    config: Mapping[str, Any], *, seed: int, impute: str = "median", trusted: Iterable[str] = ()
+) -> ValueBaseline:
+    """The unfitted baseline of a `baseline` group: `name`, `_target_`, optional `columns`, and the class's own
+    arguments.
+    """
     if impute not in IMPUTE:
         raise ValueError(f"impute must be one of {', '.join(IMPUTE)}, got {impute!r}")
-    estimator = build({key: value for key, value in config.items() if key not in ("name", "task", "columns")}, trusted=trusted)
+    estimator = build(
+        {key: value for key, value in config.items() if key not in ("name", "task", "columns")}, trusted=trusted
+    )
     if "random_state" in estimator.get_params() and "random_state" not in config:
         estimator.set_params(random_state=seed)
     return ValueBaseline(estimator, columns=config.get("columns"), impute=impute, seed=seed)
@@ -131,11 +148,12 @@ def fit_score_value(
 ) -> pd.DataFrame:
     """Fit every baseline on the training snapshots and score validation and test: rows of the Scores table.
 
-    Early stopping on the oldest validation cutoffs, calibration of the mean on the newest, as the network. A baseline that cannot answer
-    this log is left out with a line in `log`.
+    Early stopping on the oldest validation cutoffs, calibration of the mean on the newest, as the network. A baseline
+    that cannot answer this log is left out with a line in `log`.
 
     Args:
-        X: features `[N, F]` of all N snapshots, row by row. value_N2: spend and orders of their label windows, NaN censored.
+        X: features `[N, F]` of all N snapshots, row by row. value_N2: spend and orders of their label windows, NaN
+        censored.
         imbalance: there are no classes here, so only "none".
     """
     held_out = np.isin(snapshots.split, ("val", "test"))
@@ -155,12 +173,19 @@ def fit_score_value(
         calibrator = ValueCalibrator().fit(score[calibration], spend[calibration])
         parts.append(
             value_table(
-                store, snapshots.select(held_out), model=config["name"], score=calibrator.predict(score[held_out]),
-                score_raw=score[held_out], spend=spend[held_out], orders=value_N2[held_out, 1],
+                store,
+                snapshots.select(held_out),
+                model=config["name"],
+                score=calibrator.predict(score[held_out]),
+                score_raw=score[held_out],
+                spend=spend[held_out],
+                orders=value_N2[held_out, 1],
             )
-        )  # fmt: skip
+        )
     if not parts:
-        raise CannotAnswer(f"none of the baselines {', '.join(config['name'] for config in baselines)} can answer: choose others")
+        raise CannotAnswer(
+            f"none of the baselines {', '.join(config['name'] for config in baselines)} can answer: choose others"
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -169,5 +194,8 @@ def check_value(y: np.ndarray) -> np.ndarray:
     y = np.asarray(y, dtype=np.float64)
     wrong = ~(np.isfinite(y) & (y >= 0))
     if wrong.any():
-        raise ValueError(f"the spend to be expected must be finite and ≥ 0, got {y[wrong][0]:g}: leave returns and censored windows out")
+        raise ValueError(
+            f"the spend to be expected must be finite and ≥ 0, got {y[wrong][0]:g}: leave returns and censored "
+            "windows out"
+        )
     return y

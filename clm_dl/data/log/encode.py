@@ -1,4 +1,6 @@
-"""Encoding: the kept events as a store holds them: codes instead of ids and values, sorted, and every file but meta.json written."""
+"""Encoding: the kept events as a store holds them: codes instead of ids and values, sorted, and every file but
+meta.json written.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ class Encoder:
         """Write each categorical field's values, sorted as text; return value → code as tables."""
         codes = {}
         for name in [name for name, kind in self.spec.kinds.items() if kind == "categorical"]:
-            found = self.engine.fetch(events.select(events[name].name("value")).distinct())["value"].drop_null().combine_chunks()
+            found = (
+                self.engine.fetch(events.select(events[name].name("value")).distinct())["value"]
+                .drop_null()
+                .combine_chunks()
+            )
             texts = found.cast(pa.string())
             order = pc.sort_indices(texts)
             pq.write_table(pa.table({"value": texts.take(order)}), self.folder / f"dict_{name}.parquet")
@@ -56,7 +62,9 @@ class Encoder:
         pq.write_table(pa.table({"customer_id": self.customers}), self.folder / "customers.parquet")
         if pa.types.is_integer(keys.type):
             return events.mutate(customer_id=events.customer), offsets
-        codes = self.engine.view(pa.table({"customer_key": keys.take(order), "customer_id": np.arange(len(keys), dtype=np.int32)}))
+        codes = self.engine.view(
+            pa.table({"customer_key": keys.take(order), "customer_id": np.arange(len(keys), dtype=np.int32)})
+        )
         return events.inner_join(codes, [("customer", "customer_key")]).drop("customer_key"), offsets
 
     def encode_fields(self, events: ir.Table, codes: dict[str, ir.Table]) -> ir.Table:
@@ -78,11 +86,15 @@ class Encoder:
                 table = joined.table.filter(joined.table[join.right].notnull())
                 joins.check_unique(table, join.right, joined, join)
                 if join.left != log.roles["customer"]:
-                    raise ValueError(f"a join to customers is on the customer column {log.roles['customer']!r}, got {join.left!r}")
+                    raise ValueError(
+                        f"a join to customers is on the customer column {log.roles['customer']!r}, got {join.left!r}"
+                    )
                 names = [name for name in joins.columns(join, source) if not wanted or name in wanted]
                 rows = self.engine.fetch(table.select(join.right, *names)).to_pandas()
                 keys = rows.pop(join.right)
-                rows.index = pd.Index(keys.astype(str) if ids.dtype.kind not in "iu" else pd.to_numeric(keys, errors="coerce"))
+                rows.index = pd.Index(
+                    keys.astype(str) if ids.dtype.kind not in "iu" else pd.to_numeric(keys, errors="coerce")
+                )
                 for name in names:
                     frame[name] = rows[name].reindex(ids).to_numpy()
         for name in wanted:
@@ -90,9 +102,13 @@ class Encoder:
                 frame[name] = self._last_value(events, f"static:{name}")
             elif name not in frame:
                 known = sorted({*frame.columns, *(column for source in raws for column in source.table.columns)})
-                parse.check_columns(replace(raws[0], table=ibis.table(dict.fromkeys(known, "string"))), [name], "static column")
+                parse.check_columns(
+                    replace(raws[0], table=ibis.table(dict.fromkeys(known, "string"))), [name], "static column"
+                )
         frame = frame[wanted] if wanted else frame
-        pq.write_table(pa.Table.from_pandas(frame, preserve_index=not len(frame.columns)), self.folder / "static.parquet")
+        pq.write_table(
+            pa.Table.from_pandas(frame, preserve_index=not len(frame.columns)), self.folder / "static.parquet"
+        )
 
     def _last_value(self, events: ir.Table, name: str) -> np.ndarray:
         """Every customer's newest value that is not missing; the greatest where several share its time."""
@@ -100,7 +116,11 @@ class Encoder:
         newest = known.group_by("customer_id").aggregate(newest=known.time.max()).rename(newest_id="customer_id")
         both = known.join(newest, [known.customer_id == newest.newest_id, known.time == newest.newest])
         rows = self.engine.fetch(both.group_by("customer_id").aggregate(value=both.value.max())).to_pandas()
-        keys = self.customers.to_pandas() if pa.types.is_integer(events.customer.type().to_pyarrow()) else range(len(self.customers))
+        keys = (
+            self.customers.to_pandas()
+            if pa.types.is_integer(events.customer.type().to_pyarrow())
+            else range(len(self.customers))
+        )
         return rows.set_index("customer_id")["value"].reindex(pd.Index(keys)).to_numpy()
 
     def write_columns(self, events: ir.Table, offsets: np.ndarray, fields: list[Field]) -> int:
@@ -109,13 +129,20 @@ class Encoder:
         if self.spec.tie == "file":
             ties = ["log_row", "file_row"]
         else:
-            ties = [*(["source"] if has_order and self.spec.merged else []), *(["order"] if has_order else []), *self.spec.kinds]
+            ties = [
+                *(["source"] if has_order and self.spec.merged else []),
+                *(["order"] if has_order else []),
+                *self.spec.kinds,
+            ]
         keys = dict.fromkeys(["customer_id", "time", *ties])
         boundary = ["order", *(["source"] if self.spec.merged else [])] if has_order else []
         names = dict.fromkeys(["time", *boundary, *self.spec.kinds])
         ordered = events.order_by([ibis.asc(events[name], nulls_first=True) for name in keys]).select(*names)
         total = int(offsets[-1])
-        writers = {field.name: ColumnFile(self.folder / f"field_{field.name}.npy", DTYPES[field.kind], total) for field in fields}
+        writers = {
+            field.name: ColumnFile(self.folder / f"field_{field.name}.npy", DTYPES[field.kind], total)
+            for field in fields
+        }
         times = ColumnFile(self.folder / "time.npy", np.dtype(np.int64), total)
         starts = ColumnFile(self.folder / "order_start.npy", np.dtype(bool), total)
         row, previous, latest = 0, None, int(np.iinfo(np.int64).min)
@@ -150,7 +177,9 @@ def values(column: pa.Array, kind: str) -> np.ndarray:
 
 
 def changes(column: pa.Array, previous: pa.Array | None) -> np.ndarray:
-    """Bool `[rows]`: where a value differs from the one before it; null equals null. `previous`: the value before the first."""
+    """Bool `[rows]`: where a value differs from the one before it; null equals null. `previous`: the value before the
+    first.
+    """
     if previous is None:
         previous = column.slice(0, 1)
     if column.null_count or previous.null_count or not pa.types.is_primitive(column.type):

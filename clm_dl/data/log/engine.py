@@ -55,7 +55,9 @@ def named(source: Source, columns: Sequence[str] | None) -> Source:
         return source
     have = source.table.columns
     if len(columns) != len(have):
-        raise ValueError(f"data.columns must name every column of {source.what}: it has {len(have)}, got {len(columns)} names")
+        raise ValueError(
+            f"data.columns must name every column of {source.what}: it has {len(have)}, got {len(columns)} names"
+        )
     return replace(source, table=source.table.rename(dict(zip(columns, have, strict=True))))
 
 
@@ -63,7 +65,9 @@ class DuckDB:
     """DuckDB under Ibis: out of core within `memory_limit`, spilling into `folder`."""
 
     def __init__(self, folder: Path, memory_limit: str):
-        self.backend = ibis.duckdb.connect(memory_limit=memory_limit, temp_directory=str(folder), preserve_insertion_order=False)
+        self.backend = ibis.duckdb.connect(
+            memory_limit=memory_limit, temp_directory=str(folder), preserve_insertion_order=False
+        )
         self.folder = folder
         self.backend.raw_sql("SET streaming_buffer_size = '64MB'")  # DuckDB works on while what it gave is written
         self.count = 0
@@ -117,14 +121,20 @@ class DuckDB:
             return Source(self.view(sources.read_blank_separated(separated)), True, what)
         kind = sources.file_format(files[0], source.format, separator)
         if columns is not None and kind not in ("csv", "txt"):
-            raise ValueError(f"data.columns names the columns of a text file without a header, and {what} is {kind}: leave it out")
+            raise ValueError(
+                f"data.columns names the columns of a text file without a header, and {what} is {kind}: leave it out"
+            )
         if kind == "sequences":
             events, rejected = interchange.read_sequences(files)
             return Source(self.view(events), True, what, rejected if rejected.num_rows else None)
         if kind == "atomic":
             return self._read_atomic([str(file) for file in files], what)
         if kind == "parquet":
-            return Source(self.backend.read_parquet([str(file) for file in files], table_name=self.name(), union_by_name=True), False, what)
+            return Source(
+                self.backend.read_parquet([str(file) for file in files], table_name=self.name(), union_by_name=True),
+                False,
+                what,
+            )
         if kind == "txt":
             tables = [sources.read_blank_separated(file, header=columns is None) for file in files]
             return named(Source(self.view(pa.concat_tables(tables, promote_options="default")), True, what), columns)
@@ -151,7 +161,9 @@ class DuckDB:
             **options,
         )
         held = self.hold(lines)
-        rejected = self.backend.con.sql(f"SELECT DISTINCT file_id, line, csv_line AS row FROM {rejects}").to_arrow_table()
+        rejected = self.backend.con.sql(
+            f"SELECT DISTINCT file_id, line, csv_line AS row FROM {rejects}"
+        ).to_arrow_table()
         return Source(held, True, what, rejected.select(["row"]) if rejected.num_rows else None)
 
     def _read_database(self, source: Log | Join, what: str) -> Source:

@@ -17,9 +17,15 @@ from clm_dl.data.store.store import STORE_VERSION
 def source_fingerprint(data: Mapping[str, Any]) -> str:
     """Hash of all that decides the store's bytes: state of every source, roles, options and the store's version."""
     spec = parse_data(spell_out(data))
-    states = [[source_state(log, spec.data_dir), *(source_state(join, spec.data_dir) for join in log.joins)] for log in spec.logs]
+    states = [
+        [source_state(log, spec.data_dir), *(source_state(join, spec.data_dir) for join in log.joins)]
+        for log in spec.logs
+    ]
     plain = replace(
-        spec, logs=tuple(replace(log, frame=None, joins=tuple(replace(join, frame=None) for join in log.joins)) for log in spec.logs)
+        spec,
+        logs=tuple(
+            replace(log, frame=None, joins=tuple(replace(join, frame=None) for join in log.joins)) for log in spec.logs
+        ),
     )
     options = {key: value for key, value in asdict(plain).items() if key not in ("memory_limit", "data_dir", "engine")}
     text = json.dumps([STORE_VERSION, states, options], sort_keys=True, default=str)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 ATOMIC_SUFFIXES = (".inter", ".item")
-ATOMIC_KINDS = {"token": "categorical", "token_seq": "categorical", "float": "numeric", "float_seq": None}  # None: a store holds no lists
+# None: a store holds no lists
+ATOMIC_KINDS = {"token": "categorical", "token_seq": "categorical", "float": "numeric", "float_seq": None}
 DAY_ZERO = 946_684_800  # 2000-01-01 in unix seconds
 DAY = 86_400
 
@@ -24,17 +25,20 @@ def atomic_names(header: Iterable[str], what: str) -> dict[str, str]:
         name, _, kind = column.rpartition(":")
         if not name or kind not in ATOMIC_KINDS:
             raise ValueError(
-                f"the header of {what} has the column {column!r}: write name:type with a type of {', '.join(ATOMIC_KINDS)}, divided by tabs"
+                f"the header of {what} has the column {column!r}: write name:type with a type of "
+                f"{', '.join(ATOMIC_KINDS)}, divided by tabs"
             )
         names[name] = kind
     return names
 
 
 def spell_out(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A `data` mapping of `format: atomic` with what its files say: the .inter file of a folder and, where `categorical`, `numeric` or
-    `joins` is null, the columns by the types in the headers and the .item file beside it. Other mappings are returned as they are.
+    """A `data` mapping of `format: atomic` with what its files say: the .inter file of a folder and, where
+    `categorical`, `numeric` or `joins` is null, the columns by the types in the headers and the .item file beside it.
+    Other mappings are returned as they are.
 
-    Raises FileNotFoundError for a folder without a .inter file, ValueError for a folder of several or a header without types.
+    Raises FileNotFoundError for a folder without a .inter file, ValueError for a folder of several or a header without
+    types.
     """
     path = data.get("path")
     if data.get("format") != "atomic" or data.get("sources") or not isinstance(path, (str, Path)):
@@ -47,24 +51,37 @@ def spell_out(data: Mapping[str, Any]) -> dict[str, Any]:
     item_file = file.with_suffix(".item")
     joins = data.get("joins")
     if joins is None:
-        joins = [{"path": str(item_file), "format": "atomic", "on": roles.get("item"), "to": "item"}] if item_file.is_file() else []
+        joins = (
+            [{"path": str(item_file), "format": "atomic", "on": roles.get("item"), "to": "item"}]
+            if item_file.is_file()
+            else []
+        )
         types = {**(_types(item_file) if joins else {}), **types}
     kinds = {name: ATOMIC_KINDS[kind] for name, kind in types.items() if name not in roles.values()}
-    found: dict[str, Any] = {kind: [name for name in kinds if kinds[name] == kind] for kind in ("categorical", "numeric")}
+    found: dict[str, Any] = {
+        kind: [name for name in kinds if kinds[name] == kind] for kind in ("categorical", "numeric")
+    }
     given = {kind: data[kind] for kind in found if data.get(kind) is not None}
     return {**data, "path": str(file), "joins": joins, **found, **given}
 
 
 def _interactions_file(place: Path) -> Path:
-    """The .inter file of a folder: the only one, or the one named as the folder; what is no folder is returned as it is."""
+    """The .inter file of a folder: the only one, or the one named as the folder; what is no folder is returned as it
+    is.
+    """
     if not place.is_dir():
         return place
     files = sorted(place.glob("*.inter"))
     if not files:
-        raise FileNotFoundError(f"folder {place} holds no .inter file: give the folder of RecBole's NAME.inter and NAME.item")
+        raise FileNotFoundError(
+            f"folder {place} holds no .inter file: give the folder of RecBole's NAME.inter and NAME.item"
+        )
     named = [file for file in files if file.stem == place.resolve().name]
     if len(files) > 1 and not named:
-        raise ValueError(f"folder {place} holds several .inter files ({', '.join(f.name for f in files)}): give one of them as data.path")
+        raise ValueError(
+            f"folder {place} holds several .inter files ({', '.join(f.name for f in files)}): give one of them as "
+            "data.path"
+        )
     return (named or files)[0]
 
 
@@ -74,14 +91,20 @@ def _types(file: Path) -> dict[str, str]:
 
 
 def read_sequences(files: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
-    """Lines `customer item item …` as events (customer, time, item), and the lines without an item (column `row`); read into memory.
+    """Lines `customer item item …` as events (customer, time, item), and the lines without an item (column `row`); read
+    into memory.
 
-    Such files know only an order, so the k-th item of a customer happens k days after 2000-01-01 (unix seconds): gaps are one day, and a
-    horizon of 7 days is the next seven items. A customer's further lines go on where the one before ended.
+    Such files know only an order, so the k-th item of a customer happens k days after 2000-01-01 (unix seconds): gaps
+    are one day, and a horizon of 7 days is the next seven items. A customer's further lines go on where the one before
+    ended.
     """
     rows = []
     for file in files:
-        with gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig") as lines:
+        with (
+            gzip.open(file, "rt", encoding="utf-8-sig")
+            if file.suffix == ".gz"
+            else file.open(encoding="utf-8-sig") as lines
+        ):
             try:
                 rows += lines.read().removesuffix("\n").split("\n")
             except UnicodeDecodeError as error:
@@ -90,7 +113,9 @@ def read_sequences(files: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
     words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(text))
     whole = pc.greater(pc.list_value_length(words), 1)
     if not pc.any(whole).as_py():
-        raise ValueError(f"no line of {files[0]} has an item: write a line a customer, customer item item …, divided by blanks")
+        raise ValueError(
+            f"no line of {files[0]} has an item: write a line a customer, customer item item …, divided by blanks"
+        )
     items = pc.list_slice(words.filter(whole), 1)
     line = pc.list_parent_indices(items)
     customer = pc.list_element(words.filter(whole), 0).take(line)

@@ -33,7 +33,9 @@ class Joins:
             return [name for name in table.table.columns if name != join.right and name not in source.table.columns]
         clash = [name for name in join.columns if name in source.table.columns]
         if clash:
-            raise ValueError(f"column {clash[0]!r} is in {source.what} and in {table.what}: leave it out of the join's columns")
+            raise ValueError(
+                f"column {clash[0]!r} is in {source.what} and in {table.what}: leave it out of the join's columns"
+            )
         return list(join.columns)
 
     def items(self, table: ir.Table, join: Join, log: Log, source: Source) -> ir.Table:
@@ -62,10 +64,13 @@ class Joins:
         return ibis.ifelse(bad, ibis.null("float64"), value)
 
     def check_unique(self, table: ir.Table, key: str, joined: Source, join: Join) -> None:
-        repeated = self.engine.fetch(table.group_by(key).aggregate(rows=table.count()).filter(lambda t: t.rows > 1).limit(1))
+        repeated = self.engine.fetch(
+            table.group_by(key).aggregate(rows=table.count()).filter(lambda t: t.rows > 1).limit(1)
+        )
         if repeated.num_rows:
             raise ValueError(
-                f"{joined.what} has {repeated['rows'][0]} rows with {join.right} = {repeated[key][0]}: a joined table needs one row a key"
+                f"{joined.what} has {repeated['rows'][0]} rows with {join.right} = {repeated[key][0]}: a joined table "
+                "needs one row a key"
             )
 
 

@@ -29,14 +29,16 @@ def spread_orders(engine: DuckDB, table: ir.Table) -> int:
 
 
 def close_orders(engine: DuckDB, table: ir.Table) -> ir.Table:
-    """Give every line the time of the last line of its order, so that no cutoff lies inside an order: it is known when it is complete.
+    """Give every line the time of the last line of its order, so that no cutoff lies inside an order: it is known when
+    it is complete.
 
-    An order is what one customer has under one order id, no line more than a day after the one before: ids may be used again later.
-    Lines without an order id keep their time.
+    An order is what one customer has under one order id, no line more than a day after the one before: ids may be used
+    again later. Lines without an order id keep their time.
     """
     before = table.time.lag().over(ibis.window(group_by=ORDER, order_by="time"))
     table = engine.named(table.mutate(again=ibis.ifelse(table.time - before > DAY, 1, 0)))
-    visit = table.again.sum().over(ibis.range_window(group_by=ORDER, order_by="time", preceding=None, following=0))  # equal times share it
+    # equal times share it
+    visit = table.again.sum().over(ibis.range_window(group_by=ORDER, order_by="time", preceding=None, following=0))
     table = engine.named(table.mutate(visit=visit))
     last = table.time.max().over(ibis.window(group_by=[*ORDER, "visit"]))
     return engine.hold(table.mutate(time=ibis.ifelse(table.order.isnull(), table.time, last)).drop("again", "visit"))

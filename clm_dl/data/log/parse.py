@@ -27,7 +27,8 @@ def check_columns(source: Source, needed: Iterable[str], what: str) -> None:
     for name in needed:
         if name not in columns:
             raise ValueError(
-                f"{what} {name!r} is not a column of {source.what}{nearest(name, columns)}; it has {', '.join(columns) or 'none'}"
+                f"{what} {name!r} is not a column of {source.what}{nearest(name, columns)}; it has "
+                f"{', '.join(columns) or 'none'}"
             )
 
 
@@ -66,7 +67,8 @@ def customer(column: ir.Column) -> tuple[ir.Column, ir.BooleanValue, ir.BooleanV
         value = column.cast("float64")
         missing = value.isnull() | value.isnan()
         return value.try_cast("int64"), missing, ~missing & (value.isinf() | (value != value.floor()))
-    text = column.cast("string")  # what is blank sorts before "!": stripping every id would take longer than all the rest
+    # what is blank sorts before "!": stripping every id would take longer than all the rest
+    text = column.cast("string")
     return text, text.isnull() | ibis.ifelse(text < "!", text.strip() == "", False), wrong
 
 
@@ -84,14 +86,18 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
         moment = _from_epoch(column.try_cast("int64"))
         return moment, moment
     if not kind.is_string():
-        raise ValueError(f"column {column.get_name()!r} of type {kind} cannot be a time: give text, dates, timestamps or integers")
+        raise ValueError(
+            f"column {column.get_name()!r} of type {kind} cannot be a time: give text, dates, timestamps or integers"
+        )
     text = column.strip()
     digits = text.re_search(r"^-?[0-9]+(\.[0-9]+)?$")
     utc, local = _localised(ibis.ifelse(digits, ibis.null("string"), text).try_cast("timestamp(6)"), timezone)
     zoned = text.re_search(OFFSET) & text.contains(":")
     stamped = epoch_us_zoned(ibis.ifelse(zoned, text, ibis.null("string")).try_cast("timestamp('UTC')"))
     epoch = _from_epoch(ibis.ifelse(digits, text, ibis.null("string")).try_cast("int64"))
-    return ibis.cases((digits, epoch), (zoned, stamped), else_=utc), ibis.cases((digits, epoch), (zoned, stamped), else_=local)
+    return ibis.cases((digits, epoch), (zoned, stamped), else_=utc), ibis.cases(
+        (digits, epoch), (zoned, stamped), else_=local
+    )
 
 
 def _localised(moment: ir.Column, timezone: str) -> tuple[ir.Column, ir.Column]:
@@ -106,7 +112,10 @@ def _from_epoch(number: ir.Column) -> ir.Column:
     """Seconds, milli-, micro- or nanoseconds since 1970, told by their magnitude."""
     size = number.abs()
     return ibis.cases(
-        (size < 10**11, number * 1_000_000), (size < 10**14, number * 1_000), (size < 10**17, number), else_=(number // 1_000).cast("int64")
+        (size < 10**11, number * 1_000_000),
+        (size < 10**14, number * 1_000),
+        (size < 10**17, number),
+        else_=(number // 1_000).cast("int64"),
     )
 
 
@@ -125,7 +134,10 @@ def number(column: ir.Column, name: str) -> tuple[ir.Column, ir.Column, ir.Colum
     elif kind.is_numeric() or kind.is_boolean():
         value, wrong = column.cast("float64"), false
     else:
-        raise ValueError(f"column {column.get_name()!r} of type {kind} cannot be numeric: list it in data.categorical, or leave it out")
+        raise ValueError(
+            f"column {column.get_name()!r} of type {kind} cannot be numeric: list it in data.categorical, or leave it "
+            "out"
+        )
     if kind.is_integer() or kind.is_boolean():
         return value, wrong, false
     if name != "amount":  # a missing measurement is often written as NaN; a missing amount is a fault
@@ -134,7 +146,8 @@ def number(column: ir.Column, name: str) -> tuple[ir.Column, ir.Column, ir.Colum
 
 
 def parse_log(source: Source, log: Log, names: list[str]) -> dict[str, ir.Column]:
-    """Canonical columns of a log: customer, time, local (time on its clock), reason, order and the fields that the log itself holds.
+    """Canonical columns of a log: customer, time, local (time on its clock), reason, order and the fields that the log
+    itself holds.
 
     `reason` is null where a row can be kept, else a position in `names`, which grows as reasons are met.
     """

@@ -29,7 +29,11 @@ from clm_dl.data.store.files import staged_folder, write_meta
 
 
 def prepare_store(
-    data: Mapping[str, Any], path: str | Path, *, before: int | None = None, log: Callable[[str], None] = lambda line: None
+    data: Mapping[str, Any],
+    path: str | Path,
+    *,
+    before: int | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> EventStore:
     """Read the logs that `data` names and write their store at `path`, replacing what is there only when all went well.
 
@@ -70,7 +74,10 @@ def prepare_store(
 
 
 def _disk_full(path: Path) -> OSError:
-    return OSError(f"the disk is full while writing the store {path}: free some space or choose another folder; nothing was written")
+    return OSError(
+        f"the disk is full while writing the store {path}: free some space or choose another folder; nothing was "
+        "written"
+    )
 
 
 class _Preparation:
@@ -112,7 +119,9 @@ class _Preparation:
         }
         self.log(describe_counts(counts))
         good = [settle_orders(engine, table, close=spec.close_orders, log=self.log) for table in good]
-        events = self._merge([self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, good, strict=True)])
+        events = self._merge(
+            [self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, good, strict=True)]
+        )
         events = engine.named(events)
         encoder = Encoder(spec, engine, self.folder)
         codes = encoder.write_dictionaries(events)
@@ -138,7 +147,9 @@ class _Preparation:
         known = {*source.table.columns, *items}
         missing = [column for _, column in log.fields().values() if column not in known]
         if missing:
-            parse.check_columns(replace(source, table=ibis.table(dict.fromkeys(sorted(known), "string"))), missing, "column")
+            parse.check_columns(
+                replace(source, table=ibis.table(dict.fromkeys(sorted(known), "string"))), missing, "column"
+            )
         if keep_order:
             return replace(source, table=self.engine.hold(source.table.mutate(file_row=ibis.row_number())))
         return source
@@ -153,7 +164,13 @@ class _Preparation:
 
     def _rows(self, tables: list[ir.Table]) -> pd.DataFrame:
         """Number of rows of each customer and reason."""
-        table = ibis.union(*tables) if len(tables) > 1 and self._same_ids(tables) else tables[0] if len(tables) == 1 else None
+        table = (
+            ibis.union(*tables)
+            if len(tables) > 1 and self._same_ids(tables)
+            else tables[0]
+            if len(tables) == 1
+            else None
+        )
         if table is None:
             table = ibis.union(*(t.mutate(customer=t.customer.cast("string")) for t in tables))
         groups = table.group_by("customer", "reason").aggregate(rows=table.count())
@@ -167,7 +184,8 @@ class _Preparation:
         what = ", ".join(describe(source) for source in self.spec.logs)
         if not rows_in:
             raise ValueError(
-                f"{what} has no events{'' if self.before is None else ' before the cutoff'}: give a log with at least one event"
+                f"{what} has no events{'' if self.before is None else ' before the cutoff'}: give a log with at least "
+                "one event"
             )
         if quarantined == rows_in:
             listed = ", ".join(f"{reason}: {rows}" for reason, rows in reasons.items())
@@ -197,8 +215,12 @@ class _Preparation:
                 columns.append(ibis.literal(log.name).name("source"))
             else:
                 columns.append(table[name] if name in have else ibis.null(types[kind]).name(name))
-        columns += [table[f"raw:{name}"].name(f"static:{name}") for name in self.spec.static if name in source.table.columns]
-        columns += [table[f"raw:{join.left}"].name(f"key:{i}") for i, join in enumerate(log.joins) if join.to == "customer"]
+        columns += [
+            table[f"raw:{name}"].name(f"static:{name}") for name in self.spec.static if name in source.table.columns
+        ]
+        columns += [
+            table[f"raw:{join.left}"].name(f"key:{i}") for i, join in enumerate(log.joins) if join.to == "customer"
+        ]
         if self.spec.tie == "file":
             position = ibis.literal(self.spec.logs.index(log)).cast("int64")
             columns += [position.name("log_row"), table["raw:file_row"].name("file_row")]

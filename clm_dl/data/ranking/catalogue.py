@@ -59,14 +59,17 @@ class Catalogue:
 
         Args:
             training_rows: bool `[events]`: counts, means and the text's vocabulary come from these alone.
-            categorical: categorical fields that belong to the item; its first line with a value decides, a training line before others.
+            categorical: categorical fields that belong to the item; its first line with a value decides, a training
+                line before others.
             numeric: numeric fields, averaged over the item's training lines; NaN for a cold item.
-            text: a categorical field whose words describe the item: TF-IDF reduced to `text_size` by a truncated SVD (latent semantic
-                analysis, Deerwester et al. 1990), fitted on the items of the training rows.
-            vectors: a Parquet file with the columns item_id and vector (lists of one length), e.g. of images; follows the text.
+            text: a categorical field whose words describe the item: TF-IDF reduced to `text_size` by a truncated SVD
+                (latent semantic analysis, Deerwester et al. 1990), fitted on the items of the training rows.
+            vectors: a Parquet file with the columns item_id and vector (lists of one length), e.g. of images; follows
+                the text.
 
         Raises:
-            ValueError: a log without items, an unknown field, a field of another kind, vectors of no item or of several widths.
+            ValueError: a log without items, an unknown field, a field of another kind, vectors of no item or of several
+            widths.
         """
         item_ids, item = item_dictionary(store), np.asarray(store.column("item"))
         for kind, names in {"categorical": [*categorical, *([text] if text else [])], "numeric": numeric}.items():
@@ -79,7 +82,11 @@ class Catalogue:
         numbers = {name: _means(store.column(name), item, training_rows, len(item_ids)) for name in numeric}
         parts = [np.zeros((len(item_ids), 0), np.float32)]
         if text is not None:
-            parts.append(_text_vectors(_first_values(store, text, item, training_rows, len(item_ids)), count > 0, text, text_size))
+            parts.append(
+                _text_vectors(
+                    _first_values(store, text, item, training_rows, len(item_ids)), count > 0, text, text_size
+                )
+            )
         if vectors is not None:
             parts.append(_read_vectors(Path(vectors), item_ids))
         return cls(
@@ -105,7 +112,9 @@ class Catalogue:
         return int((~known).sum())
 
     def schema(self) -> dict[str, Any]:
-        """What an item tower is built from: a plain dict, with the scale of each number's signed log1p over the training's items."""
+        """What an item tower is built from: a plain dict, with the scale of each number's signed log1p over the
+        training's items.
+        """
         warm = self.numeric[self.count > 0].to_numpy(np.float64)
         scales = [robust_scale(column) for column in (np.sign(warm) * np.log1p(np.abs(warm))).T]
         return {
@@ -117,10 +126,15 @@ class Catalogue:
 
     def lookup(self, item_ids: Sequence[Any] | np.ndarray | pd.Series) -> np.ndarray:
         """int64 codes of item ids (compared as text), −1 where the catalogue has no such item."""
-        return np.asarray(pd.Index(self.item_ids).get_indexer(pd.Index([str(item) for item in item_ids], dtype=object)), dtype=np.int64)
+        return np.asarray(
+            pd.Index(self.item_ids).get_indexer(pd.Index([str(item) for item in item_ids], dtype=object)),
+            dtype=np.int64,
+        )
 
     def to_frame(self) -> pd.DataFrame:
-        """One row an item in code order: item_id, count, the categorical values as text, the numbers, and vector where E > 0."""
+        """One row an item in code order: item_id, count, the categorical values as text, the numbers, and vector where
+        E > 0.
+        """
         columns: dict[str, Any] = {ITEM_ID: self.item_ids, COUNT: self.count}
         for name, codes in self.categorical.items():
             columns[name] = pd.Series(_or_none(np.array(self.values[name], dtype=object), codes), dtype="str")
@@ -141,7 +155,9 @@ class Catalogue:
             categorical={name: codes for name, (codes, _) in encoded.items()},
             values={name: values for name, (_, values) in encoded.items()},
             numeric=content[numbers].astype(np.float32).reset_index(drop=True),
-            vectors=np.stack(frame[VECTOR].to_list()).astype(np.float32) if VECTOR in frame else np.zeros((len(frame), 0), np.float32),
+            vectors=np.stack(frame[VECTOR].to_list()).astype(np.float32)
+            if VECTOR in frame
+            else np.zeros((len(frame), 0), np.float32),
         )
 
 
@@ -149,19 +165,27 @@ def item_dictionary(store: EventStore) -> np.ndarray:
     """The item ids of a store in code order; ValueError where its log has none."""
     ids = store.dictionary("item") if store.has("item") else np.zeros(0, object)
     if not len(ids):
-        raise ValueError(f"the store {store.path} has no items, so there is nothing to recommend: name the column with data.roles.item")
+        raise ValueError(
+            f"the store {store.path} has no items, so there is nothing to recommend: name the column with "
+            "data.roles.item"
+        )
     return ids
 
 
 def _check_field(store: EventStore, name: str, kind: str) -> None:
     names = store.names(kind)
     if name not in names:
-        raise ValueError(f"no {kind} field {name!r} to describe items by{nearest(name, names)}: the store has {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"no {kind} field {name!r} to describe items by{nearest(name, names)}: the store has "
+            f"{', '.join(names) or 'none'}"
+        )
     if name in (ITEM_ID, COUNT, VECTOR):
         raise ValueError(f"a field that describes items cannot be called {name!r}: rename it in the log")
 
 
-def _first_values(store: EventStore, name: str, item: np.ndarray, training_rows: np.ndarray, num_items: int) -> np.ndarray:
+def _first_values(
+    store: EventStore, name: str, item: np.ndarray, training_rows: np.ndarray, num_items: int
+) -> np.ndarray:
     """str objects `[V]`, None where no line of the item has a value."""
     codes = np.asarray(store.column(name))
     known = (item >= 0) & (codes >= 0)
@@ -199,7 +223,9 @@ def _text_vectors(texts: np.ndarray, warm: np.ndarray, name: str, size: int) -> 
     try:
         fitted = words.fit_transform(texts[known & warm])
     except ValueError as error:
-        raise ValueError(f"the field {name!r} holds no words in the training period: name another text for the items") from error
+        raise ValueError(
+            f"the field {name!r} holds no words in the training period: name another text for the items"
+        ) from error
     _, _, basis = randomized_svd(fitted, n_components=min(size, *fitted.shape), random_state=0)
     vectors = np.zeros((len(texts), len(basis)), dtype=np.float32)
     vectors[known] = words.transform(texts[known]) @ basis.T
@@ -208,14 +234,19 @@ def _text_vectors(texts: np.ndarray, warm: np.ndarray, name: str, size: int) -> 
 
 def _read_vectors(path: Path, item_ids: np.ndarray) -> np.ndarray:
     if not path.is_file():
-        raise FileNotFoundError(f"no file of item vectors at {path}: give a Parquet file with the columns {ITEM_ID} and {VECTOR}")
+        raise FileNotFoundError(
+            f"no file of item vectors at {path}: give a Parquet file with the columns {ITEM_ID} and {VECTOR}"
+        )
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file: give item vectors as Parquet with the columns {ITEM_ID} and {VECTOR}") from error
+        raise ValueError(
+            f"{path} is no Parquet file: give item vectors as Parquet with the columns {ITEM_ID} and {VECTOR}"
+        ) from error
     if lacking := [name for name in (ITEM_ID, VECTOR) if name not in table.column_names]:
         raise ValueError(
-            f"{path} lacks the column {lacking[0]!r}{nearest(lacking[0], table.column_names)}: it needs {ITEM_ID} and {VECTOR}"
+            f"{path} lacks the column {lacking[0]!r}{nearest(lacking[0], table.column_names)}: it needs {ITEM_ID} and "
+            f"{VECTOR}"
         )
     kind = table.schema.field(VECTOR).type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)) or not (
@@ -228,10 +259,14 @@ def _read_vectors(path: Path, item_ids: np.ndarray) -> np.ndarray:
         raise ValueError(f"{path} has several vectors of item {named[named.duplicated()][0]}: give every item one")
     place = pd.Index(item_ids).get_indexer(named)
     if not (place >= 0).any():
-        raise ValueError(f"{path} has a vector of none of the {len(item_ids):,} items: check that its {ITEM_ID} is the log's item")
+        raise ValueError(
+            f"{path} has a vector of none of the {len(item_ids):,} items: check that its {ITEM_ID} is the log's item"
+        )
     widths = np.unique(pc.list_value_length(table[VECTOR]).to_numpy())
     if len(widths) > 1 or not widths[0]:
-        raise ValueError(f"{path} has vectors of {', '.join(map(str, widths[:3]))} numbers: give every item a vector of one length")
+        raise ValueError(
+            f"{path} has vectors of {', '.join(map(str, widths[:3]))} numbers: give every item a vector of one length"
+        )
     found = pc.list_flatten(table[VECTOR]).to_numpy().astype(np.float32).reshape(-1, int(widths[0]))
     if not np.isfinite(found).all():
         raise ValueError(f"{path} has vectors with numbers that are not finite: leave the items without a vector out")

@@ -24,20 +24,23 @@ OPTIONS = {"leave_one_out": ("min_events",), "global_time": ("val", "test", "qua
 MIN_EVENTS = 3  # one to learn from, one to validate, one to test
 
 
-def build_ranking(store: EventStore, *, protocol: Mapping[str, Any], unit: str, snapshots: Mapping[str, Any] | None = None) -> Ranking:
+def build_ranking(
+    store: EventStore, *, protocol: Mapping[str, Any], unit: str, snapshots: Mapping[str, Any] | None = None
+) -> Ranking:
     """Split a store for ranking; a unit is what is predicted at a time, a line or an order.
 
     Args:
         protocol: one of
-            `{"name": "leave_one_out", "min_events": 3}`: the last unit of a customer is the test target, the one before the validation
-            target, the rest trains; histories go by position in the store, so the order of ties is that of the store.
-            `{"name": "global_time", "val": date, "test": date, "quantiles": [0.8, 0.9], "target": "all"}`: windows [val, test) and
-            [test, end]; a date of null is that quantile of the events' times. Targets are all items of the window, or the customer's
-            first or last unit in it; the history ends where the window begins, for "last" where that unit begins.
-            `{"name": "rolling"}`: windows and population by `snapshots`, as in churn; all items of the window are targets.
-            Training rows lie before the first validation window.
+            `{"name": "leave_one_out", "min_events": 3}`: the last unit of a customer is the test target, the one before
+            the validation target, the rest trains; histories go by position in the store, so the order of ties is that
+            of the store. `{"name": "global_time", "val": date, "test": date, "quantiles": [0.8, 0.9], "target":
+            "all"}`: windows [val, test) and [test, end]; a date of null is that quantile of the events' times. Targets
+            are all items of the window, or the customer's first or last unit in it; the history ends where the window
+            begins, for "last" where that unit begins. `{"name": "rolling"}`: windows and population by `snapshots`, as
+            in churn; all items of the window are targets. Training rows lie before the first validation window.
         unit: "line" or "order"; one without an item is none.
-        snapshots: of the rolling protocol: the arguments of `build_snapshots`; `train` is not used, since training needs no window.
+        snapshots: of the rolling protocol: the arguments of `build_snapshots`; `train` is not used, since training
+            needs no window.
 
     Raises:
         ValueError: a log without items, wrong options or dates, a split without any target, no training rows.
@@ -56,7 +59,10 @@ def build_ranking(store: EventStore, *, protocol: Mapping[str, Any], unit: str, 
 
 def _leave_one_out(store: EventStore, unit: str, *, min_events: int = MIN_EVENTS) -> Ranking:
     if not isinstance(min_events, int) or min_events < MIN_EVENTS:
-        raise ValueError(f"protocol.min_events must be at least {MIN_EVENTS}, an integer (to train, validate and test), got {min_events}")
+        raise ValueError(
+            f"protocol.min_events must be at least {MIN_EVENTS}, an integer (to train, validate and test), got "
+            f"{min_events}"
+        )
     start, stop = _units(store, unit)
     offsets = np.searchsorted(start, store.offsets)  # [C+1] into the units
     chosen = np.flatnonzero(np.diff(offsets) >= min_events)
@@ -65,7 +71,9 @@ def _leave_one_out(store: EventStore, unit: str, *, min_events: int = MIN_EVENTS
     time, parts = np.asarray(store.time), []
     for split, back in {"val": 2, "test": 1}.items():
         place = offsets[chosen + 1] - back
-        parts.append(part_of(split, chosen, cutoff=time[start[place]], stop=start[place], first=start[place], last=stop[place]))
+        parts.append(
+            part_of(split, chosen, cutoff=time[start[place]], stop=start[place], first=start[place], last=stop[place])
+        )
     counts = {"few_events": store.num_customers - len(chosen)}
     return assemble(store, parts, training_stop, counts, positional=True)
 
@@ -81,7 +89,11 @@ def _global_time(
 ) -> Ranking:
     choice(target, TARGETS, "protocol.target")
     time = np.asarray(store.time)
-    shares = quantiles if isinstance(quantiles, Sequence) and all(isinstance(share, (int, float)) for share in quantiles) else ()
+    shares = (
+        quantiles
+        if isinstance(quantiles, Sequence) and all(isinstance(share, (int, float)) for share in quantiles)
+        else ()
+    )
     if len(shares) != 2 or not 0 < shares[0] < shares[1] < 1:
         raise ValueError(f"protocol.quantiles must be two ascending shares between 0 and 1, got {quantiles!r}")
     found = np.quantile(time, quantiles, method="higher").tolist()
@@ -110,18 +122,24 @@ def _global_time(
         first, last = np.where(some, start[place], low), np.where(some, stop[place], low)
         if target == "last":
             cutoff = np.where(some, time[first.clip(max=len(time) - 1)], cutoff)
-        parts.append(part_of(split, everyone, cutoff=cutoff, stop=first if target == "last" else low, first=first, last=last))
+        parts.append(
+            part_of(split, everyone, cutoff=cutoff, stop=first if target == "last" else low, first=first, last=last)
+        )
     return assemble(store, parts, edges["val"], {}, positional=target == "last", training_cutoff=begin["val"])
 
 
 def _rolling(store: EventStore, rule: dict[str, Any]) -> Ranking:
     if rule.get("horizon_days") is None:
-        raise ValueError("protocol=rolling has no window: give snapshots.horizon_days, the days after a cutoff whose items are to be found")
+        raise ValueError(
+            "protocol=rolling has no window: give snapshots.horizon_days, the days after a cutoff whose items are to "
+            "be found"
+        )
     horizon_days, gap_days, every_days = rule["horizon_days"], rule.get("gap_days", 0.0), rule.get("every_days", 14.0)
     active_days, recent_days, fold = rule.get("active_days"), rule.get("recent_days"), rule.get("fold", 0)
     if rule.get("val_customers"):
         raise ValueError(
-            f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule['val_customers']}: set it to 0 or choose "
+            f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule['val_customers']}: set "
+            "it to 0 or choose "
             "protocol=leave_one_out"
         )
     check_rule(horizon_days, gap_days, every_days, active_days, recent_days, 0.0, rule.get("folds", 1), fold)
@@ -131,17 +149,23 @@ def _rolling(store: EventStore, rule: dict[str, Any]) -> Ranking:
     grid = np.zeros(0, np.int64)
     if "auto" in lists.values():
         grid = cutoff_grid(first, store.end - fold * span, span=span, every=to_us(every_days))
-    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, shift=fold * span, splits=("val", "test"))
+    cutoffs = split_cutoffs(
+        grid, lists, first=first, end=store.end, span=span, shift=fold * span, splits=("val", "test")
+    )
     if int(cutoffs["test"][-1]) + span > store.end:
         raise ValueError(
-            f"the window of the test cutoff {iso(cutoffs['test'][-1])} ends {iso(cutoffs['test'][-1] + span)}, after the end of the data "
+            f"the window of the test cutoff {iso(cutoffs['test'][-1])} ends {iso(cutoffs['test'][-1] + span)}, after "
+            "the end of the data "
             f"{iso(store.end)}: choose an earlier snapshots.test"
         )
     everyone, customers = np.arange(store.num_customers), np.asarray(store.offsets[:-1])
     recency, counts, parts = to_us(horizon_days if recent_days is None else recent_days), {"inactive": 0}, []
     for split in ("val", "test"):
         for cutoff in cutoffs[split].tolist():
-            stop, low, high = (customers + count_before(store.offsets, time, everyone, at) for at in (cutoff, cutoff + gap, cutoff + span))
+            stop, low, high = (
+                customers + count_before(store.offsets, time, everyone, at)
+                for at in (cutoff, cutoff + gap, cutoff + span)
+            )
             silent = np.where(stop > customers, cutoff - time[stop - 1], -1)  # −1: no history
             part = part_of(split, everyone, cutoff=np.full(len(everyone), cutoff), stop=stop, first=low, last=high)
             part["recent"] = silent <= recency

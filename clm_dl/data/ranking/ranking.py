@@ -1,4 +1,5 @@
-"""Ranking: whom a recommender is asked about, from which history, what is to be found, and which rows may be learnt from.
+"""Ranking: whom a recommender is asked about, from which history, what is to be found, and which rows may be learnt
+from.
 
 Shapes: N snapshots, M targets, C customers.
 """
@@ -28,8 +29,9 @@ class Ranking:
             `targets[target_offsets[n]:target_offsets[n + 1]]`; train snapshots have none.
         target_rows: int64 `[M]`, the store row where each target is first met.
         training_stop: int64 `[C]`; the training rows of customer c are `[offsets[c], training_stop[c])`.
-        counts: customers or snapshots left out by reason (few_events: train only; no_history, no_target, inactive: not asked), and the
-            number of targets by kind (val_targets, …, test_repeats: in the own history, test_new: not, test_cold: of no training row).
+        counts: customers or snapshots left out by reason (few_events: train only; no_history, no_target, inactive: not
+            asked), and the number of targets by kind (val_targets, …, test_repeats: in the own history, test_new: not,
+            test_cold: of no training row).
         positional: a history ends right before the target, whose time is the cutoff: no input may look at the cutoff.
     """
 
@@ -52,7 +54,9 @@ class Ranking:
         return np.flatnonzero(self.snapshots.split == split)
 
     def fingerprint(self, store: EventStore) -> str:
-        """Hash of customers, cutoffs, splits, lengths of history and target items: another order of ties gives another one."""
+        """Hash of customers, cutoffs, splits, lengths of history and target items: another order of ties gives another
+        one.
+        """
         snapshots, digest = self.snapshots, hashlib.blake2b(digest_size=16)
         for text in (store.customer_ids[snapshots.customer], snapshots.split, store.dictionary("item")[self.targets]):
             digest.update("\0".join(map(str, text.tolist())).encode() + b"\1")
@@ -61,10 +65,12 @@ class Ranking:
         return digest.hexdigest()
 
     def check(self) -> None:
-        """The guard of every run: raise ValueError, naming the first offender, where a history or the training rows hold a target.
+        """The guard of every run: raise ValueError, naming the first offender, where a history or the training rows
+        hold a target.
 
-        Histories lie before their cutoff (positional ones not after it) and before each of their targets, training histories within
-        the training rows, no target within the training rows, and every target is what the store has in its row.
+        Histories lie before their cutoff (positional ones not after it) and before each of their targets, training
+        histories within the training rows, no target within the training rows, and every target is what the store has
+        in its row.
         """
         snapshots, store, row = self.snapshots, self.store, self.target_rows
         place = np.repeat(np.arange(len(snapshots)), np.diff(self.target_offsets))  # [M], the snapshot of each target
@@ -74,9 +80,16 @@ class Ranking:
         foreign = (snapshots.start < store.offsets[customer]) | (snapshots.stop > store.offsets[customer + 1])
         self._forbid(foreign, "has a history of another customer's events")
         self._forbid(train & (snapshots.stop > self.training_stop[customer]), "trains on events that are held out")
-        self._forbid(last > snapshots.cutoff if self.positional else last >= snapshots.cutoff, "has events after the cutoff in its history")
+        self._forbid(
+            last > snapshots.cutoff if self.positional else last >= snapshots.cutoff,
+            "has events after the cutoff in its history",
+        )
         self._forbid(train[place], "is a training snapshot and has targets", place)
-        self._forbid(~own | (np.asarray(store.column("item"))[row] != self.targets), "has a target that is not its own event", place)
+        self._forbid(
+            ~own | (np.asarray(store.column("item"))[row] != self.targets),
+            "has a target that is not its own event",
+            place,
+        )
         self._forbid(row < snapshots.stop[place], "has its target in its history", place)
         self._forbid(time[row] < snapshots.cutoff[place], "has a target from before its cutoff", place)
         self._forbid(row < self.training_stop[customer[place]], "has its target in the training rows", place)
@@ -87,13 +100,19 @@ class Ranking:
             split, customer = self.snapshots.split[index], self.store.customer_ids[self.snapshots.customer[index]]
             item = "" if place is None else f" (item {self.store.dictionary('item')[self.targets[np.argmax(bad)]]!r})"
             raise ValueError(
-                f"leak: the {split} snapshot of customer {customer} at {iso(self.snapshots.cutoff[index])} {what}{item}, "
+                f"leak: the {split} snapshot of customer {customer} at {iso(self.snapshots.cutoff[index])} "
+                f"{what}{item}, "
                 f"one of {int(bad.sum())} such: the protocol is broken, so no figure of this run may be used"
             )
 
 
 def part_of(split: str, customer: np.ndarray, **arrays: np.ndarray) -> Part:
-    return {"customer": customer, "split": np.full(len(customer), split), "recent": np.ones(len(customer), bool), **arrays}
+    return {
+        "customer": customer,
+        "split": np.full(len(customer), split),
+        "recent": np.ones(len(customer), bool),
+        **arrays,
+    }
 
 
 def assemble(
@@ -111,7 +130,10 @@ def assemble(
     start, time = np.asarray(store.offsets[:-1]), np.asarray(store.time)
     learners = np.flatnonzero(training_stop > start)
     if not len(learners):
-        raise ValueError(f"the store {store.path} has no events to train on before the validation targets: let validation begin later")
+        raise ValueError(
+            f"the store {store.path} has no events to train on before the validation targets: let validation begin "
+            "later"
+        )
     stop = training_stop[learners]
     cutoff = time[stop - 1] if training_cutoff is None else np.full(len(learners), training_cutoff)
     parts = [part_of("train", learners, cutoff=cutoff, stop=stop, first=stop, last=stop), *parts]
@@ -130,7 +152,9 @@ def assemble(
     for split in SPLITS[1:]:
         if not (table["split"] == split).any():
             reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.items() if count)
-            raise ValueError(f"no customer has a history and a target in {split} ({reasons}): choose another protocol or other dates")
+            raise ValueError(
+                f"no customer has a history and a target in {split} ({reasons}): choose another protocol or other dates"
+            )
     snapshots = Snapshots(
         customer=table["customer"],
         cutoff=table["cutoff"],
@@ -148,7 +172,9 @@ def assemble(
     return ranking
 
 
-def _distinct(item: np.ndarray, first: np.ndarray, last: np.ndarray, num_items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _distinct(
+    item: np.ndarray, first: np.ndarray, last: np.ndarray, num_items: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Snapshot, row and item of each distinct item in rows [first, last) of each snapshot, by snapshot, then row."""
     size = last - first
     place = np.repeat(np.arange(len(size)), size)
@@ -167,7 +193,8 @@ def _target_counts(ranking: Ranking, num_items: int) -> dict[str, int]:
     customer = np.searchsorted(store.offsets, rows, side="right") - 1
     keys, index = np.unique(customer * num_items + item[rows], return_index=True)
     place = np.repeat(np.arange(len(snapshots)), np.diff(ranking.target_offsets))
-    met = rows[index[np.searchsorted(keys, snapshots.customer[place] * num_items + ranking.targets)]]  # first line of customer and item
+    # first line of customer and item
+    met = rows[index[np.searchsorted(keys, snapshots.customer[place] * num_items + ranking.targets)]]
     repeat = met < snapshots.stop[place]
     cold = np.bincount(item[ranking.training_rows & (item >= 0)], minlength=num_items)[ranking.targets] == 0
     found: dict[str, int] = {}

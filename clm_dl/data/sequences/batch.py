@@ -1,4 +1,5 @@
-"""EventBatch: a padded batch of histories, and EventDataset, which gathers one from flat arrays without a loop over customers.
+"""EventBatch: a padded batch of histories, and EventDataset, which gathers one from flat arrays without a loop over
+customers.
 
 Shapes: N snapshots, B snapshots of a batch, T tokens, L lines of a batch, F numeric fields, S static attributes,
 K facts known at the cutoff.
@@ -26,16 +27,19 @@ class EventBatch:
 
     Attributes:
         categorical: line tokens: `{field: int64 [B, T]}`, vocabulary ids. Empty for order tokens.
-        bags: order tokens: `{field: (ids int64 [L], offsets int64 [B·T + 1])}`, for `embedding_bag(…, include_last_offset=True)`;
-            padding has an empty bag. Empty for line tokens.
+        bags: order tokens: `{field: (ids int64 [L], offsets int64 [B·T + 1])}`, for `embedding_bag(…,
+            include_last_offset=True)`; padding has an empty bag. Empty for line tokens.
         numeric_BTF: float32, raw values, NaN missing.
-        gap_BT, age_BT: float32, log1p of days since the previous and since the first token of the customer (cut off or not).
+        gap_BT, age_BT: float32, log1p of days since the previous and since the first token of the customer (cut off or
+            not).
         hour_BT, weekday_BT, month_BT: int64, UTC; 0–23, Monday 0 – Sunday 6, January 0 – December 11.
         time_BT: float32, days since the first token of the window.
         mask_BT: bool. length_B: int64.
         recency_B, tenure_B: float32, log1p of days from the last, and from the first, event to the cutoff.
-        static_BS: float32, NaN missing. known_BK: float32, NaN missing: calendar sums of the label window, history features.
-        label_B: float32, NaN censored. target_BK: float32, NaN unknown: what a task wants to know beside the label; K is 0 for most.
+        static_BS: float32, NaN missing. known_BK: float32, NaN missing: calendar sums of the label window, history
+            features.
+        label_B: float32, NaN censored. target_BK: float32, NaN unknown: what a task wants to know beside the label; K
+            is 0 for most.
         index_B: int64, rows of the Snapshots.
     """
 
@@ -92,10 +96,11 @@ class EventBatch:
 
 
 class EventDataset(Dataset[EventBatch]):
-    """Batches by index array: `dataset[index_B]` is one EventBatch. Use it with a batch of indices per item, never one by one.
+    """Batches by index array: `dataset[index_B]` is one EventBatch. Use it with a batch of indices per item, never one
+    by one.
 
-    Everything that can be done once is done here: vocabulary ids of all lines, calendar and times of all tokens. A row of padding
-    stands behind the last token, so that a batch is a handful of gathers.
+    Everything that can be done once is done here: vocabulary ids of all lines, calendar and times of all tokens. A row
+    of padding stands behind the last token, so that a batch is a handful of gathers.
 
     Args:
         max_tokens: the last so many tokens of a history are kept.
@@ -117,7 +122,10 @@ class EventDataset(Dataset[EventBatch]):
             raise ValueError(f"sequence.max_tokens must be at least 1, got {max_tokens}")
         first, last = sequences.token_range(snapshots)
         if (last <= first).any():
-            raise ValueError(f"{int((last <= first).sum())} snapshots have no event before their cutoff: leave them out of the population")
+            raise ValueError(
+                f"{int((last <= first).sum())} snapshots have no event before their cutoff: leave them out of the "
+                "population"
+            )
         self.bags = sequences.token == "order"
         self.length_N = torch.from_numpy(np.minimum(last - first, max_tokens))
         self.start_N = torch.from_numpy(last) - self.length_N
@@ -126,7 +134,11 @@ class EventDataset(Dataset[EventBatch]):
         self.customer_N = torch.from_numpy(np.asarray(snapshots.customer, dtype=np.int64))
         self.label_N = torch.from_numpy(np.asarray(snapshots.label, dtype=np.float32))
         self.static_CS, self.known_NK = torch.from_numpy(static_CS), torch.from_numpy(known_NK)
-        self.target_NK = torch.zeros(len(self.label_N), 0) if target_NK is None else torch.from_numpy(np.asarray(target_NK, np.float32))
+        self.target_NK = (
+            torch.zeros(len(self.label_N), 0)
+            if target_NK is None
+            else torch.from_numpy(np.asarray(target_NK, np.float32))
+        )
         time = sequences.time
         date = time.astype("datetime64[us]")
         self.time = torch.from_numpy(_with_padding(time))
@@ -137,7 +149,10 @@ class EventDataset(Dataset[EventBatch]):
             date.astype("datetime64[M]").astype(np.int64) % 12,
         ]  # 1970-01-01: Thursday
         self.calendar = torch.from_numpy(_with_padding(np.column_stack(calendar).astype(np.uint8)))
-        ids = {name: sequences.ids(name, vocabulary.lookup(name, sequences.store.dictionary(name))) for name in sequences.categorical}
+        ids = {
+            name: sequences.ids(name, vocabulary.lookup(name, sequences.store.dictionary(name)))
+            for name in sequences.categorical
+        }
         self.ids = {name: torch.from_numpy(np.append(value, np.int32(PAD))) for name, value in ids.items()}
         self.line_offset = torch.from_numpy(np.asarray(sequences.line_offsets, dtype=np.int64))
         self.num_lines = torch.from_numpy(_with_padding(np.diff(sequences.line_offsets).astype(np.int64)))
@@ -167,7 +182,9 @@ class EventDataset(Dataset[EventBatch]):
             line_L += torch.arange(len(line_L))
             bags = {name: (ids.index_select(0, line_L).long(), offset) for name, ids in self.ids.items()}
         else:
-            categorical = {name: ids.index_select(0, place).long().view(mask_BT.shape) for name, ids in self.ids.items()}
+            categorical = {
+                name: ids.index_select(0, place).long().view(mask_BT.shape) for name, ids in self.ids.items()
+            }
         return EventBatch(
             categorical=categorical,
             bags=bags,

@@ -1,4 +1,6 @@
-"""SequenceDataModule: vocabulary and schema fitted once on training history, then loaders that make whole batches at a time."""
+"""SequenceDataModule: vocabulary and schema fitted once on training history, then loaders that make whole batches at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,17 @@ class SequenceDataModule(pl.LightningDataModule):
     """Batches of the histories of `snapshots`.
 
     Args:
-        token, max_tokens, max_lines: one token an order or a line; the last `max_tokens` of a history; lines of an order in its bags.
-        categorical, numeric, exclude: fields of the store, see `Sequences.from_store`; `exclude` may also name customer attributes.
-        features: history features (recency, frequency, spend, …; `features.history_features`) enter the head beside the sequence.
-        vocabulary, schema: of a trained run, applied as they are; both or neither. None = fitted on the training snapshots. A schema
-            without "head" is that of a pretraining: the rest is fitted.
+        token, max_tokens, max_lines: one token an order or a line; the last `max_tokens` of a history; lines of an
+            order in its bags.
+        categorical, numeric, exclude: fields of the store, see `Sequences.from_store`; `exclude` may also name customer
+            attributes.
+        features: history features (recency, frequency, spend, …; `features.history_features`) enter the head beside the
+            sequence.
+        vocabulary, schema: of a trained run, applied as they are; both or neither. None = fitted on the training
+            snapshots. A schema without "head" is that of a pretraining: the rest is fitted.
         vocabulary_min_count, vocabulary_max_size, vocabulary_fields: see `Vocabulary.fit`.
-        batch_size, max_tokens_per_batch: largest number of snapshots and of padded tokens of a batch; either may be None.
+        batch_size, max_tokens_per_batch: largest number of snapshots and of padded tokens of a batch; either may be
+            None.
         calendar: table of known-future covariates, see `calendar.known_future`.
         seed: of the order of the batches.
         targets: float `[N, K]`, NaN unknown: `target_BK` of the batches.
@@ -71,14 +77,23 @@ class SequenceDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         if (vocabulary is None) != (schema is None):
-            raise ValueError("a vocabulary and a schema belong together: give both of a trained run, or neither to fit them")
-        begun = schema is not None and "head" not in schema  # of a pretraining: fields and scales are given, a head's are fitted
+            raise ValueError(
+                "a vocabulary and a schema belong together: give both of a trained run, or neither to fit them"
+            )
+        # of a pretraining: fields and scales are given, a head's are fitted
+        begun = schema is not None and "head" not in schema
         if schema is not None and not begun:  # the fields of the run, whatever else this store may hold
-            categorical, numeric, exclude = list(schema["categorical"]), [name for name in schema["numeric"] if name != NUM_LINES], ()
+            categorical, numeric, exclude = (
+                list(schema["categorical"]),
+                [name for name in schema["numeric"] if name != NUM_LINES],
+                (),
+            )
             _check_fields(store, categorical, numeric)
         static = store.static.drop(columns=[name for name in exclude if name in store.static.columns])
         exclude = [name for name in exclude if name not in store.static.columns or store.has(name)]
-        sequences = Sequences.from_store(store, token=token, categorical=categorical, numeric=numeric, exclude=exclude, max_lines=max_lines)
+        sequences = Sequences.from_store(
+            store, token=token, categorical=categorical, numeric=numeric, exclude=exclude, max_lines=max_lines
+        )
         if begun and schema is not None and vocabulary is not None:
             _check_begun(schema, vocabulary, sequences)
         known = known_future(calendar, snapshots) if calendar else pd.DataFrame(index=range(len(snapshots)))
@@ -88,7 +103,9 @@ class SequenceDataModule(pl.LightningDataModule):
         training = snapshots.training
         if vocabulary is None or schema is None or begun:
             if not training.any():
-                raise ValueError("there is no labelled training snapshot to fit the vocabulary on: check the cutoffs and the horizon")
+                raise ValueError(
+                    "there is no labelled training snapshot to fit the vocabulary on: check the cutoffs and the horizon"
+                )
             chosen = snapshots.select(training)
             vocabulary = vocabulary or self._fit_vocabulary(
                 store,
@@ -100,7 +117,9 @@ class SequenceDataModule(pl.LightningDataModule):
             )
             schema = fit_schema(sequences, vocabulary, chosen, known[training], static) | dict(schema or {})
         else:
-            check_schema(schema, token=token, vocabulary=vocabulary, known=list(known.columns), static=list(static.columns))
+            check_schema(
+                schema, token=token, vocabulary=vocabulary, known=list(known.columns), static=list(static.columns)
+            )
         self.vocabulary = vocabulary
         self.schema: dict[str, Any] = dict(schema)
         self.snapshots = snapshots
@@ -114,7 +133,11 @@ class SequenceDataModule(pl.LightningDataModule):
             target_NK=targets,
         )
         self._limits: dict[str, Any] = {"max_tokens": max_tokens_per_batch, "batch_size": batch_size, "seed": seed}
-        self._options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, "persistent_workers": num_workers > 0}
+        self._options: dict[str, Any] = {
+            "num_workers": num_workers,
+            "pin_memory": pin_memory,
+            "persistent_workers": num_workers > 0,
+        }
 
     def train_dataloader(self) -> DataLoader[EventBatch]:
         """Labelled training snapshots, shuffled anew each epoch."""
@@ -142,7 +165,9 @@ class SequenceDataModule(pl.LightningDataModule):
         return self._loader(self._sampler(np.asarray(index), shuffle=False))
 
     def padding_ratio(self, split: str = "train") -> float:
-        """Padded over real tokens of the batches of one split (train: as in its first epoch; val: the early-stopping snapshots)."""
+        """Padded over real tokens of the batches of one split (train: as in its first epoch; val: the early-stopping
+        snapshots).
+        """
         return self._sampler(self._rows(split), shuffle=split == "train").padding_ratio()
 
     def _rows(self, split: str) -> np.ndarray:
@@ -155,17 +180,28 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def _sampler(self, index: np.ndarray, *, shuffle: bool) -> TokenBudgetSampler:
         ranks: dict[str, int] = {}
-        if shuffle and self.trainer is not None:  # processes share the training snapshots; each evaluates all of the others
-            ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
-        sampler = TokenBudgetSampler(self.dataset.length_N.numpy()[index], index_N=index, shuffle=shuffle, **self._limits, **ranks)
+        # processes share the training snapshots; each evaluates all of the others
         if shuffle and self.trainer is not None:
-            sampler.set_epoch(self.trainer.current_epoch)  # of a resumed run; Lightning makes its first iterator before it says which
+            ranks = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        sampler = TokenBudgetSampler(
+            self.dataset.length_N.numpy()[index], index_N=index, shuffle=shuffle, **self._limits, **ranks
+        )
+        if shuffle and self.trainer is not None:
+            # of a resumed run; Lightning makes its first iterator before it says which
+            sampler.set_epoch(self.trainer.current_epoch)
         return sampler
 
     def _loader(self, sampler: TokenBudgetSampler) -> DataLoader[EventBatch]:
         # a generator of its own, so that making an iterator does not move the one that dropout draws from
         # batch_size=None: an item of the sampler is already a batch of indices, an item of the dataset a whole batch
-        return DataLoader(self.dataset, sampler=sampler, batch_size=None, collate_fn=_as_is, generator=torch.Generator(), **self._options)
+        return DataLoader(
+            self.dataset,
+            sampler=sampler,
+            batch_size=None,
+            collate_fn=_as_is,
+            generator=torch.Generator(),
+            **self._options,
+        )
 
 
 def _as_is(batch: Any) -> Any:
@@ -179,7 +215,9 @@ def _check_begun(schema: Mapping[str, Any], vocabulary: Vocabulary, sequences: S
                 f"the pretrained run has the {kind} fields {', '.join(schema[kind]) or '(none)'}, this one "
                 f"{', '.join(names) or '(none)'}: choose the same with sequence.{kind} and sequence.exclude"
             )
-    check_schema({"known": [], "static": [], **schema}, token=sequences.token, vocabulary=vocabulary, known=[], static=[])
+    check_schema(
+        {"known": [], "static": [], **schema}, token=sequences.token, vocabulary=vocabulary, known=[], static=[]
+    )
 
 
 def _check_fields(store: EventStore, categorical: Sequence[str], numeric: Sequence[str]) -> None:

@@ -1,4 +1,6 @@
-"""TokenBudgetSampler: batches of snapshots of like length, so that little is padding; shuffled, seeded, equal on every rank."""
+"""TokenBudgetSampler: batches of snapshots of like length, so that little is padding; shuffled, seeded, equal on every
+rank.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ SLACK = 1.02  # batches an epoch may have beyond the first count, so that every 
 class TokenBudgetSampler(DistributedSampler[np.ndarray]):
     """Yields int64 index arrays, one a batch, of about `max_tokens` padded tokens (length of the longest × snapshots).
 
-    Training: shuffle all, cut into pools, sort each pool by length, cut it into batches, shuffle the batches. Every snapshot comes
-    once an epoch, the number of batches is the same each epoch and on each rank (a batch is halved where one is wanting).
-    Without `shuffle`: sorted by length, everything once. The order depends on (seed, epoch) alone.
+    Training: shuffle all, cut into pools, sort each pool by length, cut it into batches, shuffle the batches. Every
+    snapshot comes once an epoch, the number of batches is the same each epoch and on each rank (a batch is halved where
+    one is wanting). Without `shuffle`: sorted by length, everything once. The order depends on (seed, epoch) alone.
 
     Args:
         length_N: tokens of each snapshot. index_N: its row; None = 0 … N − 1.
@@ -52,7 +54,9 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         if batch_size:
             self.pool = -(-self.pool // batch_size) * batch_size
         count = len(self._cut(self._pools(0), 1.0))
-        self.num_batches = -(-int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0))) // world_size) * world_size
+        self.num_batches = (
+            -(-int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0))) // world_size) * world_size
+        )
 
     def __len__(self) -> int:
         return self.num_batches // self.num_replicas
@@ -75,7 +79,10 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
     def padding_ratio(self) -> float:
         """Padded over real tokens, over the epoch."""
         lengths = [self.length_N[batch] for batch in self.batches()]
-        return float(sum(len(length) * int(length.max()) for length in lengths) / max(sum(int(length.sum()) for length in lengths), 1))
+        return float(
+            sum(len(length) * int(length.max()) for length in lengths)
+            / max(sum(int(length.sum()) for length in lengths), 1)
+        )
 
     def _pools(self, epoch: int) -> list[np.ndarray]:
         """Positions, pool by pool, each sorted from the longest to the shortest."""

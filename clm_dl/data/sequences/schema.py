@@ -1,4 +1,5 @@
-"""The schema of a run: which fields its batches hold and how they are scaled; fitted on training history, then only applied.
+"""The schema of a run: which fields its batches hold and how they are scaled; fitted on training history, then only
+applied.
 
 Shapes: C customers, N snapshots, S static inputs, K known-future columns.
 """
@@ -27,8 +28,8 @@ def fit_schema(
 
     Keys: version, token, bags; categorical {field: number of ids}; numeric {field: scale} of sign(x)·log1p|x|; time {gap, age: scale};
     head {recency, tenure and each column of static_BS: scale}; known {column of known_BK: scale};
-    static {attribute: known values, or None for a number}. A scale is {"center": median, "scale": interquartile range}, at the
-    head with "edges": quantiles between which `nn.heads.PiecewiseLinear` encodes the number.
+    static {attribute: known values, or None for a number}. A scale is {"center": median, "scale": interquartile range},
+    at the head with "edges": quantiles between which `nn.heads.PiecewiseLinear` encodes the number.
     """
     seen = np.flatnonzero(sequences.visible_tokens(training))
     seen = seen[:: max(1, len(seen) // _SAMPLE)]
@@ -47,7 +48,9 @@ def fit_schema(
             head[f"static.{name}"] = binned_scale(customers[name].to_numpy(np.float64, na_value=np.nan))
         else:
             attributes[str(name)] = sorted(set(_text(customers[name]).dropna()))
-            head |= {f"static.{name}={value}": {"center": 0.0, "scale": 1.0} for value in [*attributes[str(name)], "missing"]}  # type: ignore[misc]
+            head |= {
+                f"static.{name}={value}": {"center": 0.0, "scale": 1.0} for value in [*attributes[str(name)], "missing"]
+            }  # type: ignore[misc]
     return {
         "version": SCHEMA_VERSION,
         "token": sequences.token,
@@ -61,15 +64,23 @@ def fit_schema(
     }
 
 
-def check_schema(schema: Mapping[str, Any], *, token: str, vocabulary: Vocabulary, known: Sequence[str], static: Sequence[str]) -> None:
+def check_schema(
+    schema: Mapping[str, Any], *, token: str, vocabulary: Vocabulary, known: Sequence[str], static: Sequence[str]
+) -> None:
     """Raise ValueError, in one sentence, where a given schema does not fit what is to be read with it."""
     if schema.get("version") != SCHEMA_VERSION:
-        raise ValueError(f"schema has version {schema.get('version')}, this clm_dl reads version {SCHEMA_VERSION}: train the run again")
+        raise ValueError(
+            f"schema has version {schema.get('version')}, this clm_dl reads version {SCHEMA_VERSION}: train the run "
+            "again"
+        )
     if schema["token"] != token:
-        raise ValueError(f"the run was trained on {schema['token']} tokens, got sequence.token={token}: use the run's own setting")
+        raise ValueError(
+            f"the run was trained on {schema['token']} tokens, got sequence.token={token}: use the run's own setting"
+        )
     if dict(schema["categorical"]) != vocabulary.sizes:
         raise ValueError(
-            f"the vocabulary ({vocabulary.sizes}) is not the one of the schema ({dict(schema['categorical'])}): take both from the same run"
+            f"the vocabulary ({vocabulary.sizes}) is not the one of the schema ({dict(schema['categorical'])}): take "
+            "both from the same run"
         )
     if missing := [name for name in schema["known"] if name not in known]:
         raise ValueError(
@@ -77,11 +88,16 @@ def check_schema(schema: Mapping[str, Any], *, token: str, vocabulary: Vocabular
             "and the same data.calendar"
         )
     if missing := [name for name in schema["static"] if name not in static]:
-        raise ValueError(f"the run was trained with the customer attribute {missing[0]!r}, which the store lacks: name it in data.static")
+        raise ValueError(
+            f"the run was trained with the customer attribute {missing[0]!r}, which the store lacks: name it in "
+            "data.static"
+        )
 
 
 def static_inputs(schema: Mapping[str, Any], static: pd.DataFrame) -> np.ndarray:
-    """float32 `[C, S]` in the order of `schema["head"]`: one-hot values (all 0 for a value training never saw), raw numbers."""
+    """float32 `[C, S]` in the order of `schema["head"]`: one-hot values (all 0 for a value training never saw), raw
+    numbers.
+    """
     columns = []
     for name, values in schema["static"].items():
         if values is None:
@@ -89,7 +105,9 @@ def static_inputs(schema: Mapping[str, Any], static: pd.DataFrame) -> np.ndarray
             columns.append(number.to_numpy(np.float32, na_value=np.nan))
         else:
             text = _text(static[name])
-            columns += [(text == value).fillna(False).to_numpy(np.float32) for value in values] + [text.isna().to_numpy(np.float32)]
+            columns += [(text == value).fillna(False).to_numpy(np.float32) for value in values] + [
+                text.isna().to_numpy(np.float32)
+            ]
     return np.stack(columns, axis=1) if columns else np.zeros((len(static), 0), dtype=np.float32)
 
 
@@ -107,7 +125,11 @@ def binned_scale(values: np.ndarray) -> dict[str, Any]:
     """`robust_scale` with the distinct edges of 8 bins of equal mass (none where the values are all the same)."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
-    edges = np.unique(np.quantile(finite, np.linspace(0, 1, NUM_BINS + 1)).astype(np.float32)) if len(finite) else np.zeros(0)
+    edges = (
+        np.unique(np.quantile(finite, np.linspace(0, 1, NUM_BINS + 1)).astype(np.float32))
+        if len(finite)
+        else np.zeros(0)
+    )
     return {**robust_scale(values), "edges": edges.tolist() if len(edges) > 1 else []}
 
 

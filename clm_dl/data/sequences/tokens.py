@@ -17,16 +17,19 @@ NUM_LINES = "num_lines"  # numeric field that order tokens add
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Every token of a store, as flat arrays. N tokens, F numeric fields; a token lies wholly before or wholly after a cutoff.
+    """Every token of a store, as flat arrays. N tokens, F numeric fields; a token lies wholly before or wholly after a
+    cutoff.
 
     Attributes:
         token: "order" or "line".
         categorical, numeric: names of the fields in use; order tokens add `num_lines`.
         rows: int64 `[N + 1]`, the first store row of each token; the last entry ends the store.
         time: int64 `[N]`, microseconds UTC.
-        gap, age: float32 `[N]`, log1p of the days since the customer's previous token (0 for the first) and first token.
+        gap, age: float32 `[N]`, log1p of the days since the customer's previous token (0 for the first) and first
+            token.
         values: float32 `[N, F]`, summed over an order's lines; NaN only where all are missing.
-        line_offsets: int64 `[N + 1]` into `codes`; an order keeps its first `max_lines` lines there (its sums and num_lines keep all).
+        line_offsets: int64 `[N + 1]` into `codes`; an order keeps its first `max_lines` lines there (its sums and
+            num_lines keep all).
     """
 
     store: EventStore
@@ -69,7 +72,9 @@ class Sequences:
             store.field(name)
         fields = {
             "categorical": _fields(store, "categorical", categorical, exclude),
-            "numeric": [name for name in _fields(store, "numeric", numeric, exclude) if (name, token) != (NUM_LINES, "order")],
+            "numeric": [
+                name for name in _fields(store, "numeric", numeric, exclude) if (name, token) != (NUM_LINES, "order")
+            ],
         }
         num_events = store.num_events
         starts = np.flatnonzero(store.order_start) if token == "order" else np.arange(num_events)
@@ -126,7 +131,9 @@ def _fields(store: EventStore, kind: str, wanted: Sequence[str] | None, exclude:
         wanted = [field.name for field in store.fields if field.kind == kind and field.role != "text"]
     for name in wanted:
         if store.field(name).kind != kind:
-            raise ValueError(f"field {name!r} is {store.field(name).kind}, so it cannot be among the {kind} fields of the sequence")
+            raise ValueError(
+                f"field {name!r} is {store.field(name).kind}, so it cannot be among the {kind} fields of the sequence"
+            )
     return [name for name in wanted if name not in exclude]
 
 
@@ -134,7 +141,9 @@ def _time_since(time: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.n
     """log1p of the days since the customer's previous and first token. `offsets` [customers + 1] into the tokens."""
     gap = np.diff(time, prepend=time[:1])
     gap[offsets[:-1][np.diff(offsets) > 0]] = 0
-    first = np.repeat(time[np.minimum(offsets[:-1], max(len(time) - 1, 0))] if len(time) else offsets[:-1], np.diff(offsets))
+    first = np.repeat(
+        time[np.minimum(offsets[:-1], max(len(time) - 1, 0))] if len(time) else offsets[:-1], np.diff(offsets)
+    )
     return np.log1p(gap / DAY).astype(np.float32), np.log1p((time - first) / DAY).astype(np.float32)
 
 

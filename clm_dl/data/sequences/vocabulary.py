@@ -45,7 +45,8 @@ class Vocabulary:
         overrides = overrides or {}
         if unknown := [name for name in overrides if name not in fields]:
             raise ValueError(
-                f"vocabulary.fields names {unknown[0]!r}, which is none of the categorical fields {', '.join(fields) or '(none)'}"
+                f"vocabulary.fields names {unknown[0]!r}, which is none of the categorical fields "
+                f"{', '.join(fields) or '(none)'}"
             )
         known = {}
         for name in fields:
@@ -71,7 +72,9 @@ class Vocabulary:
         return {name: len(values) + 2 for name, values in self.fields.items()}
 
     def lookup(self, field: str, dictionary: np.ndarray) -> np.ndarray:
-        """int32 `[len(dictionary) + 1]`: the id of each store code; the last entry is UNK, so that code −1 (missing) finds it."""
+        """int32 `[len(dictionary) + 1]`: the id of each store code; the last entry is UNK, so that code −1 (missing)
+        finds it.
+        """
         ids = {value: position + 2 for position, value in enumerate(self.fields[field])}
         return np.array([*(ids.get(value, UNK) for value in dictionary.tolist()), UNK], dtype=np.int32)
 
@@ -84,6 +87,7 @@ class Vocabulary:
         """The inverse of `to_json`; ValueError on another version."""
         if data.get("version") != VOCABULARY_VERSION:
             raise ValueError(
-                f"vocabulary has version {data.get('version')}, this clm_dl reads version {VOCABULARY_VERSION}: train the run again"
+                f"vocabulary has version {data.get('version')}, this clm_dl reads version {VOCABULARY_VERSION}: train "
+                "the run again"
             )
         return cls({name: list(values) for name, values in data["fields"].items()})

@@ -1,4 +1,5 @@
-"""The true survival curve of simulated customers (order world): P(active through each horizon), given everything before the cutoff.
+"""The true survival curve of simulated customers (order world): P(active through each horizon), given everything before
+the cutoff.
 
 Shapes: N snapshots, S horizons, P periods ahead, G points of the grid of moods.
 """
@@ -16,14 +17,16 @@ from clm_dl.data.simulator.worlds import MEMORY, PERIOD, START, leave_chance
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 
-GRID = np.linspace(-2.5, 2.5, 4001)  # moods lie within 1 / (1 − MEMORY); linear interpolation between these errs by less than 1e-6
+# moods lie within 1 / (1 − MEMORY); linear interpolation between these errs by less than 1e-6
+GRID = np.linspace(-2.5, 2.5, 4001)
 
 
 def true_survival(store: EventStore, snapshots: Snapshots, horizons_days: Sequence[float]) -> np.ndarray:
     """Float `[N, S]`: the chance that the last visit of all is at or after cutoff + horizon.
 
-    Whoever stays is back within 28 days, so a silence of 28 days or more is leaving. The chance is exact but for interpolation: a
-    posterior of having left already, then an expectation over the moods of the visits to come, each good or bad with equal chance.
+    Whoever stays is back within 28 days, so a silence of 28 days or more is leaving. The chance is exact but for
+    interpolation: a posterior of having left already, then an expectation over the moods of the visits to come, each
+    good or bad with equal chance.
 
     Raises:
         ValueError: another world, a cutoff or horizon that is not a midnight, or a silence of less than 28 days.
@@ -31,12 +34,21 @@ def true_survival(store: EventStore, snapshots: Snapshots, horizons_days: Sequen
     path = store.path / "truth.parquet"
     truth = pd.read_parquet(path) if path.is_file() else pd.DataFrame()
     if "leave" not in truth:
-        raise ValueError(f"the store {store.path} is not of the simulator's order world: only there the true time of leaving is known")
+        raise ValueError(
+            f"the store {store.path} is not of the simulator's order world: only there the true time of leaving is "
+            "known"
+        )
     days = np.asarray(horizons_days, dtype=float)
     if snapshots.horizon_days < 2 * PERIOD or (days % 1).any() or ((snapshots.cutoff - START) % DAY).any():
-        raise ValueError(f"the true curve needs cutoffs at midnight, whole days and snapshots.horizon_days of at least {2 * PERIOD}")
+        raise ValueError(
+            f"the true curve needs cutoffs at midnight, whole days and snapshots.horizon_days of at least {2 * PERIOD}"
+        )
     offsets = np.searchsorted(truth["customer"], np.arange(store.num_customers + 1))
-    row_N = offsets[snapshots.customer] + count_before(offsets, truth["time"].to_numpy(), snapshots.customer, snapshots.cutoff) - 1
+    row_N = (
+        offsets[snapshots.customer]
+        + count_before(offsets, truth["time"].to_numpy(), snapshots.customer, snapshots.cutoff)
+        - 1
+    )
     last, cutoff_N = truth.iloc[row_N], (snapshots.cutoff - START) // DAY
     leave_N = last["leave"].to_numpy()
     next_N = (last["time"].to_numpy() - START) // DAY // PERIOD + 1  # the period of the next visit, if there is one
@@ -48,7 +60,10 @@ def true_survival(store: EventStore, snapshots: Snapshots, horizons_days: Sequen
     ahead_NS = until_NS // PERIOD - next_N[:, None]  # periods from that of the next visit to that of the horizon
     visits_NP = _visits(leave_N, int(ahead_NS.max()) + 2)
     whole_NS = PERIOD - until_NS % PERIOD  # days left of the horizon's period, of a visit drawn evenly from all of it
-    first_NS = np.clip(end_N[:, None] - until_NS, 0, None) / np.clip(end_N - np.maximum(cutoff_N, end_N - PERIOD), 1, None)[:, None]
+    first_NS = (
+        np.clip(end_N[:, None] - until_NS, 0, None)
+        / np.clip(end_N - np.maximum(cutoff_N, end_N - PERIOD), 1, None)[:, None]
+    )
     later_NS = np.where(ahead_NS == 0, first_NS, whole_NS / PERIOD)
     rows, place_NS = np.arange(len(row_N))[:, None], np.clip(ahead_NS, 0, None)
     reached_NS = later_NS * visits_NP[rows, place_NS] + (1 - later_NS) * visits_NP[rows, place_NS + 1]

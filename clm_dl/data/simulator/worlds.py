@@ -1,7 +1,9 @@
-"""Simulator: customers whose chance of another event is a known function of their own history, so that the best possible score is known.
+"""Simulator: customers whose chance of another event is a known function of their own history, so that the best
+possible score is known.
 
-Two worlds. "rfm": the chance of an event on a day depends on how often and how recently there were events, and on nothing else.
-"order": it depends only on the order of two event types, which occur equally often, at the same times and with the same recency.
+Two worlds. "rfm": the chance of an event on a day depends on how often and how recently there were events, and on
+nothing else. "order": it depends only on the order of two event types, which occur equally often, at the same times and
+with the same recency.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ class Simulation:
     """A simulated log and what only its maker knows.
 
     Attributes:
-        events: customer (int64), time (datetime64[us], UTC), event_type, amount (NaN for a complaint); by customer and time.
-        truth: one row a visit: customer, time (microseconds), visits so far, first (microseconds of the first visit) and,
-            in the order world, leave: the chance that this visit is the last.
+        events: customer (int64), time (datetime64[us], UTC), event_type, amount (NaN for a complaint); by customer and
+            time.
+        truth: one row a visit: customer, time (microseconds), visits so far, first (microseconds of the first visit)
+            and, in the order world, leave: the chance that this visit is the last.
         end: microseconds; the end of the data.
     """
 
@@ -49,28 +52,37 @@ class Simulation:
 def simulate(world: str, *, num_customers: int, num_days: int = 364, seed: int = 0) -> Simulation:
     """Simulate `num_customers` over `num_days`; every customer begins on a day drawn evenly from all of them.
 
-    The order world counts in periods of 14 days. Each visit is four events on one day: a complaint and a purchase in either order
-    with equal chance, then always a purchase and a complaint. Complaint first is good (+1), purchase first is bad (−1); the mood
-    is the sum of these, 0.6 as much for each visit further back. After a visit the customer leaves for ever with chance
-    `leave_chance(mood)`, else visits in the next period. Take cutoffs 14 days apart and active_days = 14: then recency says nothing.
+    The order world counts in periods of 14 days. Each visit is four events on one day: a complaint and a purchase in
+    either order with equal chance, then always a purchase and a complaint. Complaint first is good (+1), purchase first
+    is bad (−1); the mood is the sum of these, 0.6 as much for each visit further back. After a visit the customer
+    leaves for ever with chance `leave_chance(mood)`, else visits in the next period. Take cutoffs 14 days apart and
+    active_days = 14: then recency says nothing.
 
     The rfm world counts in days: `visit_chance(visits, age, recency)` is the chance of one event on a day.
     """
     if world not in ("rfm", "order"):
         raise ValueError(f"data.world must be rfm or order, got {world!r}")
     if num_customers < 1 or num_days < PERIOD:
-        raise ValueError(f"the simulator needs at least 1 customer and {PERIOD} days, got {num_customers} and {num_days}")
+        raise ValueError(
+            f"the simulator needs at least 1 customer and {PERIOD} days, got {num_customers} and {num_days}"
+        )
     rng = np.random.default_rng(seed)
     visits = (_order_visits if world == "order" else _rfm_visits)(rng, num_customers, num_days)
     visits = visits.sort_values(["customer", "day"], ignore_index=True)
     if world == "order":
         bad = visits.pop("bad").to_numpy()
-        code = np.stack([bad, ~bad, np.ones_like(bad), np.zeros_like(bad)], axis=1).astype(np.int32)  # [visits, 4], 1 = purchase
+        # [visits, 4], 1 = purchase
+        code = np.stack([bad, ~bad, np.ones_like(bad), np.zeros_like(bad)], axis=1).astype(np.int32)
         hour = np.array([9, 11, 15, 17])
     else:
         code = rng.integers(0, 2, (len(visits), 1), dtype=np.int32)  # the type means nothing here
         hour = np.array([12])
-    time = START + visits["day"].to_numpy()[:, None] * DAY + hour * (DAY // 24) + rng.integers(0, 3600, code.shape) * 1_000_000
+    time = (
+        START
+        + visits["day"].to_numpy()[:, None] * DAY
+        + hour * (DAY // 24)
+        + rng.integers(0, 3600, code.shape) * 1_000_000
+    )
     amount = np.where(code == 1, np.round(rng.lognormal(3.0, 0.6, code.shape), 2), np.nan)
     events = pd.DataFrame(
         {
@@ -94,7 +106,8 @@ def leave_chance(mood: np.ndarray) -> np.ndarray:
 
 
 def visit_chance(visits: np.ndarray, age: np.ndarray, recency: np.ndarray) -> np.ndarray:
-    """Rfm world: the chance of an event on a day, `age` days after the first and `recency` days after the last of `visits` events.
+    """Rfm world: the chance of an event on a day, `age` days after the first and `recency` days after the last of
+    `visits` events.
 
     The rate so far, shrunk to one event in 12 days (a Gamma prior of 1 event in 12 days), fading with silence.
     """
@@ -105,8 +118,8 @@ def visit_chance(visits: np.ndarray, age: np.ndarray, recency: np.ndarray) -> np
 def oracle_probability(store: EventStore, snapshots: Snapshots) -> np.ndarray:
     """Float `[N]`: the exact chance of no event in [cutoff, cutoff + horizon), given everything before the cutoff.
 
-    `store` comes from `write_simulated`. Until the first event after the cutoff nothing changes but the calendar, so the chance is a
-    product (rfm) or a posterior (order) in closed form.
+    `store` comes from `write_simulated`. Until the first event after the cutoff nothing changes but the calendar, so
+    the chance is a product (rfm) or a posterior (order) in closed form.
 
     Raises:
         ValueError: a gap, a cutoff that is not a midnight, or a store that was not simulated.
@@ -119,7 +132,11 @@ def oracle_probability(store: EventStore, snapshots: Snapshots) -> np.ndarray:
         raise ValueError("the oracle needs cutoffs at midnight, a horizon of whole days and gap_days=0")
     truth = pd.read_parquet(path)
     offsets = np.searchsorted(truth["customer"], np.arange(store.num_customers + 1))
-    row = offsets[snapshots.customer] + count_before(offsets, truth["time"].to_numpy(), snapshots.customer, snapshots.cutoff) - 1
+    row = (
+        offsets[snapshots.customer]
+        + count_before(offsets, truth["time"].to_numpy(), snapshots.customer, snapshots.cutoff)
+        - 1
+    )
     last, cutoff, horizon = truth.iloc[row], (snapshots.cutoff - START) // DAY, int(snapshots.horizon_days)
     day = (last["time"].to_numpy() - START) // DAY
     if "leave" not in truth:
@@ -131,7 +148,8 @@ def oracle_probability(store: EventStore, snapshots: Snapshots) -> np.ndarray:
     # whoever stays visits on a day drawn evenly from the period after that of the last visit
     begin = (day // PERIOD + 1) * PERIOD
     silent = np.clip(begin + PERIOD - cutoff, 0, PERIOD) / PERIOD  # P(no visit before the cutoff | stays)
-    later = np.clip(begin + PERIOD - cutoff - horizon, 0, PERIOD) / PERIOD  # P(no visit before the end of the window | stays)
+    # P(no visit before the end of the window | stays)
+    later = np.clip(begin + PERIOD - cutoff - horizon, 0, PERIOD) / PERIOD
     leave = last["leave"].to_numpy()
     posterior: np.ndarray = (leave + (1 - leave) * later) / (leave + (1 - leave) * silent)
     return posterior
@@ -139,7 +157,9 @@ def oracle_probability(store: EventStore, snapshots: Snapshots) -> np.ndarray:
 
 def write_simulated(data: Mapping[str, Any], path: str | Path) -> EventStore:
     """Simulate by `data` (world, num_customers, num_days, seed) and write the store, with truth.parquet in its folder."""
-    simulation = simulate(data["world"], num_customers=data["num_customers"], num_days=data["num_days"], seed=data["seed"])
+    simulation = simulate(
+        data["world"], num_customers=data["num_customers"], num_days=data["num_days"], seed=data["seed"]
+    )
     events = simulation.events
     store = write_store(
         path,
@@ -197,7 +217,9 @@ def _rfm_visits(rng: np.random.Generator, num_customers: int, num_days: int) -> 
     last, visits = first.copy(), np.zeros(num_customers, dtype=np.int64)
     parts = []
     for day in range(num_days):
-        chance = np.where(visits > 0, visit_chance(visits, np.maximum(day - first, 0), np.maximum(day - last, 0)), first == day)
+        chance = np.where(
+            visits > 0, visit_chance(visits, np.maximum(day - first, 0), np.maximum(day - last, 0)), first == day
+        )
         customer = np.flatnonzero(rng.random(num_customers) < chance)
         last[customer] = day
         visits[customer] += 1

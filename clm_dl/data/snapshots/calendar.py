@@ -1,4 +1,6 @@
-"""Known-future covariates: what a calendar table says in advance about the days of a label window (holidays, planned campaigns)."""
+"""Known-future covariates: what a calendar table says in advance about the days of a label window (holidays, planned
+campaigns).
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,12 @@ from clm_dl.data.snapshots.snapshots import Snapshots
 
 
 def known_future(calendar: Mapping[str, Any], snapshots: Snapshots) -> pd.DataFrame:
-    """Sum of each calendar column over the days that begin in [cutoff + gap, cutoff + gap + horizon), one row a snapshot.
+    """Sum of each calendar column over the days that begin in [cutoff + gap, cutoff + gap + horizon), one row a
+    snapshot.
 
     Args:
-        calendar: `{"path": CSV or Parquet, "time": its column of days, "columns": [numeric columns] or None for all others}`.
-            A day that is not in the table, or has no value there, adds 0.
+        calendar: `{"path": CSV or Parquet, "time": its column of days, "columns": [numeric columns] or None for all
+            others}`. A day that is not in the table, or has no value there, adds 0.
 
     Raises:
         ValueError: a missing file or column, a day that does not parse, a column that is not numeric.
@@ -31,14 +34,18 @@ def known_future(calendar: Mapping[str, Any], snapshots: Snapshots) -> pd.DataFr
     columns = list(calendar.get("columns") or [name for name in frame.columns if name != time])
     for name in [time, *columns]:
         if name not in frame.columns:
-            raise ValueError(f"calendar table {path} has no column {name!r}; it has {', '.join(map(str, frame.columns))}")
+            raise ValueError(
+                f"calendar table {path} has no column {name!r}; it has {', '.join(map(str, frame.columns))}"
+            )
     for name in columns:
         if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name])):
             raise ValueError(f"calendar column {name!r} must be numeric (a flag is 0 or 1), got {frame[name].dtype}")
     try:
         day = pd.to_datetime(frame[time], utc=True).astype("datetime64[us, UTC]").astype(np.int64).to_numpy()
     except (ValueError, TypeError) as error:
-        raise ValueError(f"calendar column {time!r} has a value that is no date ({error}): write dates as 2017-12-25") from error
+        raise ValueError(
+            f"calendar column {time!r} has a value that is no date ({error}): write dates as 2017-12-25"
+        ) from error
     order = np.argsort(day, kind="stable")
     total = np.zeros((len(day) + 1, len(columns)))
     np.cumsum(frame[columns].to_numpy(np.float64, na_value=0.0)[order], axis=0, out=total[1:])

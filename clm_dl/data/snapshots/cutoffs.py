@@ -1,4 +1,6 @@
-"""Cutoffs: which dates become training, validation and test snapshots, with an embargo of one label window between them."""
+"""Cutoffs: which dates become training, validation and test snapshots, with an embargo of one label window between
+them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def iso(time: int) -> str:
 
 
 def parse_cutoff(value: Any) -> int:
-    """One date to microseconds UTC: ISO text, date or Timestamp; a midnight unless a time is given, UTC unless an offset is given."""
+    """One date to microseconds UTC: ISO text, date or Timestamp; a midnight unless a time is given, UTC unless an
+    offset is given.
+    """
     try:
         stamp = datetime.fromisoformat(str(value))
     except ValueError as error:
@@ -41,7 +45,8 @@ def cutoff_grid(first: int, end: int, *, span: int, every: int) -> np.ndarray:
     last = end - span
     if last <= first:
         raise ValueError(
-            f"no snapshot matured: the log spans {(end - first) / DAY:g} days and a label window with its follow-up {span / DAY:g}, "
+            f"no snapshot matured: the log spans {(end - first) / DAY:g} days and a label window with its follow-up "
+            f"{span / DAY:g}, "
             "so shorten snapshots.horizon_days (of task=survival also task.horizons_days)"
         )
     return np.arange(last, first, -every, dtype=np.int64)[::-1]
@@ -58,15 +63,18 @@ def split_cutoffs(
     follow: int = 0,
     splits: Sequence[str] = SPLITS,
 ) -> dict[str, np.ndarray]:
-    """Cutoffs of each split (int64 microseconds, ascending), explicit or `auto`; no label window reaches a later split's cutoff.
+    """Cutoffs of each split (int64 microseconds, ascending), explicit or `auto`; no label window reaches a later
+    split's cutoff.
 
     Args:
         grid: ascending candidates for `auto`, already shifted by the fold; its last one is L.
         lists: "auto" or dates for train, val and test.
         first, end: time of the first event and end of the data; a cutoff lies in (first, end].
         span: W, microseconds from a cutoff to the end of its label window.
-        follow: how much longer than `span` the `auto` cutoffs of val and test are followed; `grid` already leaves room for it.
-        shift: how far explicit lists are moved back (rolling-origin folds); what then falls before the data is left out.
+        follow: how much longer than `span` the `auto` cutoffs of val and test are followed; `grid` already leaves room
+            for it.
+        shift: how far explicit lists are moved back (rolling-origin folds); what then falls before the data is left
+            out.
         splits: those that have cutoffs of their own; the others stay empty.
     """
     found = {name: np.zeros(0, np.int64) for name in SPLITS if name not in splits}
@@ -82,15 +90,19 @@ def split_cutoffs(
                 chosen = chosen[chosen > chosen[-1] - span]
             if not len(chosen):
                 raise ValueError(
-                    f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of {needed / DAY:g} days, "
-                    "so shorten snapshots.horizon_days (of task=survival also task.horizons_days) or set snapshots.val_customers"
+                    f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of "
+                    f"{needed / DAY:g} days, "
+                    "so shorten snapshots.horizon_days (of task=survival also task.horizons_days) or set "
+                    "snapshots.val_customers"
                 )
         else:
             chosen = _explicit(name, dates, first=first, end=end, shift=shift)
         if limit is not None and chosen[-1] + span > limit:
             raise ValueError(
-                f"splits overlap: the label window of the last {name} cutoff {iso(chosen[-1])} ends {iso(chosen[-1] + span)}, after the "
-                f"first later cutoff {iso(limit)}, so move snapshots.{name} back by {(chosen[-1] + span - limit) / DAY:g} days or more"
+                f"splits overlap: the label window of the last {name} cutoff {iso(chosen[-1])} ends "
+                f"{iso(chosen[-1] + span)}, after the "
+                f"first later cutoff {iso(limit)}, so move snapshots.{name} back by "
+                f"{(chosen[-1] + span - limit) / DAY:g} days or more"
             )
         found[name] = chosen
         limit = int(chosen[0])
@@ -103,11 +115,17 @@ def _explicit(name: str, dates: Sequence[Any] | None, *, first: int, end: int, s
     chosen = np.unique(np.array([parse_cutoff(value) for value in dates], dtype=np.int64))
     outside = chosen[(chosen <= first) | (chosen > end)]
     if len(outside):
-        raise ValueError(f"{name} cutoff {iso(outside[0])} is outside the data, so choose one after {iso(first)} and not after {iso(end)}")
+        raise ValueError(
+            f"{name} cutoff {iso(outside[0])} is outside the data, so choose one after {iso(first)} and not after "
+            f"{iso(end)}"
+        )
     moved = chosen - shift
     moved = moved[moved > first]
     if not len(moved):
-        raise ValueError(f"no {name} cutoff is left in the data after moving back by {shift / DAY:g} days, so use fewer snapshots.folds")
+        raise ValueError(
+            f"no {name} cutoff is left in the data after moving back by {shift / DAY:g} days, so use fewer "
+            "snapshots.folds"
+        )
     return moved
 
 
@@ -117,15 +135,29 @@ def split_rank(split: np.ndarray) -> np.ndarray:
 
 
 def check_rule(
-    horizon: float, gap: float, every: float, active: float | None, recent: float | None, val_customers: float, folds: int, fold: int
+    horizon: float,
+    gap: float,
+    every: float,
+    active: float | None,
+    recent: float | None,
+    val_customers: float,
+    folds: int,
+    fold: int,
 ) -> None:
     """Raise ValueError where a number of the `snapshots` settings is out of its range."""
-    for name, value in {"horizon_days": horizon, "every_days": every, "active_days": active, "recent_days": recent}.items():
+    for name, value in {
+        "horizon_days": horizon,
+        "every_days": every,
+        "active_days": active,
+        "recent_days": recent,
+    }.items():
         if value is not None and not value > 0:
             raise ValueError(f"snapshots.{name} must be > 0 days, got {value}")
     if not gap >= 0:
         raise ValueError(f"snapshots.gap_days must be ≥ 0, got {gap}")
     if not 0 <= val_customers < 1:
-        raise ValueError(f"snapshots.val_customers is a share of the customers and must be in [0, 1), got {val_customers}")
+        raise ValueError(
+            f"snapshots.val_customers is a share of the customers and must be in [0, 1), got {val_customers}"
+        )
     if not (folds >= 1 and 0 <= fold < folds):
         raise ValueError(f"snapshots.fold must be from 0 to snapshots.folds − 1, got fold {fold} of {folds}")

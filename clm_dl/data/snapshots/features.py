@@ -1,7 +1,8 @@
 """Features: recency, frequency, monetary value and friends of every snapshot at once, from its history alone.
 
-All sums are differences of integer prefix sums over the store, so a value does not depend on any other customer or on the future,
-not even in its last bit. Values are raw (days, counts, amounts); logs, imputation and scaling belong to the models.
+All sums are differences of integer prefix sums over the store, so a value does not depend on any other customer or on
+the future, not even in its last bit. Values are raw (days, counts, amounts); logs, imputation and scaling belong to the
+models.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ WINDOWS_DAYS = (7.0, 14.0, 28.0, 56.0, 91.0)
 def rfm_features(store: EventStore, snapshots: Snapshots, **options: Any) -> pd.DataFrame:
     """The features of `history_features` and the store's static attributes: what the baselines see, one row a snapshot.
 
-    static_NAME: customer attributes; numbers as float32 with NaN, everything else as pandas `category` with missing values
+    static_NAME: customer attributes; numbers as float32 with NaN, everything else as pandas `category` with missing
+        values
     (the baselines one-hot encode them with a level of their own for missing).
     """
     return pd.concat([history_features(store, snapshots, **options), _static(store, snapshots.customer)], axis=1)
 
 
 def history_features(
-    store: EventStore, snapshots: Snapshots, *, windows_days: Sequence[float] = WINDOWS_DAYS, distinct: Sequence[str] | None = None
+    store: EventStore,
+    snapshots: Snapshots,
+    *,
+    windows_days: Sequence[float] = WINDOWS_DAYS,
+    distinct: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Point-in-time features `[N, F]` of N snapshots: float32 columns, NaN where undefined.
 
@@ -84,7 +90,10 @@ def history_features(
         "rate": rate,
         "weekend": (weekend[last] - weekend[first]) / orders,
     }
-    rows = {days: start + count_before(store.offsets, time, snapshots.customer, cutoff - to_us(days)) for days in windows_days}
+    rows = {
+        days: start + count_before(store.offsets, time, snapshots.customer, cutoff - to_us(days))
+        for days in windows_days
+    }
     columns |= {f"orders_{days:g}d": last - before[row] for days, row in rows.items()}
     if windows_days:
         middle = sorted(windows_days)[len(windows_days) // 2]
@@ -130,10 +139,15 @@ def _first_seen(offsets: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 def _static(store: EventStore, customer: np.ndarray) -> pd.DataFrame:
     static = store.static.iloc[customer].reset_index(drop=True)
-    is_number = {name: pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) for name, values in static.items()}
+    is_number = {
+        name: pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        for name, values in static.items()
+    }
     return pd.DataFrame(
         {
-            f"static_{name}": values.astype(np.float32) if is_number[name] else values.astype(str).where(values.notna()).astype("category")
+            f"static_{name}": values.astype(np.float32)
+            if is_number[name]
+            else values.astype(str).where(values.notna()).astype("category")
             for name, values in static.items()
         },
         index=static.index,

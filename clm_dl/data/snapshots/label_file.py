@@ -14,15 +14,20 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     """Given labels of a CSV or Parquet file with columns customer, time, label (1, 0 or empty = censored).
 
     Returns:
-        DataFrame customer (int64 code), cutoff (int64 microseconds), label (float64), and the rows it could not use by reason.
+        DataFrame customer (int64 code), cutoff (int64 microseconds), label (float64), and the rows it could not use by
+        reason.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"labels.path: no file {path}, so give a CSV or Parquet file with columns customer, time, label")
+        raise ValueError(
+            f"labels.path: no file {path}, so give a CSV or Parquet file with columns customer, time, label"
+        )
     frame = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
     missing = [name for name in ("customer", "time", "label") if name not in frame]
     if missing:
-        raise ValueError(f"labels.path: {path} has no column {missing[0]!r}, it has {', '.join(map(str, frame.columns))}")
+        raise ValueError(
+            f"labels.path: {path} has no column {missing[0]!r}, it has {', '.join(map(str, frame.columns))}"
+        )
     index = pd.Index(store.customer_ids)
     ids = frame["customer"]
     if pd.api.types.is_numeric_dtype(index) != pd.api.types.is_numeric_dtype(ids):
@@ -30,9 +35,14 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     code = index.get_indexer(ids)
     is_text = not pd.api.types.is_datetime64_any_dtype(frame["time"])
     time = pd.to_datetime(
-        frame["time"].astype(str) if is_text else frame["time"], utc=True, errors="coerce", format="ISO8601" if is_text else None
+        frame["time"].astype(str) if is_text else frame["time"],
+        utc=True,
+        errors="coerce",
+        format="ISO8601" if is_text else None,
     )
-    words = frame["label"].map({True: 1.0, False: 0.0, "1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0, "True": 1.0, "False": 0.0})
+    words = frame["label"].map(
+        {True: 1.0, False: 0.0, "1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0, "True": 1.0, "False": 0.0}
+    )
     bad = words.isna() & frame["label"].notna()
     if bad.any():
         raise ValueError(f"labels.path: label must be 1, 0 or empty (censored), got {frame['label'][bad].iloc[0]!r}")
@@ -41,5 +51,11 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     reason = np.select(list(reasons.values()), list(reasons), default="")
     keep = reason == ""
     cutoff = time[keep].dt.as_unit("us").astype("int64")
-    used = pd.DataFrame({"customer": code[keep].astype(np.int64), "cutoff": cutoff.to_numpy(), "label": words[keep].to_numpy(dtype=float)})
+    used = pd.DataFrame(
+        {
+            "customer": code[keep].astype(np.int64),
+            "cutoff": cutoff.to_numpy(),
+            "label": words[keep].to_numpy(dtype=float),
+        }
+    )
     return used, {"given_rows": len(frame), **{name: int((reason == name).sum()) for name in reasons}}

@@ -11,7 +11,8 @@ from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.store.search import count_before, rows_where
 from clm_dl.data.store.store import MISSING_TIME, EventStore
 
-FALSE_WORDS = {"", "0", "0.0", "false", "f", "no", "n", "none"}  # values of a categorical churn_event that mean no churn
+# values of a categorical churn_event that mean no churn
+FALSE_WORDS = {"", "0", "0.0", "false", "f", "no", "n", "none"}
 
 
 class Labeller(Protocol):
@@ -20,7 +21,9 @@ class Labeller(Protocol):
     span: int
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Label float64 `[N]` and population bool `[N]`; `stop` is the first row that is not history. Population reads history only."""
+        """Label float64 `[N]` and population bool `[N]`; `stop` is the first row that is not history. Population reads
+        history only.
+        """
         ...
 
 
@@ -36,7 +39,11 @@ class NoEvent:
             self.offsets, self.time = rows_where(store.offsets, store.time, chosen)
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        row = stop if self.starts_at_cutoff else self.offsets[customer] + count_before(self.offsets, self.time, customer, cutoff + self.gap)
+        row = (
+            stop
+            if self.starts_at_cutoff
+            else self.offsets[customer] + count_before(self.offsets, self.time, customer, cutoff + self.gap)
+        )
         inside = row < self.offsets[customer + 1]
         inside[inside] = self.time[row[inside]] < cutoff[inside] + self.span
         return _censor(~inside, cutoff + self.span <= self.end), np.ones(len(customer), bool)
@@ -46,18 +53,22 @@ class Contractual:
     """Churn of a contract: not renewed until `grace_days` after it expires.
 
     Population: the current expiry (the last one known in the history) falls in [cutoff + gap, cutoff + gap + horizon).
-    Renewal: an event in [cutoff, expiry + grace) that carries a later expiry; a cancellation is none. Matured: expiry + grace ≤ end.
+    Renewal: an event in [cutoff, expiry + grace) that carries a later expiry; a cancellation is none. Matured: expiry +
+    grace ≤ end.
     """
 
     def __init__(self, store: EventStore, *, horizon: int, gap: int, grace_days: float = 30.0):
         if not store.has("expiry"):
-            raise ValueError("labels=contractual needs the day a contract expires, but the log has no data.roles.expiry")
+            raise ValueError(
+                "labels=contractual needs the day a contract expires, but the log has no data.roles.expiry"
+            )
         if grace_days < 0:
             raise ValueError(f"labels.grace_days must be ≥ 0, got {grace_days}")
         self.end, self.gap, self.horizon, self.grace = store.end, gap, horizon, to_us(grace_days)
         self.span = gap + horizon + self.grace
         self.offsets, self.time = store.offsets, store.time
-        self.expiry = np.append(store.column("expiry"), MISSING_TIME)  # one more, so that a range may end at the last row
+        # one more, so that a range may end at the last row
+        self.expiry = np.append(store.column("expiry"), MISSING_TIME)
         known = np.where(self.expiry != MISSING_TIME, np.arange(len(self.expiry)), -1)
         self.last_known = np.maximum.accumulate(known)
 
@@ -89,7 +100,8 @@ class ChurnEvent:
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before, opened, closed = (
-            count_before(self.offsets, self.flagged, customer, at) for at in (cutoff, cutoff + self.gap, cutoff + self.span)
+            count_before(self.offsets, self.flagged, customer, at)
+            for at in (cutoff, cutoff + self.gap, cutoff + self.span)
         )
         population = np.ones(len(customer), bool)
         some = before > 0
@@ -119,9 +131,13 @@ class ChosenEvent:
         dormant_days: float | None = None,
     ):
         if (field is None) != (not values):
-            raise ValueError(f"labels.field and labels.values belong together, got {field!r} and {values!r}: give both or neither")
+            raise ValueError(
+                f"labels.field and labels.values belong together, got {field!r} and {values!r}: give both or neither"
+            )
         if first and field is None:
-            raise ValueError("labels.first=true needs the event that did not happen yet: set labels.field and labels.values")
+            raise ValueError(
+                "labels.first=true needs the event that did not happen yet: set labels.field and labels.values"
+            )
         if dormant_days is not None and not dormant_days > 0:
             raise ValueError(f"labels.dormant_days must be > 0 days, got {dormant_days}")
         self.end, self.gap, self.span, self.first = store.end, gap, gap + horizon, first
@@ -129,11 +145,14 @@ class ChosenEvent:
         self.time = self.chosen = np.asarray(store.time)
         self.offsets = store.offsets
         if field is not None and values:
-            self.offsets, self.chosen = rows_where(store.offsets, store.time, has_value(store, field, values, "labels.values"))
+            self.offsets, self.chosen = rows_where(
+                store.offsets, store.time, has_value(store, field, values, "labels.values")
+            )
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before, opened, closed = (
-            count_before(self.offsets, self.chosen, customer, at) for at in (cutoff, cutoff + self.gap, cutoff + self.span)
+            count_before(self.offsets, self.chosen, customer, at)
+            for at in (cutoff, cutoff + self.gap, cutoff + self.span)
         )
         population = (before == 0) if self.first else np.ones(len(customer), bool)
         if self.dormant is not None:
@@ -156,11 +175,18 @@ def has_value(store: EventStore, field: str, values: Iterable[Any], key: str) ->
     return np.append(chosen, False)[store.column(field)]  # code −1 (missing) reads the last one
 
 
-LABELS: dict[str, type[Any]] = {"no_event": NoEvent, "contractual": Contractual, "churn_event": ChurnEvent, "event": ChosenEvent}
+LABELS: dict[str, type[Any]] = {
+    "no_event": NoEvent,
+    "contractual": Contractual,
+    "churn_event": ChurnEvent,
+    "event": ChosenEvent,
+}
 
 
 def build_labeller(store: EventStore, labels: Mapping[str, Any], *, horizon: int, gap: int) -> Labeller:
-    """The labeller of a `labels` group, e.g. `{"name": "contractual", "grace_days": 30}`; horizon and gap in microseconds."""
+    """The labeller of a `labels` group, e.g. `{"name": "contractual", "grace_days": 30}`; horizon and gap in
+    microseconds.
+    """
     options = dict(labels)
     name = options.pop("name")
     if name not in LABELS:

@@ -1,4 +1,6 @@
-"""Snapshots outside a split: everyone at one cutoff, to be scored; the population of later cutoffs, to see what a run is worth there."""
+"""Snapshots outside a split: everyone at one cutoff, to be scored; the population of later cutoffs, to see what a run
+is worth there.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def scoring_snapshots(
     recent_days: float | None = None,
     labels: Mapping[str, Any] = NO_EVENT,
 ) -> tuple[Snapshots, np.ndarray]:
-    """Everyone with an event before `cutoff` (microseconds), split "predict", label NaN; and bool `[N]`, who fits the population rule."""
+    """Everyone with an event before `cutoff` (microseconds), split "predict", label NaN; and bool `[N]`, who fits the
+    population rule.
+    """
     recency = to_us(horizon_days if recent_days is None else recent_days)
     part = history_part(store, np.arange(store.num_customers), np.asarray(cutoff, np.int64), recency)
     if not len(part["customer"]):
@@ -47,18 +51,25 @@ def later_snapshots(
     recent_days: float | None = None,
     labels: Mapping[str, Any] = NO_EVENT,
 ) -> Snapshots:
-    """The population of each of `cutoffs` (int64 microseconds, ascending) with its labels, all of split "test": what came after a run.
+    """The population of each of `cutoffs` (int64 microseconds, ascending) with its labels, all of split "test": what
+    came after a run.
 
     Raises:
         ValueError: labels that are given row by row, or nobody in the population.
     """
     if labels["name"] == "given":
-        raise ValueError("labels=given bring their own cutoffs, so there are no later ones: use labels=no_event or another computed label")
+        raise ValueError(
+            "labels=given bring their own cutoffs, so there are no later ones: use labels=no_event or another "
+            "computed label"
+        )
     labeller = build_labeller(store, labels, horizon=to_us(horizon_days), gap=to_us(gap_days))
     recency = to_us(horizon_days if recent_days is None else recent_days)
     active, everyone = None if active_days is None else to_us(active_days), np.arange(store.num_customers)
     parts = [labelled_part(store, labeller, everyone, "test", cutoff, active, recency) for cutoff in cutoffs.tolist()]
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if not len(arrays["customer"]):
-        raise ValueError(f"nobody is in the population of {', '.join(iso(cutoff) for cutoff in cutoffs.tolist())}: choose other cutoffs")
+        raise ValueError(
+            f"nobody is in the population of {', '.join(iso(cutoff) for cutoff in cutoffs.tolist())}: choose other "
+            "cutoffs"
+        )
     return Snapshots(**arrays, horizon_days=float(horizon_days), gap_days=float(gap_days), counts={})

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.snapshots.cutoffs import DAY, SPLITS, Dates, check_rule, cutoff_grid, iso, split_cutoffs, split_rank, to_us
+from clm_dl.data.snapshots.cutoffs import (
+    DAY,
+    SPLITS,
+    Dates,
+    check_rule,
+    cutoff_grid,
+    iso,
+    split_cutoffs,
+    split_rank,
+    to_us,
+)
 from clm_dl.data.snapshots.label_file import read_given
 from clm_dl.data.snapshots.labels import Labeller, build_labeller
 from clm_dl.data.store.search import count_before
@@ -50,7 +60,9 @@ class Snapshots:
     def select(self, index: np.ndarray) -> Snapshots:
         """The snapshots of a bool mask or an integer index."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return Snapshots(**{name: value[index] if isinstance(value, np.ndarray) else value for name, value in values.items()})
+        return Snapshots(
+            **{name: value[index] if isinstance(value, np.ndarray) else value for name, value in values.items()}
+        )
 
     @property
     def training(self) -> np.ndarray:
@@ -59,13 +71,17 @@ class Snapshots:
 
     @property
     def early_stopping(self) -> np.ndarray:
-        """Bool `[N]`: labelled validation snapshots but for those of the newest cutoff; all where `calibration` takes all."""
+        """Bool `[N]`: labelled validation snapshots but for those of the newest cutoff; all where `calibration` takes
+        all.
+        """
         rest = self._validation & ~self.calibration
         return rest if rest.any() else self.calibration
 
     @property
     def calibration(self) -> np.ndarray:
-        """Bool `[N]`: labelled validation snapshots of the newest cutoff; all when validation is customers at the training cutoffs."""
+        """Bool `[N]`: labelled validation snapshots of the newest cutoff; all when validation is customers at the
+        training cutoffs.
+        """
         validation = self._validation
         if np.isin(self.cutoff[validation], self.cutoff[self.training]).all():
             return validation
@@ -77,7 +93,10 @@ class Snapshots:
 
     def cutoff_dates(self) -> dict[str, list[str]]:
         """ISO dates of the cutoffs of each split, ascending."""
-        return {str(name): [iso(time) for time in np.unique(self.cutoff[self.split == name])] for name in pd.unique(self.split)}
+        return {
+            str(name): [iso(time) for time in np.unique(self.cutoff[self.split == name])]
+            for name in pd.unique(self.split)
+        }
 
     def fingerprint(self, store: EventStore) -> str:
         """Hash of customer ids, cutoffs, splits and labels: equal for runs that may be compared."""
@@ -111,27 +130,31 @@ def build_snapshots(
 ) -> Snapshots:
     """All labelled snapshots of a store, split by cutoff so that no label window reaches a later split.
 
-    With W = gap + horizon (+ grace of contractual labels) and `auto`: the grid steps back by `every_days` from the last matured
-    cutoff L; test has its cutoffs in (L − W, L], val those that mature before the first test cutoff, within W of the newest such,
-    train all that mature before the first validation cutoff. Lists of ISO dates are midnights UTC unless a time is given.
+    With W = gap + horizon (+ grace of contractual labels) and `auto`: the grid steps back by `every_days` from the last
+    matured cutoff L; test has its cutoffs in (L − W, L], val those that mature before the first test cutoff, within W
+    of the newest such, train all that mature before the first validation cutoff. Lists of ISO dates are midnights UTC
+    unless a time is given.
 
-    Rolling origin: of `folds`, fold 0 is the newest; fold f moves all three splits back by f·W, so the test periods of the folds
-    do not overlap. `auto` training still reaches back to the start of the data; a listed cutoff that moves out of the data is dropped.
+    Rolling origin: of `folds`, fold 0 is the newest; fold f moves all three splits back by f·W, so the test periods of
+    the folds do not overlap. `auto` training still reaches back to the start of the data; a listed cutoff that moves
+    out of the data is dropped.
 
     Args:
         active_days: population rule, an event in [cutoff − N, cutoff); null = everyone with an event before the cutoff.
         recent_days: of the `recent` flag; null = the horizon.
-        val_customers: share of the customers kept out of training and scored at the training cutoffs; then `val` is not used.
+        val_customers: share of the customers kept out of training and scored at the training cutoffs; then `val` is not
+            used.
         labels: `{"name": no_event | contractual | churn_event | given, …}`; given: path to a file, each row of it a snapshot.
         seed: of the choice of validation customers.
-        follow_days: how much further than the label window `auto` lets the snapshots of validation and test be followed; training has
-            all that its label windows leave room for, however briefly followed.
-        label_share: share of the customers whose labels training may see; the training snapshots of the others are left out. Cutoffs,
-            validation and test stay; the customers of a smaller share are among those of a larger one.
+        follow_days: how much further than the label window `auto` lets the snapshots of validation and test be
+            followed; training has all that its label windows leave room for, however briefly followed.
+        label_share: share of the customers whose labels training may see; the training snapshots of the others are left
+            out. Cutoffs, validation and test stay; the customers of a smaller share are among those of a larger one.
         label_seed: of the choice of these customers.
 
     Raises:
-        ValueError: bad numbers or dates, cutoffs outside the data, overlapping splits, an empty population, nothing matured.
+        ValueError: bad numbers or dates, cutoffs outside the data, overlapping splits, an empty population, nothing
+        matured.
     """
     check_rule(horizon_days, gap_days, every_days, active_days, recent_days, val_customers, folds, fold)
     if not 0 < label_share <= 1:
@@ -152,12 +175,16 @@ def build_snapshots(
         grid = cutoff_grid(first, newest, span=span + follow, every=every) if is_auto else np.zeros(0, np.int64)
     lists = {"train": train, "val": val, "test": test}
     splits = ("train", "test") if val_customers else SPLITS
-    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, shift=fold * span, follow=follow, splits=splits)
+    cutoffs = split_cutoffs(
+        grid, lists, first=first, end=store.end, span=span, shift=fold * span, follow=follow, splits=splits
+    )
     recency = to_us(horizon_days if recent_days is None else recent_days)
     window = None if active_days is None else to_us(active_days)
 
     held_out = np.zeros(store.num_customers, bool)
-    held_out[np.random.default_rng(seed).permutation(store.num_customers)[: round(val_customers * store.num_customers)]] = True
+    held_out[
+        np.random.default_rng(seed).permutation(store.num_customers)[: round(val_customers * store.num_customers)]
+    ] = True
     parts: list[dict[str, np.ndarray]] = []
     everyone = np.arange(store.num_customers)
     for split in SPLITS:
@@ -166,14 +193,23 @@ def build_snapshots(
             parts.append(_given_part(store, rows, split, window, recency, counts))
         else:
             assert labeller is not None
-            parts += [labelled_part(store, labeller, everyone, split, cutoff, window, recency) for cutoff in cutoffs[split].tolist()]
+            parts += [
+                labelled_part(store, labeller, everyone, split, cutoff, window, recency)
+                for cutoff in cutoffs[split].tolist()
+            ]
     if frame is not None:
-        counts["outside_splits"] = len(frame) - int(np.isin(frame["cutoff"], np.concatenate(list(cutoffs.values()))).sum())
+        counts["outside_splits"] = len(frame) - int(
+            np.isin(frame["cutoff"], np.concatenate(list(cutoffs.values()))).sum()
+        )
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     arrays["split"] = np.where((arrays["split"] == "train") & held_out[arrays["customer"]], "val", arrays["split"])
     if label_share < 1:
         labelled = np.zeros(store.num_customers, bool)
-        labelled[np.random.default_rng([label_seed, 1]).permutation(store.num_customers)[: round(label_share * store.num_customers)]] = True
+        labelled[
+            np.random.default_rng([label_seed, 1]).permutation(store.num_customers)[
+                : round(label_share * store.num_customers)
+            ]
+        ] = True
         kept = (arrays["split"] != "train") | labelled[arrays["customer"]]
         arrays = {name: value[kept] for name, value in arrays.items()}
     order = np.lexsort((arrays["customer"], arrays["cutoff"], split_rank(arrays["split"])))
@@ -207,7 +243,13 @@ def history_part(store: EventStore, customer: np.ndarray, cutoff: np.ndarray, re
 
 
 def labelled_part(
-    store: EventStore, labeller: Labeller, customer: np.ndarray, split: str, cutoff: int, active: int | None, recency: int
+    store: EventStore,
+    labeller: Labeller,
+    customer: np.ndarray,
+    split: str,
+    cutoff: int,
+    active: int | None,
+    recency: int,
 ) -> dict[str, np.ndarray]:
     part = history_part(store, customer, np.asarray(cutoff, np.int64), recency)
     if active is not None:
@@ -238,9 +280,13 @@ def _check_population(snapshots: Snapshots, cutoffs: Mapping[str, np.ndarray], s
         label = snapshots.label[snapshots.split == split]
         dates = ", ".join(iso(time) for time in cutoffs[split][-3:])
         if not len(label):
-            raise ValueError(f"no customer is in the population of {split} (cutoffs {dates or 'none'}), so check snapshots.active_days")
+            raise ValueError(
+                f"no customer is in the population of {split} (cutoffs {dates or 'none'}), so check "
+                "snapshots.active_days"
+            )
         if np.isnan(label).all():
             raise ValueError(
-                f"no {split} snapshot matured: the data ends {iso(end)}, less than {span / DAY:g} days after the cutoffs {dates}, "
+                f"no {split} snapshot matured: the data ends {iso(end)}, less than {span / DAY:g} days after the "
+                f"cutoffs {dates}, "
                 f"so choose earlier ones"
             )

@@ -54,7 +54,9 @@ def staged_folder(path: Path) -> Iterator[Path]:
 
 
 class ColumnFile:
-    """One .npy column written block by block. Plain writes, not a memory map: a full disk raises OSError instead of killing the process."""
+    """One .npy column written block by block. Plain writes, not a memory map: a full disk raises OSError instead of
+    killing the process.
+    """
 
     def __init__(self, path: Path, dtype: np.dtype, num_rows: int):
         self.dtype, self.left = np.dtype(dtype), num_rows
@@ -71,7 +73,14 @@ class ColumnFile:
 
 
 def write_meta(
-    folder: Path, *, fields: list[Field], end: int, counts: Mapping[str, Any], fingerprint: str, num_events: int, timezone: str = "UTC"
+    folder: Path,
+    *,
+    fields: list[Field],
+    end: int,
+    counts: Mapping[str, Any],
+    fingerprint: str,
+    num_events: int,
+    timezone: str = "UTC",
 ) -> None:
     """Write meta.json last, with the size and checksum of every other file in `folder`."""
     files = sorted(file for file in folder.iterdir() if file.name != "meta.json")
@@ -114,7 +123,13 @@ def write_store(
         order_start[1:] = np.diff(time) != 0
         order_start[offsets[:-1][np.diff(offsets) > 0]] = True
     if counts is None:
-        counts = {"rows_in": num_events, "kept": num_events, "quarantined": 0, "duplicates": 0, "quarantine_reasons": {}}
+        counts = {
+            "rows_in": num_events,
+            "kept": num_events,
+            "quarantined": 0,
+            "duplicates": 0,
+            "quarantine_reasons": {},
+        }
     with staged_folder(Path(path)) as folder:
         np.save(folder / "offsets.npy", np.asarray(offsets, dtype=np.int64))
         np.save(folder / "time.npy", np.asarray(time, dtype=np.int64))

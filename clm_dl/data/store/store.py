@@ -17,7 +17,11 @@ STORE_VERSION = 1
 MISSING_CODE = -1  # of a categorical value
 MISSING_TIME = np.iinfo(np.int64).min  # of a field of kind "time"
 KINDS = ("categorical", "numeric", "time")
-DTYPES: dict[str, np.dtype[Any]] = {"categorical": np.dtype(np.int32), "numeric": np.dtype(np.float32), "time": np.dtype(np.int64)}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "categorical": np.dtype(np.int32),
+    "numeric": np.dtype(np.float32),
+    "time": np.dtype(np.int64),
+}
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,20 @@ class EventStore:
             self.meta: dict[str, Any] = json.loads(meta_path.read_text())
             version = self.meta["version"]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"event store {self.path} is corrupt (meta.json): delete the folder and prepare it again") from error
+            raise ValueError(
+                f"event store {self.path} is corrupt (meta.json): delete the folder and prepare it again"
+            ) from error
         if version != STORE_VERSION:
-            raise ValueError(f"event store {self.path} has version {version}, this clm_dl reads version {STORE_VERSION}: prepare it again")
+            raise ValueError(
+                f"event store {self.path} has version {version}, this clm_dl reads version {STORE_VERSION}: prepare "
+                "it again"
+            )
         for name, size in self.meta["sizes"].items():
             file = self.path / name
             if not file.is_file() or file.stat().st_size != size:
                 raise ValueError(
-                    f"event store {self.path} is corrupt ({name} is missing or cut short): delete the folder and prepare it again"
+                    f"event store {self.path} is corrupt ({name} is missing or cut short): delete the folder and "
+                    "prepare it again"
                 )
         self.fields = [Field(**field) for field in self.meta["fields"]]
         self.end: int = self.meta["end"]
@@ -72,7 +82,9 @@ class EventStore:
 
     def _load(self, name: str) -> np.ndarray:
         # np.memmap refuses empty files' data; an empty column is rare and small enough to read
-        array: np.ndarray = np.load(self.path / name, mmap_mode="r" if self.meta["num_events"] else None, allow_pickle=False)
+        array: np.ndarray = np.load(
+            self.path / name, mmap_mode="r" if self.meta["num_events"] else None, allow_pickle=False
+        )
         return array
 
     @property
@@ -98,7 +110,9 @@ class EventStore:
         for field in self.fields:
             if field.name == name:
                 return field
-        raise ValueError(f"no field {name!r} in the store {self.path}; it has {', '.join(f.name for f in self.fields) or 'none'}")
+        raise ValueError(
+            f"no field {name!r} in the store {self.path}; it has {', '.join(f.name for f in self.fields) or 'none'}"
+        )
 
     def has(self, name: str) -> bool:
         return any(field.name == name for field in self.fields)
@@ -108,7 +122,9 @@ class EventStore:
         return [field.name for field in self.fields if field.kind == kind]
 
     def column(self, name: str) -> np.ndarray:
-        """Values `[events]`: int32 codes (−1 missing), float32 (NaN missing) or int64 microseconds (MISSING_TIME missing)."""
+        """Values `[events]`: int32 codes (−1 missing), float32 (NaN missing) or int64 microseconds (MISSING_TIME
+        missing).
+        """
         self.field(name)
         return self._load(f"field_{name}.npy")
 
@@ -116,14 +132,17 @@ class EventStore:
         """Values (str objects) of a categorical field; position = code."""
         if self.field(name).kind != "categorical":
             raise ValueError(f"field {name!r} is {self.field(name).kind}: only categorical fields have a dictionary")
-        return np.asarray(pq.read_table(self.path / f"dict_{name}.parquet")["value"].to_numpy(zero_copy_only=False), dtype=object)
+        return np.asarray(
+            pq.read_table(self.path / f"dict_{name}.parquet")["value"].to_numpy(zero_copy_only=False), dtype=object
+        )
 
     def verify(self) -> None:
         """Recompute every checksum. Raises ValueError naming the first file that differs."""
         for name, expected in self.meta["checksums"].items():
             if checksum(self.path / name) != expected:
                 raise ValueError(
-                    f"event store {self.path} is corrupt ({name} differs from its checksum): delete the folder and prepare it again"
+                    f"event store {self.path} is corrupt ({name} differs from its checksum): delete the folder and "
+                    "prepare it again"
                 )
 
 

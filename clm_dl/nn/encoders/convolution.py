@@ -1,6 +1,7 @@
 """Causal dilated convolution: residual blocks that see 1 + (kernel_size − 1)·(2^num_layers − 1) events back.
 
-Shapes: B snapshots, T events, D width, K kernel taps. Layer norm, never batch norm, so that padding and batch-mates change nothing.
+Shapes: B snapshots, T events, D width, K kernel taps. Layer norm, never batch norm, so that padding and batch-mates
+change nothing.
 """
 
 from __future__ import annotations
@@ -27,13 +28,18 @@ class ConvolutionBlock(nn.Module):
 
 
 class CausalConvolution(nn.Module):
-    """Dilations 1, 2, 4, … after Bai, Kolter and Koltun (2018): x_BTD, mask_BT -> h_BTD of width `output_size`, zero at padding."""
+    """Dilations 1, 2, 4, … after Bai, Kolter and Koltun (2018): x_BTD, mask_BT -> h_BTD of width `output_size`, zero at
+    padding.
+    """
 
-    def __init__(self, input_size: int, *, hidden_size: int = 64, num_layers: int = 6, kernel_size: int = 3, dropout: float = 0.1) -> None:
+    def __init__(
+        self, input_size: int, *, hidden_size: int = 64, num_layers: int = 6, kernel_size: int = 3, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.input = nn.Linear(input_size, hidden_size)
         self.blocks = nn.ModuleList(
-            ConvolutionBlock(hidden_size, kernel_size=kernel_size, dilation=2**depth, dropout=dropout) for depth in range(num_layers)
+            ConvolutionBlock(hidden_size, kernel_size=kernel_size, dilation=2**depth, dropout=dropout)
+            for depth in range(num_layers)
         )
         self.norm = nn.LayerNorm(hidden_size)
         self.output_size = hidden_size

@@ -16,7 +16,8 @@ LOG_STEP = 0.301  # a bucket is 35 % longer than the one before: 64 of them reac
 
 
 def time_bucket(time_BT: Tensor, num_buckets: int) -> Tensor:
-    """Bucket of the time from event j to event i, [B, T, T]: logarithmic in seconds, 0 for the same second and for what lies ahead.
+    """Bucket of the time from event j to event i, [B, T, T]: logarithmic in seconds, 0 for the same second and for what
+    lies ahead.
 
     Only the times of events in the input are read, never that of the event to be predicted.
     """
@@ -25,7 +26,9 @@ def time_bucket(time_BT: Tensor, num_buckets: int) -> Tensor:
 
 
 class HSTUBlock(nn.Module):
-    """h + W(norm(A v) · u), where u, v, q, k = SiLU(W norm(h)) and A = SiLU(q·k + bias) over the events so far, averaged."""
+    """h + W(norm(A v) · u), where u, v, q, k = SiLU(W norm(h)) and A = SiLU(q·k + bias) over the events so far,
+    averaged.
+    """
 
     def __init__(self, size: int, *, num_heads: int, max_positions: int, num_buckets: int, dropout: float) -> None:
         super().__init__()
@@ -43,7 +46,8 @@ class HSTUBlock(nn.Module):
         if self.time is not None and bucket_BTT is not None:
             bias = bias + F.embedding(bucket_BTT, self.time.unsqueeze(1)).squeeze(-1).unsqueeze(1)  # [B,1,T,T]
         weight_BHTT = F.silu(q_BHTE @ k_BHTE.transpose(-1, -2) + bias).masked_fill(distance_TT < 0, 0.0)
-        a_BTD = (weight_BHTT @ v_BHTE).transpose(1, 2).flatten(2) / (distance_TT[:, :1] + 1)  # the mean over the events so far
+        # the mean over the events so far
+        a_BTD = (weight_BHTT @ v_BHTE).transpose(1, 2).flatten(2) / (distance_TT[:, :1] + 1)
         return h_BTD + self.output(self.dropout(self.attention_norm(a_BTD) * u_BTD))
 
 
@@ -80,7 +84,9 @@ class HSTU(nn.Module):
         bucket_BTT = None
         if self.num_buckets:
             if time_BT is None:
-                raise ValueError("encoder hstu needs time_BT in days, got None; pass the batch's time_BT or take num_buckets=0")
+                raise ValueError(
+                    "encoder hstu needs time_BT in days, got None; pass the batch's time_BT or take num_buckets=0"
+                )
             bucket_BTT = time_bucket(time_BT, self.num_buckets)
         place_T = torch.arange(x_BTD.shape[1], device=x_BTD.device)
         distance_TT = place_T.unsqueeze(1) - place_T

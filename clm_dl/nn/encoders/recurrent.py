@@ -1,7 +1,8 @@
 """Recurrent encoders: LSTM, GRU and plain RNN over right-padded sequences, never packed.
 
-Shapes: B snapshots, T events, D width. A recurrence reads left to right and padding stands on the right, so padding cannot reach a
-real position and `pack_padded_sequence` (5 to 9 times slower on a CPU than length-bucketed batches) is not needed.
+Shapes: B snapshots, T events, D width. A recurrence reads left to right and padding stands on the right, so padding
+cannot reach a real position and `pack_padded_sequence` (5 to 9 times slower on a CPU than length-bucketed batches) is
+not needed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 class Recurrent(nn.Module):
     """Stacked recurrent layers of one `cell`: x_BTD, mask_BT -> h_BTD of width `output_size`, zero at padding.
 
-    `dropout` acts between layers and on the output with one mask for all events of a sequence (Gal and Ghahramani 2016; random numbers
-    for every event would cost a tenth of the step), `layer_norm` after every layer, `projection_size` is the width of a final linear
-    map (None: the output has `hidden_size`). time_BT is accepted and not read: time enters through the embedding.
+    `dropout` acts between layers and on the output with one mask for all events of a sequence (Gal and Ghahramani 2016;
+    random numbers for every event would cost a tenth of the step), `layer_norm` after every layer, `projection_size` is
+    the width of a final linear map (None: the output has `hidden_size`). time_BT is accepted and not read: time enters
+    through the embedding.
     """
 
     cell: ClassVar[Callable[..., nn.RNNBase]]
@@ -36,7 +38,8 @@ class Recurrent(nn.Module):
         widths = [input_size] + [hidden_size] * (num_layers - 1)
         self.layers = nn.ModuleList(self.cell(width, hidden_size, batch_first=True) for width in widths)
         for layer in self.layers:
-            if isinstance(layer, nn.LSTM):  # gates lie as input, forget, cell, output; forget starts at 1 (Jozefowicz et al. 2015)
+            # gates lie as input, forget, cell, output; forget starts at 1 (Jozefowicz et al. 2015)
+            if isinstance(layer, nn.LSTM):
                 nn.init.ones_(layer.all_weights[0][3][hidden_size : 2 * hidden_size])
         self.norms = nn.ModuleList(nn.LayerNorm(hidden_size) if layer_norm else nn.Identity() for _ in widths)
         self.projection = nn.Identity() if projection_size is None else nn.Linear(hidden_size, projection_size)

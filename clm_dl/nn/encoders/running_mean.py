@@ -27,6 +27,7 @@ class RunningMean(nn.Module):
         self.output_size = hidden_size
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor, time_BT: Tensor | None = None) -> Tensor:
-        count_T = torch.arange(1, x_BTD.shape[1] + 1, device=x_BTD.device, dtype=torch.float32)  # right padding: t events so far
+        # right padding: t events so far
+        count_T = torch.arange(1, x_BTD.shape[1] + 1, device=x_BTD.device, dtype=torch.float32)
         h_BTD = self.mlp(x_BTD).float().cumsum(1) / count_T.unsqueeze(-1)
         return h_BTD.masked_fill(~mask_BT.unsqueeze(-1), 0.0)

@@ -1,4 +1,5 @@
-"""Transformer: pre-norm blocks, causal or not, positions learned or rotary (which may run in days); SASRec, eSASRec, BERT4Rec.
+"""Transformer: pre-norm blocks, causal or not, positions learned or rotary (which may run in days); SASRec, eSASRec,
+BERT4Rec.
 
 Shapes: B snapshots, T events, D width, H heads, E head width, R = E/2 rotation planes.
 """
@@ -24,7 +25,9 @@ def rotation(place_BT: Tensor, rate_R: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x_BHTE: Tensor, cos_BTR: Tensor, sin_BTR: Tensor) -> Tensor:
-    """Rotary embedding (Su et al. 2021): each pair (i, i + R) is turned, so a score depends on the distance of two events only."""
+    """Rotary embedding (Su et al. 2021): each pair (i, i + R) is turned, so a score depends on the distance of two
+    events only.
+    """
     left, right = x_BHTE.chunk(2, dim=-1)
     return torch.cat([left * cos_BTR - right * sin_BTR, left * sin_BTR + right * cos_BTR], dim=-1).type_as(x_BHTE)
 
@@ -50,10 +53,13 @@ class FeedForward(nn.Module):
 class TransformerBlock(nn.Module):
     """h + attention(norm(h)), then h + feedforward(norm(h)); dropout on both branches.
 
-    `gated` scales each channel of a branch by sigmoid(W h) (LiGR, Borisyuk et al. 2024; the block of eSASRec, Tikhonovich et al. 2025).
+    `gated` scales each channel of a branch by sigmoid(W h) (LiGR, Borisyuk et al. 2024; the block of eSASRec,
+    Tikhonovich et al. 2025).
     """
 
-    def __init__(self, size: int, *, num_heads: int, feedforward_size: int, activation: str, gated: bool, dropout: float) -> None:
+    def __init__(
+        self, size: int, *, num_heads: int, feedforward_size: int, activation: str, gated: bool, dropout: float
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.attention_norm = nn.LayerNorm(size)
@@ -66,11 +72,14 @@ class TransformerBlock(nn.Module):
 
     def forward(self, h_BTD: Tensor, turn: tuple[Tensor, Tensor] | None, seen_B1TT: Tensor | None) -> Tensor:
         """`seen_B1TT`: which tokens each one attends to; None is the causal order, where padding is in the future."""
-        qkv_BTHE = self.qkv(self.attention_norm(h_BTD)).unflatten(-1, (3, self.num_heads, -1))  # [B,T,3D] -> [B,T,3,H,E]
+        # [B,T,3D] -> [B,T,3,H,E]
+        qkv_BTHE = self.qkv(self.attention_norm(h_BTD)).unflatten(-1, (3, self.num_heads, -1))
         q_BHTE, k_BHTE, v_BHTE = qkv_BTHE.permute(2, 0, 3, 1, 4).unbind(0)
         if turn is not None:
             q_BHTE, k_BHTE = rotate(q_BHTE, *turn), rotate(k_BHTE, *turn)
-        a_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, attn_mask=seen_B1TT, is_causal=seen_B1TT is None)
+        a_BHTE = F.scaled_dot_product_attention(
+            q_BHTE, k_BHTE, v_BHTE, attn_mask=seen_B1TT, is_causal=seen_B1TT is None
+        )
         h_BTD = self._add(h_BTD, self.output(a_BHTE.transpose(1, 2).flatten(2)), 0)
         return self._add(h_BTD, self.feedforward(self.feedforward_norm(h_BTD)), 1)
 
@@ -83,7 +92,8 @@ class TransformerBlock(nn.Module):
 class CausalTransformer(nn.Module):
     """x_BTD, mask_BT, time_BT -> h_BTD of width `output_size`, zero at padding. Wants a learning-rate warm-up.
 
-    `positions`: "rope" turns by the event's place in the sequence, "time" by time_BT in days (any origin: only differences count),
+    `positions`: "rope" turns by the event's place in the sequence, "time" by time_BT in days (any origin: only
+        differences count),
     "learned" adds a vector for each of `max_positions` places, "none" leaves order to the causal mask.
     `base`: slowest turn is about one radian per `base` places or days.
     `feedforward_size`: None is 4 × hidden_size (gelu, relu) or 8/3 × hidden_size (swiglu), the same number of weights.
@@ -119,8 +129,15 @@ class CausalTransformer(nn.Module):
         self.positions, self.causal = positions, causal
         self.input = nn.Identity() if input_size == hidden_size else nn.Linear(input_size, hidden_size)
         self.place_TD = nn.Parameter(0.02 * torch.randn(max_positions, hidden_size)) if positions == "learned" else None
-        options: dict[str, Any] = {"num_heads": num_heads, "feedforward_size": feedforward_size, "activation": activation, "gated": gated}
-        self.blocks = nn.ModuleList(TransformerBlock(hidden_size, **options, dropout=dropout) for _ in range(num_layers))
+        options: dict[str, Any] = {
+            "num_heads": num_heads,
+            "feedforward_size": feedforward_size,
+            "activation": activation,
+            "gated": gated,
+        }
+        self.blocks = nn.ModuleList(
+            TransformerBlock(hidden_size, **options, dropout=dropout) for _ in range(num_layers)
+        )
         self.norm = nn.LayerNorm(hidden_size)
         self.dropout = Dropout(dropout)
         self.output_size = hidden_size
@@ -133,13 +150,18 @@ class CausalTransformer(nn.Module):
         num, turn, seen_B1TT = x_BTD.shape[1], None, None
         if self.positions == "time":
             if time_BT is None:
-                raise ValueError("positions=time needs time_BT in days, got None; pass the batch's time_BT or take positions=rope")
+                raise ValueError(
+                    "positions=time needs time_BT in days, got None; pass the batch's time_BT or take positions=rope"
+                )
             turn = rotation(time_BT, self.rate_R)
         elif self.positions == "rope":
             turn = rotation(torch.arange(num, device=x_BTD.device).unsqueeze(0), self.rate_R)
         elif self.place_TD is not None:
             if num > len(self.place_TD):
-                raise ValueError(f"encoder.max_positions is {len(self.place_TD)}, got {num} tokens; raise it or lower sequence.max_tokens")
+                raise ValueError(
+                    f"encoder.max_positions is {len(self.place_TD)}, got {num} tokens; raise it or lower "
+                    "sequence.max_tokens"
+                )
             h_BTD = h_BTD + self.place_TD[:num]
         if not self.causal:
             # a token always sees itself, so that a row that is all padding stays finite

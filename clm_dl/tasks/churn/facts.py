@@ -1,4 +1,6 @@
-"""What a churn run was trained on, whom it scored, what its test set could show and where it stops, as lines of Markdown."""
+"""What a churn run was trained on, whom it scored, what its test set could show and where it stops, as lines of
+Markdown.
+"""
 
 from __future__ import annotations
 
@@ -68,16 +70,23 @@ def population_lines(settings: Mapping[str, Any]) -> list[str]:
         "given": "given in a file",
         "event": f"{chosen_event(settings)} in {window}",
     }
-    who = f"with an event in the {active:g} days before the cutoff" if active else "with at least one event before the cutoff"
+    who = (
+        f"with an event in the {active:g} days before the cutoff"
+        if active
+        else "with at least one event before the cutoff"
+    )
     recent = snapshots.get("recent_days") or snapshots["horizon_days"]
     share = snapshots.get("label_share", 1.0)
     few = (
-        [f"- Training saw the labels of {share:.0%} of the customers, drawn with the seed {snapshots['label_seed']}."] if share < 1 else []
+        [f"- Training saw the labels of {share:.0%} of the customers, drawn with the seed {snapshots['label_seed']}."]
+        if share < 1
+        else []
     )
     return [
         *few,
         f"- Scored: customers {who}; the same rule in training, validation and test.",
-        f"- Positive: {meaning.get(str(labels), str(labels))}. A window that the data does not cover is censored, never 0.",
+        f"- Positive: {meaning.get(str(labels), str(labels))}. A window that the data does not cover is censored, "
+        "never 0.",
         f'- "Recently active": an event in the {recent:g} days before the cutoff.',
     ]
 
@@ -85,7 +94,11 @@ def population_lines(settings: Mapping[str, Any]) -> list[str]:
 def chosen_event(settings: Mapping[str, Any]) -> str:
     """What labels=event asks for, and of whom."""
     labels = settings.get("labels") or {}
-    event = f"an event with {labels['field']} {' or '.join(map(str, labels['values']))}" if labels.get("field") else "any event"
+    event = (
+        f"an event with {labels['field']} {' or '.join(map(str, labels['values']))}"
+        if labels.get("field")
+        else "any event"
+    )
     who = "; scored are only customers who never had one" * bool(labels.get("first"))
     dormant = labels.get("dormant_days")
     return event + who + (f"; scored are only customers without an event for {dormant:g} days" if dormant else "")
@@ -99,7 +112,8 @@ def split_lines(metrics: Mapping[str, Any]) -> list[str]:
         dates = ", ".join(metrics["split"][split]["per_cutoff"]) or "no cutoffs"
         rate = "no labels" if reference["prevalence"] is None else f"{reference['prevalence']:.1%} positive"
         lines.append(
-            f"- {split}: {dates}; {reference['snapshots']:,} snapshots of {reference['customers']:,} customers, {rate}, "
+            f"- {split}: {dates}; {reference['snapshots']:,} snapshots of {reference['customers']:,} customers, "
+            f"{rate}, "
             f"{reference['censored']:,} censored and left out."
         )
     if len(metrics["split"]["val"]["per_cutoff"]) == 1:
@@ -113,7 +127,8 @@ def smallest_lines(metrics: Mapping[str, Any]) -> list[str]:
     if smallest["auroc"] is None:
         return ["Undefined: fewer than two models with an AUC."]
     return [
-        f"{number(smallest['auroc'], 4)} in AUC between {smallest['between'].replace(' - ', ' and ')}: 2.8 standard errors of the paired "
+        f"{number(smallest['auroc'], 4)} in AUC between {smallest['between'].replace(' - ', ' and ')}: 2.8 standard "
+        "errors of the paired "
         "difference (80 % power at the 5 % level, resampled by customer). Take smaller gaps on this test set for ties."
     ]
 
@@ -122,12 +137,15 @@ def limit_lines(metrics: Mapping[str, Any]) -> list[str]:
     """What the figures do not say."""
     reference = metrics["reference"]["test"]
     lines = [
-        f"- Accuracy, F1, precision and recall are at the threshold {metrics['threshold']:g}; always naming the larger class is right in "
+        f"- Accuracy, F1, precision and recall are at the threshold {metrics['threshold']:g}; always naming the "
+        "larger class is right in "
         f"{number(reference['floor']['accuracy'])} of the snapshots.",
         f"- lift@10 % cannot exceed {number(reference['ceiling']['lift@10'], 2)} at this prevalence.",
-        "- Intervals hold the trained models fixed: they cover the draw of customers, not the seed of training. A claim needs five seeds.",
+        "- Intervals hold the trained models fixed: they cover the draw of customers, not the seed of training. A "
+        "claim needs five seeds.",
         "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
-        "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check the reliability again.",
+        "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check the "
+        "reliability again.",
         "- Scores say what is likely to happen, not whom a contact would change.",
     ]
     if reference["censored"]:

@@ -1,7 +1,7 @@
 """Figures of scored snapshots, in colours that colour-blind readers can tell apart (Okabe and Ito 2008).
 
-Every function takes `label` [N] in {0, 1} and `scores`, model -> probabilities [N], and returns a matplotlib Figure that
-no window owns. The first models get colours, in the order given; the rest is grey.
+Every function takes `label` [N] in {0, 1} and `scores`, model -> probabilities [N], and returns a matplotlib Figure
+that no window owns. The first models get colours, in the order given; the rest is grey.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def precision_recall_figure(label: Floats, scores: Scores) -> Figure:
     figure, axes = empty_figure("Precision and recall", "recall", "precision")
     for name, curve, style in _curves(label, scores):
         reached = curve.positive[0, 1:]
-        axes.step(reached / max(reached[-1], 1), reached / np.maximum(curve.mass[0, 1:], 1), where="post", label=name, **style)
+        axes.step(
+            reached / max(reached[-1], 1), reached / np.maximum(curve.mass[0, 1:], 1), where="post", label=name, **style
+        )
     axes.axhline(float(label.mean()) if len(label) else 0.0, color=DARK, linestyle=":", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     return legend(figure, axes, "upper right")
@@ -66,8 +68,20 @@ def gain_figure(label: Floats, scores: Scores) -> Figure:
     """Share of the positives reached against the share contacted, between a random and a perfect ranking."""
     figure, axes = empty_figure("Cumulative gain", "share of snapshots contacted", "share of the positives reached")
     for name, curve, style in _curves(label, scores):
-        axes.plot(curve.mass[0] / max(curve.mass[0, -1], 1), curve.positive[0] / max(curve.positive[0, -1], 1), label=name, **style)
-    axes.plot([0, float(label.mean()) if len(label) else 0.0, 1], [0, 1, 1], color=DARK, linestyle="--", linewidth=1, label="perfect")
+        axes.plot(
+            curve.mass[0] / max(curve.mass[0, -1], 1),
+            curve.positive[0] / max(curve.positive[0, -1], 1),
+            label=name,
+            **style,
+        )
+    axes.plot(
+        [0, float(label.mean()) if len(label) else 0.0, 1],
+        [0, 1, 1],
+        color=DARK,
+        linestyle="--",
+        linewidth=1,
+        label="perfect",
+    )
     axes.plot([0, 1], [0, 1], color=DARK, linestyle=":", linewidth=1, label="random")
     axes.set(xlim=(0, 1), ylim=(0, 1.01))
     return legend(figure, axes, "lower right")
@@ -87,7 +101,9 @@ def histogram_figure(label: Floats, score: Floats, name: str) -> Figure:
 def profit_figure(label: Floats, scores: Scores, *, benefit: float, cost: float) -> Figure:
     """Profit per snapshot against the share contacted; dots are the maxima."""
     figure, axes = empty_figure(
-        f"Profit: {benefit:g} a positive reached, {cost:g} a contact", "share of snapshots contacted", "profit per snapshot"
+        f"Profit: {benefit:g} a positive reached, {cost:g} a contact",
+        "share of snapshots contacted",
+        "profit per snapshot",
     )
     lowest = 0.0
     for name, score, style in styles(scores):

@@ -19,8 +19,8 @@ from clm_dl.tasks.question import Question
 class ChurnQuestion(Question):
     """Binary cross-entropy on churn (1) against stay (0); censored snapshots (NaN) have no loss.
 
-    A `positive_weight` w shifts the logit by ln w; the answer undoes it, so that scores and the validation loss are probabilities
-    of the population (Elkan 2001; King & Zeng 2001, prior correction).
+    A `positive_weight` w shifts the logit by ln w; the answer undoes it, so that scores and the validation loss are
+    probabilities of the population (Elkan 2001; King & Zeng 2001, prior correction).
     """
 
     name, monitor = "churn", "log_loss"

@@ -21,7 +21,9 @@ def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All snapshots with what a constant score reaches, then the recently active."""
     test, floor = metrics["split"]["test"], metrics["reference"]["test"]["floor"]
     return [
-        figures_table(metrics, test[part], CHURN.columns, title=f"Test: {title}", floor=floor if part == "overall" else None)
+        figures_table(
+            metrics, test[part], CHURN.columns, title=f"Test: {title}", floor=floor if part == "overall" else None
+        )
         for part, title in CHURN.filled(test).items()
     ]
 
@@ -33,10 +35,16 @@ def note(metrics: Mapping[str, Any]) -> str:
 
 def details(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is a click away."""
-    raw = {name: {m: {**UNDEFINED, **found} for m, found in part.items()} for name, part in metrics["split"]["test"]["raw"].items()}
+    raw = {
+        name: {m: {**UNDEFINED, **found} for m, found in part.items()}
+        for name, part in metrics["split"]["test"]["raw"].items()
+    }
     floor = number(metrics["reference"]["test"]["floor"]["accuracy"])
     return [
-        more(metrics, f"Accuracy and F1 at the threshold {metrics['threshold']}; naming the larger class is right in {floor}."),
+        more(
+            metrics,
+            f"Accuracy and F1 at the threshold {metrics['threshold']}; naming the larger class is right in {floor}.",
+        ),
         {"title": "Before calibration", "tables": [figures_table(metrics, raw, CHURN.columns)], "note": ""},
         validation(metrics),
         *per_cutoff(metrics),
@@ -58,7 +66,9 @@ def figures(run: Run, names: Sequence[str]) -> dict[str, Figure]:
         "ROC": plots.roc_figure(table.label, shown),
         "Cumulative gain": plots.gain_figure(table.label, shown),
         "Scores by outcome": plots.histogram_figure(table.label, table.score[names[0]], names[0]),
-        "Profit by share contacted": plots.profit_figure(table.label, shown, benefit=profit["benefit"], cost=profit["cost"]),
+        "Profit by share contacted": plots.profit_figure(
+            table.label, shown, benefit=profit["benefit"], cost=profit["cost"]
+        ),
     }
 
 
@@ -75,4 +85,8 @@ def _profit(metrics: Mapping[str, Any]) -> dict[str, Any]:
         for name in CHURN.ordered(metrics["split"]["test"]["overall"])
     ]
     note = f"{metrics['profit']['benefit']} for each positive reached, {metrics['profit']['cost']} for each contact."
-    return {"title": "Profit", "tables": [{"title": "", "columns": list(columns.values()), "rows": rows, "floor": None}], "note": note}
+    return {
+        "title": "Profit",
+        "tables": [{"title": "", "columns": list(columns.values()), "rows": rows, "floor": None}],
+        "note": note,
+    }

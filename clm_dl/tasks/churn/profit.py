@@ -30,8 +30,11 @@ class ProfitCurve:
         return float(np.interp(fraction, self.fraction, self.profit))
 
 
-def expected_profit_curve(label: ArrayLike, score: ArrayLike, *, benefit: float, cost: float, points: int = 201) -> ProfitCurve:
-    """Profit of contacting the top fraction: `benefit` for every positive reached, `cost` for every contact, per snapshot scored.
+def expected_profit_curve(
+    label: ArrayLike, score: ArrayLike, *, benefit: float, cost: float, points: int = 201
+) -> ProfitCurve:
+    """Profit of contacting the top fraction: `benefit` for every positive reached, `cost` for every contact, per
+    snapshot scored.
 
     The curve starts at 0 (contact nobody), so its maximum is never negative. Ties are expected values.
     """

@@ -46,7 +46,13 @@ class ScoreTable:
     def select(self, mask_N: NDArray[np.bool_]) -> ScoreTable:
         score, raw = ({name: value[mask_N] for name, value in part.items()} for part in (self.score, self.raw))
         return ScoreTable(
-            self.customer[mask_N], self.cutoff[mask_N], self.label[mask_N], self.recent[mask_N], score, raw, self.num_censored
+            self.customer[mask_N],
+            self.cutoff[mask_N],
+            self.label[mask_N],
+            self.recent[mask_N],
+            score,
+            raw,
+            self.num_censored,
         )
 
 
@@ -125,7 +131,8 @@ def summarise(
 
 
 def best_baseline(metrics: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """(name, split it was chosen on): the baseline with the highest AUC on validation, ties by log loss and then by name.
+    """(name, split it was chosen on): the baseline with the highest AUC on validation, ties by log loss and then by
+    name.
 
     Where validation has no AUC (no such split, one class) the test split decides, which flatters the baseline.
     """
@@ -133,7 +140,9 @@ def best_baseline(metrics: Mapping[str, Any]) -> tuple[str | None, str | None]:
         overall = metrics["split"][split]["overall"]
         known = [name for name in overall if name != NETWORK and not _missing(overall[name]["auroc"]["value"])]
         if known:
-            return min(known, key=lambda name: (-overall[name]["auroc"]["value"], overall[name]["log_loss"]["value"], name)), split
+            return min(
+                known, key=lambda name: (-overall[name]["auroc"]["value"], overall[name]["log_loss"]["value"], name)
+            ), split
     return None, None
 
 
@@ -154,11 +163,13 @@ def to_json(value: Any) -> Any:
 
 def _check_same_snapshots(first: pd.DataFrame, part: pd.DataFrame, name: str, other: str, split: str) -> None:
     same = len(first) == len(part) and all(
-        first[column].reset_index(drop=True).equals(part[column].reset_index(drop=True)) for column in ("customer_id", "cutoff", "label")
+        first[column].reset_index(drop=True).equals(part[column].reset_index(drop=True))
+        for column in ("customer_id", "cutoff", "label")
     )
     if not same:
         raise ValueError(
-            f"{name} and {other} must be scored on the same {split} snapshots and labels, got {len(first)} and {len(part)} rows "
+            f"{name} and {other} must be scored on the same {split} snapshots and labels, got {len(first)} and "
+            f"{len(part)} rows "
             "that differ; score them again together"
         )
 
@@ -189,7 +200,9 @@ def _reference(table: ScoreTable) -> dict[str, Any]:
 
 
 def _profit(tables: Mapping[str, ScoreTable], profit: Mapping[str, float]) -> dict[str, Any]:
-    """Per model: the share to contact as chosen on validation, its profit per test snapshot, and the maximum in hindsight."""
+    """Per model: the share to contact as chosen on validation, its profit per test snapshot, and the maximum in
+    hindsight.
+    """
     models, (benefit, cost) = {}, (profit["benefit"], profit["cost"])
     for name, score_N in tables["test"].score.items():
         test = expected_profit_curve(tables["test"].label, score_N, benefit=benefit, cost=cost)
@@ -203,7 +216,9 @@ def _profit(tables: Mapping[str, ScoreTable], profit: Mapping[str, float]) -> di
 
 
 def _smallest(boot: Bootstrap, best: str | None) -> dict[str, Any]:
-    """2.8 standard errors of the paired difference in AUC between the network (else the next baseline) and the best baseline."""
+    """2.8 standard errors of the paired difference in AUC between the network (else the next baseline) and the best
+    baseline.
+    """
     others = [model for model in boot.models if model != best]
     if best not in boot.models or not others:
         return {"auroc": None, "between": None}

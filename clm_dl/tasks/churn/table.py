@@ -32,11 +32,12 @@ def table_scores(
 
     Args:
         data: the keys of configs/data/table.yaml; `frame` (pandas, Polars or Arrow) may stand in for `path`.
-        baselines: `baseline` groups; those that name `columns` which the table lacks (recency), or need a horizon, are left out.
+        baselines: `baseline` groups; those that name `columns` which the table lacks (recency), or need a horizon, are
+            left out.
 
     Returns:
-        Rows of the Scores table (split "test", cutoff NaT, horizon NaN, recent false), and counts: rows_in, kept, quarantined,
-        duplicates, quarantine_reasons, customers, fingerprint.
+        Rows of the Scores table (split "test", cutoff NaT, horizon NaN, recent false), and counts: rows_in, kept,
+        quarantined, duplicates, quarantine_reasons, customers, fingerprint.
 
     Raises:
         ValueError, FileNotFoundError: one sentence on the path, a column, the label or the folds.
@@ -58,10 +59,21 @@ def table_scores(
             model.fit(X.iloc[fitting], label[fitting], X.iloc[held], label[held]).calibrate(X.iloc[held], label[held])
             raw[row, test] = model.raw_score(X.iloc[test])
             score[row, test] = model.probabilities(raw[row, test])[:, 1]
-    shared = {"customer_id": ids, "cutoff": pd.Series(pd.NaT, index=range(len(ids)), dtype="datetime64[us, UTC]"), "split": "test"}
+    shared = {
+        "customer_id": ids,
+        "cutoff": pd.Series(pd.NaT, index=range(len(ids)), dtype="datetime64[us, UTC]"),
+        "split": "test",
+    }
     parts = [
         pd.DataFrame(
-            {**shared, "model": config["name"], "task": "churn", "horizon": np.nan, "score": score[row], "score_raw": raw[row]}
+            {
+                **shared,
+                "model": config["name"],
+                "task": "churn",
+                "horizon": np.nan,
+                "score": score[row],
+                "score_raw": raw[row],
+            }
             | {"label": label.astype(float), "recent": False}
         )
         for row, config in enumerate(configs)
@@ -70,7 +82,8 @@ def table_scores(
 
 
 def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, dict[str, Any]]:
-    """Customer ids `[N]`, features `[N, F]` (float or text columns), labels `[N]` in {0, 1}, counts; arguments as in `table_scores`.
+    """Customer ids `[N]`, features `[N, F]` (float or text columns), labels `[N]` in {0, 1}, counts; arguments as in
+    `table_scores`.
 
     Quarantined: rows without a customer or a label, and all but the first row of a customer.
     """
@@ -82,16 +95,26 @@ def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.nd
     for key, names in named.items():
         for name in names:
             if name not in frame:
-                raise ValueError(f"{key}: the table has no column {name!r}{nearest(str(name), map(str, frame.columns))}")
+                raise ValueError(
+                    f"{key}: the table has no column {name!r}{nearest(str(name), map(str, frame.columns))}"
+                )
     ids = frame[customer] if customer is not None else pd.Series(np.arange(rows_in), index=frame.index)
     text = _text(frame[label])
-    reasons = {"missing customer": _text(ids).isna(), "missing label": text.isna(), "repeated customer": ids.duplicated()}
-    reason = pd.Series(np.select([mask.to_numpy() for mask in reasons.values()], list(reasons), default=""), index=frame.index)
+    reasons = {
+        "missing customer": _text(ids).isna(),
+        "missing label": text.isna(),
+        "repeated customer": ids.duplicated(),
+    }
+    reason = pd.Series(
+        np.select([mask.to_numpy() for mask in reasons.values()], list(reasons), default=""), index=frame.index
+    )
     keep = (reason == "").to_numpy()
     frame, ids, text = frame[keep].reset_index(drop=True), ids[keep], text[keep]
     y = _label(text, data.get("positive"), label)
     taken = {label, customer, *named["data.exclude"]}
-    X = _features(frame[[name for name in frame.columns if name not in taken]], data.get("numeric"), data.get("categorical"))
+    X = _features(
+        frame[[name for name in frame.columns if name not in taken]], data.get("numeric"), data.get("categorical")
+    )
     digest = hashlib.blake2b("\0".join(map(str, ids)).encode() + y.astype("<i1").tobytes(), digest_size=16)
     counts = {
         "rows_in": rows_in,
@@ -126,18 +149,23 @@ def _text(column: pd.Series) -> pd.Series:
 def _label(text: pd.Series, positive: Any, name: str) -> np.ndarray:
     values = sorted(text.unique())
     if not values:
-        raise ValueError(f"data.label: no row of the table has a customer and a value in {name!r}, so all rows are quarantined")
+        raise ValueError(
+            f"data.label: no row of the table has a customer and a value in {name!r}, so all rows are quarantined"
+        )
     chosen = [str(positive)] if positive is not None else [value for value in values if value.lower() in POSITIVE]
     if isinstance(positive, bool):  # YAML reads an unquoted yes or true as a bool
         chosen = [value for value in values if value.lower() in (POSITIVE if positive else NEGATIVE)]
     others = [value for value in values if value not in chosen and (positive is not None or value.lower() in NEGATIVE)]
     if not set(chosen) & set(values) or len(chosen) + len(others) < len(values):
         raise ValueError(
-            f"data.positive must name the value of {name!r} that means churn, got {positive!r}, values are {', '.join(values[:10])}"
+            f"data.positive must name the value of {name!r} that means churn, got {positive!r}, values are "
+            f"{', '.join(values[:10])}"
         )
     y = text.isin(chosen).to_numpy().astype(np.int64)
     if y.all():
-        raise ValueError(f"one class only: all {len(y)} rows have {chosen[0]!r} in {name!r}, so there is nothing to learn")
+        raise ValueError(
+            f"one class only: all {len(y)} rows have {chosen[0]!r} in {name!r}, so there is nothing to learn"
+        )
     return y
 
 

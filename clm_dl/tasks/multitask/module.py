@@ -25,15 +25,17 @@ from clm_dl.tasks.value.module import ValueQuestion
 QUESTIONS: dict[str, type[Question]] = {"churn": ChurnQuestion, "survival": SurvivalQuestion, "value": ValueQuestion}
 NEXT_EVENT = "next_event"  # the part that has no scores: what it predicts are the histories, which training saw
 WEIGHTINGS = ("fixed", "uncertainty")
-REACH = 5.0  # log variances lie in (−REACH, REACH): the loss of a density may fall below 0, and then nothing else would hold them
+# log variances lie in (−REACH, REACH): the loss of a density may fall below 0, and then nothing else would hold them
+REACH = 5.0
 
 
 class MultiTask(PooledTask):
-    """One vector, one head a question; the loss of part i is L_i, that of the task a sum over the parts of `task.weights`.
+    """One vector, one head a question; the loss of part i is L_i, that of the task a sum over the parts of
+    `task.weights`.
 
-    weighting=fixed: Σ w_i · L_i. weighting=uncertainty: Σ w_i · (exp(−s_i) · L_i + s_i) with log variances s_i that are learnt from 0
-    on (Kendall, Gal & Cipolla 2018, who have it for regression times ½). Where s_i is at rest it equals ln L_i, so a part counts by
-    the ratio in which it falls. The validation loss is Σ w_i · L_i for both.
+    weighting=fixed: Σ w_i · L_i. weighting=uncertainty: Σ w_i · (exp(−s_i) · L_i + s_i) with log variances s_i that are
+    learnt from 0 on (Kendall, Gal & Cipolla 2018, who have it for regression times ½). Where s_i is at rest it equals
+    ln L_i, so a part counts by the ratio in which it falls. The validation loss is Σ w_i · L_i for both.
 
     The targets of a batch are those of survival (its intervals), then those of value (spend, orders).
     """
@@ -47,7 +49,8 @@ class MultiTask(PooledTask):
         self.weights = part_weights(self.task)
         if NEXT_EVENT in self.weights and not encoder.get("causal", True):
             raise ValueError(
-                f"task.weights.next_event needs a causal encoder, got encoder={encoder['name']} with causal=false: set it to 0"
+                f"task.weights.next_event needs a causal encoder, got encoder={encoder['name']} with causal=false: "
+                "set it to 0"
             )
         self.questions: dict[str, Question] = {}
         first = 0
@@ -57,10 +60,16 @@ class MultiTask(PooledTask):
             first = stop
         self.build_vector(schema, encoder)
         self.head_features = nn.ModuleDict(
-            {name: HeadFeatures(schema, bounded_recency=question.bounded_recency) for name, question in self.questions.items()}
+            {
+                name: HeadFeatures(schema, bounded_recency=question.bounded_recency)
+                for name, question in self.questions.items()
+            }
         )
         self.heads = nn.ModuleDict(
-            {name: question.head(width(self.pooling), width(self.head_features[name])) for name, question in self.questions.items()}
+            {
+                name: question.head(width(self.pooling), width(self.head_features[name]))
+                for name, question in self.questions.items()
+            }
         )
         self.validation_outputs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.weights}
         if NEXT_EVENT in self.weights:
@@ -151,7 +160,10 @@ class MultiTask(PooledTask):
                 metrics, monitor = {"loss": self._next_event_loss(found)}, "loss"
             else:
                 question = self.questions[name]
-                metrics, monitor = question.metrics(*(torch.cat(part) for part in zip(*found, strict=True))), question.monitor
+                metrics, monitor = (
+                    question.metrics(*(torch.cat(part) for part in zip(*found, strict=True))),
+                    question.monitor,
+                )
             found.clear()
             total = total + weight * metrics[monitor]
             for metric, value in metrics.items():
@@ -163,22 +175,32 @@ class MultiTask(PooledTask):
 
 
 def questions(task: Mapping[str, Any]) -> list[str]:
-    """Names of what a task is asked, each with scores of its own: of a multi-task run its questions, else the task itself."""
-    return [name for name in part_weights(task) if name in QUESTIONS] if task["name"] == MultiTask.name else [task["name"]]
+    """Names of what a task is asked, each with scores of its own: of a multi-task run its questions, else the task
+    itself.
+    """
+    return (
+        [name for name in part_weights(task) if name in QUESTIONS] if task["name"] == MultiTask.name else [task["name"]]
+    )
 
 
 def part_weights(task: Mapping[str, Any]) -> dict[str, float]:
-    """The parts of `task.weights` that have a weight, in the order of their heads; raises ValueError for what cannot be a weight."""
+    """The parts of `task.weights` that have a weight, in the order of their heads; raises ValueError for what cannot be
+    a weight.
+    """
     known, given = (*QUESTIONS, NEXT_EVENT), task["weights"]
     if not isinstance(given, Mapping):
         raise ValueError(f"task.weights must give a weight to each of {', '.join(known)}, got {given!r}")
     for name, weight in given.items():
         if name not in known:
             raise ValueError(f"task.weights has parts {', '.join(known)}, got {name!r}: leave it out")
-        if weight is not None and (isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf):
+        if weight is not None and (
+            isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf
+        ):
             raise ValueError(f"task.weights.{name} must be a number ≥ 0 or null, got {weight!r}")
     if not any(given.get(name) for name in QUESTIONS):
-        raise ValueError(f"task.weights leaves no question to answer: give {', '.join(QUESTIONS)} or one of them a weight above 0")
+        raise ValueError(
+            f"task.weights leaves no question to answer: give {', '.join(QUESTIONS)} or one of them a weight above 0"
+        )
     if task["weighting"] not in WEIGHTINGS:
         raise ValueError(f"task.weighting must be fixed or uncertainty, got {task['weighting']!r}")
     return {name: float(given[name]) for name in known if given.get(name)}

@@ -1,6 +1,8 @@
-"""Contrast of sub-sequences (Babaev et al. 2022, CoLES): slices of one history shall lie close together, those of others apart.
+"""Contrast of sub-sequences (Babaev et al. 2022, CoLES): slices of one history shall lie close together, those of
+others apart.
 
-Shapes: B snapshots, M slices of all of them (the `num` of a snapshot one after the other), T tokens, D width, F numeric fields, L lines.
+Shapes: B snapshots, M slices of all of them (the `num` of a snapshot one after the other), T tokens, D width, F numeric
+fields, L lines.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def draw_slices(
 
 
 def take_slices(batch: EventBatch, start_M: Tensor, length_M: Tensor) -> EventBatch:
-    """Tokens [start, start + length) of each history as a batch of M rows; gap and age stay as they are, the time begins anew."""
+    """Tokens [start, start + length) of each history as a batch of M rows; gap and age stay as they are, the time
+    begins anew.
+    """
     num_rows, num_tokens = batch.mask_BT.shape
     row_M = torch.arange(num_rows, device=start_M.device).repeat_interleave(len(start_M) // num_rows)
     step_T = torch.arange(int(length_M.max()), device=start_M.device)
@@ -64,8 +68,8 @@ def take_slices(batch: EventBatch, start_M: Tensor, length_M: Tensor) -> EventBa
 def contrastive_loss(z_MD: Tensor, *, num: int, margin: float, negatives: int) -> Tensor:
     """Loss of each slice [M], Hadsell et al. 2006 with hard negatives as in CoLES.
 
-    Half the mean squared distance to the other slices of its history, plus half the mean of max(0, margin − distance)² over the `negatives`
-    slices of other histories that are nearest.
+    Half the mean squared distance to the other slices of its history, plus half the mean of max(0, margin − distance)²
+    over the `negatives` slices of other histories that are nearest.
 
     Distances are between vectors of length 1; in a batch of one history there is nothing to be apart from.
     """

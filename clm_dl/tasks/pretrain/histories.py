@@ -1,4 +1,6 @@
-"""Unlabelled snapshots: every customer's history up to one cutoff, for pretraining; some customers are kept out to judge it by."""
+"""Unlabelled snapshots: every customer's history up to one cutoff, for pretraining; some customers are kept out to
+judge it by.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +13,42 @@ from clm_dl.data.store.store import EventStore
 
 
 def last_training_cutoff(snapshots: Snapshots) -> int:
-    """The newest cutoff of the training snapshots, microseconds UTC: what is pretrained for them may see events before it."""
+    """The newest cutoff of the training snapshots, microseconds UTC: what is pretrained for them may see events before
+    it.
+    """
     return int(snapshots.cutoff[snapshots.split == "train"].max())
 
 
 def unlabelled_snapshots(store: EventStore, labelled: Snapshots, *, held_out: float) -> Snapshots:
-    """One snapshot a customer with an event before the last training cutoff of `labelled`, whatever its population rule.
+    """One snapshot a customer with an event before the last training cutoff of `labelled`, whatever its population
+    rule.
 
-    Half of the share `held_out` of the customers is "val", half "test", the others are "train"; the same customers whatever the seed.
-    Validation customers of `labelled` that share its training cutoffs (`snapshots.val_customers`) are never "train": their label windows
-    lie in these histories. The labels are 0, known and not used.
+    Half of the share `held_out` of the customers is "val", half "test", the others are "train"; the same customers
+    whatever the seed. Validation customers of `labelled` that share its training cutoffs (`snapshots.val_customers`)
+    are never "train": their label windows lie in these histories. The labels are 0, known and not used.
 
     Raises:
         ValueError: `held_out` leaves a split empty, or nobody has an event.
     """
     cutoff = last_training_cutoff(labelled)
-    count = count_before(store.offsets, store.time, np.arange(store.num_customers), np.full(store.num_customers, cutoff))
+    count = count_before(
+        store.offsets, store.time, np.arange(store.num_customers), np.full(store.num_customers, cutoff)
+    )
     customer = np.flatnonzero(count)
     start = np.asarray(store.offsets)[customer]
     stop = start + count[customer]
     place = np.empty(store.num_customers)  # of each customer in a random order, from 0 to 1
-    place[np.random.default_rng(0).permutation(store.num_customers)] = np.linspace(0, 1, store.num_customers, endpoint=False)
+    place[np.random.default_rng(0).permutation(store.num_customers)] = np.linspace(
+        0, 1, store.num_customers, endpoint=False
+    )
     place = place[customer]
     split = np.where(place < held_out, np.where(place < held_out / 2, "test", "val"), "train")
     apart = np.unique(labelled.customer[(labelled.split == "val") & (labelled.cutoff <= cutoff)])
     split = np.where((split == "train") & np.isin(customer, apart), "val", split)
     if missing := [name for name in ("train", "val", "test") if not (split == name).any()]:
         raise ValueError(
-            f"task.held_out={held_out} of {len(customer)} customers with an event before {iso(cutoff)} leaves none for {missing[0]}: "
+            f"task.held_out={held_out} of {len(customer)} customers with an event before {iso(cutoff)} leaves none "
+            f"for {missing[0]}: "
             "choose another share between 0 and 1"
         )
     order = np.lexsort((customer, np.select([split == "train", split == "val"], [0, 1], 2)))

@@ -1,4 +1,5 @@
-"""From the losses of a pretrained network to metrics.json: by field and altogether, beside the model that says the same of everyone.
+"""From the losses of a pretrained network to metrics.json: by field and altogether, beside the model that says the same
+of everyone.
 
 metrics.json (values are {"value", "low", "high"}; null where undefined):
     task, objective, fields, fingerprint, resamples, seed
@@ -31,9 +32,17 @@ Floats = NDArray[np.float64]
 
 
 def summarise_pretraining(
-    scores: pd.DataFrame, *, objective: str, fingerprint: str, data_counts: Mapping[str, Any], seed: int = 0, resamples: int = 1000
+    scores: pd.DataFrame,
+    *,
+    objective: str,
+    fingerprint: str,
+    data_counts: Mapping[str, Any],
+    seed: int = 0,
+    resamples: int = 1000,
 ) -> dict[str, Any]:
-    """The metrics of a run, JSON-able, in the shape above. `scores` has a row a customer, model and field; see `data.scores.loss_table`."""
+    """The metrics of a run, JSON-able, in the shape above. `scores` has a row a customer, model and field; see
+    `data.scores.loss_table`.
+    """
     fields = [str(name) for name in scores["field"].unique()]
     boots = {split: loss_bootstrap(scores, split, resamples=resamples, seed=seed) for split in ("test", "val")}
     splits, reference = {}, {}
@@ -69,11 +78,14 @@ def loss_bootstrap(scores: pd.DataFrame, split: str, *, resamples: int = 1000, s
     parts = {}
     for name in models:
         table = rows[rows["model"] == name].sort_values("customer_id", kind="stable")
-        count_CF, mean_CF = (table[column].to_numpy(np.float64).reshape(-1, len(fields)) for column in ("predictions", "score"))
+        count_CF, mean_CF = (
+            table[column].to_numpy(np.float64).reshape(-1, len(fields)) for column in ("predictions", "score")
+        )
         parts[name] = np.nan_to_num(mean_CF) * count_CF, count_CF
     num = len(parts[MARGINAL][0])
     value, resampled = (
-        _metrics(parts, weight_RC) for weight_RC in (np.ones((1, num)), draw(np.random.default_rng(seed), resamples, num).reshape(-1, num))
+        _metrics(parts, weight_RC)
+        for weight_RC in (np.ones((1, num)), draw(np.random.default_rng(seed), resamples, num).reshape(-1, num))
     )
     return Bootstrap(tuple(models), value[0], resampled, ("loss", *(f"loss@{name}" for name in fields)))
 
@@ -84,5 +96,7 @@ def _metrics(parts: Mapping[str, tuple[Floats, Floats]], weight_RC: Floats) -> F
         mean = {name: (weight_RC @ sum_CF) / (weight_RC @ count_CF) for name, (sum_CF, count_CF) in parts.items()}
         share = {name: mean_RF / mean[MARGINAL] for name, mean_RF in mean.items()}
     known = {name: np.isfinite(share_RF) & (mean[MARGINAL] > LEAST) for name, share_RF in share.items()}
-    relative = {name: np.where(known[name], share[name], 0.0).sum(1) / np.maximum(known[name].sum(1), 1) for name in parts}
+    relative = {
+        name: np.where(known[name], share[name], 0.0).sum(1) / np.maximum(known[name].sum(1), 1) for name in parts
+    }
     return np.stack([np.column_stack([relative[name], mean[name]]) for name in parts], axis=1)

@@ -1,4 +1,5 @@
-"""PretrainTask: embedding, encoder and pooling learnt from histories without labels, to start or feed other runs (`init=RUN`).
+"""PretrainTask: embedding, encoder and pooling learnt from histories without labels, to start or feed other runs
+(`init=RUN`).
 
 Shapes: B snapshots, M slices, F fields of the objective.
 """
@@ -22,13 +23,13 @@ HIDDEN = 0.2  # share of the tokens that masked_event hides (Sun et al. 2019, BE
 
 
 class PretrainTask(PooledTask):
-    """Three objectives: every position predicts the next token (`NextEventHead`), hidden tokens are told from what stands on both sides
-    of them, or slices of one history find each other (`nn.contrast`). The gap before a hidden token is no target: its neighbours' times
-    give it away.
+    """Three objectives: every position predicts the next token (`NextEventHead`), hidden tokens are told from what
+    stands on both sides of them, or slices of one history find each other (`nn.contrast`). The gap before a hidden
+    token is no target: its neighbours' times give it away.
 
-    The loss is the mean over the objective's fields, each divided by what a model that says the same of everyone loses on training, so that
-    1 is nothing learnt; a field that hardly varies is left out. For coles, which has the one field `contrast`, that model gives every slice
-    the same vector.
+    The loss is the mean over the objective's fields, each divided by what a model that says the same of everyone loses
+    on training, so that 1 is nothing learnt; a field that hardly varies is left out. For coles, which has the one field
+    `contrast`, that model gives every slice the same vector.
     """
 
     name = "pretrain"
@@ -42,14 +43,19 @@ class PretrainTask(PooledTask):
         self.objective = options["objective"]
         causal = encoder.get("causal", True)
         if self.objective == "next_event" and not causal:
-            raise ValueError(f"task.objective=next_event needs a causal encoder, got encoder={encoder['name']} with causal=false")
+            raise ValueError(
+                f"task.objective=next_event needs a causal encoder, got encoder={encoder['name']} with causal=false"
+            )
         if self.objective == "masked_event" and causal:
             raise ValueError(
                 f"task.objective=masked_event needs an encoder that sees both sides, got encoder={encoder['name']}: "
                 "use encoder=transformer encoder.causal=false"
             )
         if self.objective != "coles" and options["pooling"] == "attention":
-            raise ValueError(f"task.objective={self.objective} trains no pooling, got task.pooling=attention: choose last, mean or max")
+            raise ValueError(
+                f"task.objective={self.objective} trains no pooling, got task.pooling=attention: choose last, mean or "
+                "max"
+            )
         self.build_vector(schema, encoder)
         self.validation_outputs: list[tuple[Tensor, Tensor]] = []
         if self.objective == "masked_event":
@@ -57,13 +63,18 @@ class PretrainTask(PooledTask):
         if self.objective != "coles":
             self.head = NextEventHead(width(self.encoder), schema)
             self.marginal = NextEventHead(1, schema).requires_grad_(False)  # the same for every token
-            self.kept = [place for place, name in enumerate(self.head.names) if self.objective == "next_event" or name != GAP]
+            self.kept = [
+                place for place, name in enumerate(self.head.names) if self.objective == "next_event" or name != GAP
+            ]
             self.fields = tuple(self.head.names[place] for place in self.kept)
         else:
             slices = options["slices"]
             lengths = 1 <= slices["min_tokens"] <= slices["max_tokens"]
             if not (slices["num"] >= 2 and lengths and slices["negatives"] >= 1 and slices["margin"] > 0):
-                raise ValueError(f"task.slices needs num ≥ 2, 1 ≤ min_tokens ≤ max_tokens, margin > 0 and negatives ≥ 1, got {slices}")
+                raise ValueError(
+                    "task.slices needs num ≥ 2, 1 ≤ min_tokens ≤ max_tokens, margin > 0 and negatives ≥ 1, got "
+                    f"{slices}"
+                )
             self.fields = ("contrast",)
         self.register_buffer("weight_F", torch.full((len(self.fields),), 1 / len(self.fields)))
 
@@ -85,10 +96,13 @@ class PretrainTask(PooledTask):
         if self.objective == "next_event":
             return self._kept(*self.head(self.states(batch), batch))
         if self.objective == "masked_event":
-            hidden_BT = (torch.rand(batch.mask_BT.shape, generator=generator) < HIDDEN).to(batch.mask_BT.device) & batch.mask_BT
+            hidden_BT = (torch.rand(batch.mask_BT.shape, generator=generator) < HIDDEN).to(
+                batch.mask_BT.device
+            ) & batch.mask_BT
             x_BTD = torch.where(hidden_BT.unsqueeze(-1), self.hidden_D, self.embedding(batch))
             h_BTD = self.encoder(x_BTD, batch.mask_BT, batch.time_BT)
-            return self._kept(*self.head(h_BTD.roll(-1, dims=1), batch, hidden_BT))  # the head reads what it predicts one place before
+            # the head reads what it predicts one place before
+            return self._kept(*self.head(h_BTD.roll(-1, dims=1), batch, hidden_BT))
         options = self.task["slices"]
         drawn = {key: options[key] for key in ("num", "min_tokens", "max_tokens")}
         z_MD = self.embed(take_slices(batch, *draw_slices(batch.length_B, generator=generator, **drawn)))

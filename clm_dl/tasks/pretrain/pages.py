@@ -1,4 +1,6 @@
-"""What report.html has for a pretraining run alone: its losses on test and validation, and each field's loss beside the floor."""
+"""What report.html has for a pretraining run alone: its losses on test and validation, and each field's loss beside the
+floor.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ from clm_dl.visual.tables import figures_table, more, validation
 
 def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All customers of test."""
-    return [figures_table(metrics, metrics["split"]["test"]["overall"], family(metrics).columns, title="Test: customers kept out")]
+    return [
+        figures_table(
+            metrics, metrics["split"]["test"]["overall"], family(metrics).columns, title="Test: customers kept out"
+        )
+    ]
 
 
 def note(metrics: Mapping[str, Any]) -> str:
@@ -31,4 +37,8 @@ def details(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 def figures(run: Run, names: Sequence[str]) -> dict[str, Figure]:
     """Caption -> figure."""
     overall = run.metrics["split"]["test"]["overall"]
-    return {"Loss, relative to the same guess for everyone": plots.interval_figure({n: overall[n] for n in names}, "loss", "loss")}
+    return {
+        "Loss, relative to the same guess for everyone": plots.interval_figure(
+            {n: overall[n] for n in names}, "loss", "loss"
+        )
+    }

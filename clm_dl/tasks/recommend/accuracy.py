@@ -1,8 +1,10 @@
 """Accuracy of each snapshot's ranking, from how many candidates are above each target and how many tie with it.
 
-Every figure is the mean over all orders of the tied candidates, so the order of the log, the engine and the block size never matter.
+Every figure is the mean over all orders of the tied candidates, so the order of the log, the engine and the block size
+never matter.
 
-Shapes: N snapshots, M targets, V catalogue, K length of the list, G groups of targets of one snapshot with equal scores.
+Shapes: N snapshots, M targets, V catalogue, K length of the list, G groups of targets of one snapshot with equal
+scores.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def snapshot_metrics(target_offsets: Ints, above: Ints, ties: Ints, candidates: Ints, *, num_items: int, k: int = 10) -> dict[str, Floats]:
+def snapshot_metrics(
+    target_offsets: Ints, above: Ints, ties: Ints, candidates: Ints, *, num_items: int, k: int = 10
+) -> dict[str, Floats]:
     """The accuracy of each snapshot's ranking, [N] each, NaN for a snapshot without targets. Names carry k: "hr@10".
 
-    hr: some target in the first k. recall: share of the targets in the first k. precision: share of the first k that are targets.
-    ndcg: binary gains 1/log2(1 + rank) over those of an ideal list of min(k, targets). mrr: 1/rank of the first target, no k.
+    hr: some target in the first k. recall: share of the targets in the first k. precision: share of the first k that
+        are targets.
+    ndcg: binary gains 1/log2(1 + rank) over those of an ideal list of min(k, targets). mrr: 1/rank of the first target,
+        no k.
     map: mean over min(k, targets) of the precision at each target in the first k. hit@1: a target is ranked first.
     auc: P(a target ranks above a random other candidate), ties ½, mean over targets; a removed target has 0.
-    All are exact expectations over tied orders (McSherry & Najork 2008), but for mrr where several targets tie with more than 64
+    All are exact expectations over tied orders (McSherry & Najork 2008), but for mrr where several targets tie with
+    more than 64
     candidates: within 1e-4 of itself.
     """
     num, num_targets = len(target_offsets) - 1, np.diff(target_offsets)
@@ -76,7 +83,11 @@ class _Groups:
         ties, count = self.ties[reached], self.count[reached]
         places = np.minimum(k - self.above[reached], ties)  # of the first k, those the group fills
         none_N = np.ones(self.num)
-        np.multiply.at(none_N, self.row[reached], np.where(count == 1, (ties - places) / ties, np.exp(_log_none(ties, count, places))))
+        np.multiply.at(
+            none_N,
+            self.row[reached],
+            np.where(count == 1, (ties - places) / ties, np.exp(_log_none(ties, count, places))),
+        )
         return 1 - none_N
 
     def first_reciprocal(self, num_items: int) -> Floats:
@@ -86,14 +97,17 @@ class _Groups:
         harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, num_items + 1))])
         value = (harmonic[np.minimum(above + ties, num_items)] - harmonic[np.minimum(above, num_items)]) / ties
         several = (count > 1) & (above < num_items)
-        if several.any():  # the first of `count` among `ties` places: exact for 64 places, then in bins that grow by 2 %
+        # the first of `count` among `ties` places: exact for 64 places, then in bins that grow by 2 %
+        if several.any():
             above, ties, count = above[several], ties[several], count[several]
             edges = np.unique(np.concatenate([np.arange(65), 64 * 1.02 ** np.arange(1, 1000)]).astype(np.int64))
             total, left, none = np.zeros(len(above)), np.zeros(len(above), np.int64), np.ones(len(above))
             for edge in edges[1 : np.searchsorted(edges, ties.max()) + 1]:
                 right = np.minimum(edge, ties)
                 after = np.exp(_log_none(ties, count, right))
-                total += (none - after) * (harmonic[above + right] - harmonic[above + left]) / np.maximum(right - left, 1)
+                total += (
+                    (none - after) * (harmonic[above + right] - harmonic[above + left]) / np.maximum(right - left, 1)
+                )
                 left, none = right, after
             value[several] = total
         found = np.zeros(self.num)
@@ -112,7 +126,9 @@ class _Groups:
 
 
 def _log_none(ties: Ints, count: Ints, places: Ints) -> Floats:
-    """log P(none of `count` among `ties` items lies in the first `places`) = log C(ties − places, count) / C(ties, count)."""
+    """log P(none of `count` among `ties` items lies in the first `places`) = log C(ties − places, count) / C(ties,
+    count).
+    """
     left = ties - places
     possible = left >= count
     log = gammaln(left + 1.0) - gammaln(np.where(possible, left - count, 0) + 1.0) - gammaln(ties + 1.0)

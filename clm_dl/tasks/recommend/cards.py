@@ -1,4 +1,6 @@
-"""Recommendation cards: for a few customers, what they bought last, the list they would have got, and what they bought next."""
+"""Recommendation cards: for a few customers, what they bought last, the list they would have got, and what they bought
+next.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def sample_cards(
 
     Returns:
         Plain dicts: model, customer, cutoff (ISO date), bought (names, oldest first), more (items bought before those),
-        list ({item, before: in the history, hit: bought next}), next ({item, place: in the ranking, None if it could not be listed}).
+        list ({item, before: in the history, hit: bought next}), next ({item, place: in the ranking, None if it could
+        not be listed}).
     """
     rows = scores[(scores["split"] == "test") & (scores["model"] == model) & (scores["among"] == "catalogue")]
     ids = store.dictionary("item")
@@ -43,9 +46,14 @@ def sample_cards(
     cards = []
     for index in chosen.tolist():
         cutoff = pd.Timestamp(snapshots.cutoff[index], unit="us", tz="UTC")
-        found = rows[(rows["customer_id"] == store.customer_ids[snapshots.customer[index]]) & (rows["cutoff"] == cutoff)]
+        found = rows[
+            (rows["customer_id"] == store.customer_ids[snapshots.customer[index]]) & (rows["cutoff"] == cutoff)
+        ]
         history = ids[_items(store, int(snapshots.start[index]), int(snapshots.stop[index]))].tolist()
-        listed, wanted = found[found["rank"].notna()].sort_values("rank"), found[found["label"] == 1].sort_values("above")
+        listed, wanted = (
+            found[found["rank"].notna()].sort_values("rank"),
+            found[found["label"] == 1].sort_values("above"),
+        )
         cards.append(
             {
                 "model": model,

@@ -1,4 +1,6 @@
-"""How a ranked run was split, what it may recommend, what its test set could show and where it stops, as lines of Markdown."""
+"""How a ranked run was split, what it may recommend, what its test set could show and where it stops, as lines of
+Markdown.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ def count(metrics: Mapping[str, Any], split: str) -> str:
         return "nothing to be found."
     missed = f", {reference['unreachable']:,} out of reach under the policy" if reference["unreachable"] else ""
     return (
-        f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers; {reference['targets']:,} items to be found "
+        f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers; {reference['targets']:,} "
+        "items to be found "
         f"({reference['repeats']:,} repeats, {reference['cold']:,} cold{missed})."
     )
 
@@ -55,16 +58,22 @@ def protocol_lines(metrics: Mapping[str, Any]) -> list[str]:
     protocol, unit = metrics["protocol"], UNITS[metrics["task"]]
     if protocol["name"] == "leave_one_out":
         return [
-            f"- Leave one out: each customer's last {unit} is test, the one before it validation, the rest is training.",
+            f"- Leave one out: each customer's last {unit} is test, the one before it validation, the rest is "
+            "training.",
             f"- Customers with fewer than {protocol['min_events']} {unit}s only train.",
-            "- Training holds events that are later than other customers' targets: the figures are not those of a forecast.",
+            "- Training holds events that are later than other customers' targets: the figures are not those of a "
+            "forecast.",
         ]
     if protocol["name"] == "global_time":
         return [
-            "- Global time split: training ends before validation starts, validation before test, for all customers at once.",
+            "- Global time split: training ends before validation starts, validation before test, for all customers "
+            "at once.",
             f"- {TARGETS[protocol['target']].format(unit=unit).capitalize()}.",
         ]
-    return ["- Rolling cutoffs: at each, every item bought in the window that follows is to be found; training ends before the first."]
+    return [
+        "- Rolling cutoffs: at each, every item bought in the window that follows is to be found; training ends "
+        "before the first."
+    ]
 
 
 def policy_lines(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
@@ -85,8 +94,16 @@ def policy_lines(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> lis
 def split_lines(metrics: Mapping[str, Any]) -> list[str]:
     """Sizes of validation and test, who was left out, and the fingerprint."""
     lines = [f"- {split}: {count(metrics, split)}" for split in ("val", "test")]
-    lines += [f"- {LEFT_OUT[reason]}: {number_:,}" for reason, number_ in metrics["counts"].items() if reason in LEFT_OUT and number_]
-    return [*lines, f"- Fingerprint of customers, cutoffs and targets: `{metrics['fingerprint']}`. Only runs that share it can be paired."]
+    lines += [
+        f"- {LEFT_OUT[reason]}: {number_:,}"
+        for reason, number_ in metrics["counts"].items()
+        if reason in LEFT_OUT and number_
+    ]
+    return [
+        *lines,
+        f"- Fingerprint of customers, cutoffs and targets: `{metrics['fingerprint']}`. Only runs that share it can be "
+        "paired.",
+    ]
 
 
 def smallest_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -95,17 +112,21 @@ def smallest_lines(metrics: Mapping[str, Any]) -> list[str]:
     if smallest[main] is None:
         return [f"Undefined: fewer than two models with an {main.upper()}."]
     return [
-        f"{number(smallest[main], 4)} in {main.upper()} between {smallest['between'].replace(' - ', ' and ')}: 2.8 standard errors of the "
-        "paired difference (80 % power at the 5 % level, resampled by customer). Take smaller gaps on this test set for ties."
+        f"{number(smallest[main], 4)} in {main.upper()} between {smallest['between'].replace(' - ', ' and ')}: 2.8 "
+        "standard errors of the "
+        "paired difference (80 % power at the 5 % level, resampled by customer). Take smaller gaps on this test set "
+        "for ties."
     ]
 
 
 def limit_lines(metrics: Mapping[str, Any]) -> list[str]:
     """What the figures do not say."""
     return [
-        '- "Repeats" ranks the items of the history alone, "new to the customer" all others alone: easier than the whole catalogue.',
+        '- "Repeats" ranks the items of the history alone, "new to the customer" all others alone: easier than the '
+        "whole catalogue.",
         '- "Cold items" are those without a line in training; "few events" are histories of one or two.',
         "- Accuracy favours what is popular: read it beside coverage.",
-        "- Intervals hold the trained models fixed: they cover the draw of customers, not the seed of training. A claim needs five seeds.",
+        "- Intervals hold the trained models fixed: they cover the draw of customers, not the seed of training. A "
+        "claim needs five seeds.",
         "- What was bought says nothing of what would have been bought had it been recommended.",
     ]

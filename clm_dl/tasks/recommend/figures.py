@@ -30,7 +30,9 @@ def ranked_figures(scores: pd.DataFrame, metrics: Mapping[str, Any], names: Sequ
 
 
 def trade_figure(found: Mapping[str, Mapping[str, Any]], x: tuple[str, str], y: tuple[str, str]) -> Figure:
-    """One named dot a model, with the interval of `y`; `x` and `y` are (metric, title), `found` as in `interval_figure`."""
+    """One named dot a model, with the interval of `y`; `x` and `y` are (metric, title), `found` as in
+    `interval_figure`.
+    """
     figure, axes = empty_figure(f"{y[1]} against {x[1]}", x[1], y[1])
     for row, (name, part) in enumerate(found.items()):
         across, up = part[x[0]]["value"], part[y[0]]
@@ -48,7 +50,9 @@ def trade_figure(found: Mapping[str, Mapping[str, Any]], x: tuple[str, str], y: 
 
 
 def depth_figure(places: Mapping[str, NDArray[np.int64]]) -> Figure:
-    """Share of the targets found in the first k places, for every k; `places` is model -> place of each target [M], 1 the best."""
+    """Share of the targets found in the first k places, for every k; `places` is model -> place of each target [M], 1
+    the best.
+    """
     figure, axes = empty_figure("How deep the targets lie", "length of the list", "share of the targets in it")
     for name, place, style in styles({name: np.sort(place) for name, place in places.items()}):
         axes.step(place, np.arange(1, len(place) + 1) / max(len(place), 1), where="post", label=name, **style)

@@ -1,4 +1,6 @@
-"""RankingDataModule: the batches of a ranking; long training histories are cut into windows, items are known by their codes."""
+"""RankingDataModule: the batches of a ranking; long training histories are cut into windows, items are known by their
+codes.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,17 @@ ITEM, WINDOW = "item", "window"  # field of the items; split of the further wind
 class RankingDataModule(SequenceDataModule):
     """Batches of the histories of a ranking, for tasks whose every token predicts the next one.
 
-    The vocabulary of the field item is the whole catalogue in code order: network id = code + 2; the other fields are fitted on the
-    training rows. A training history longer than `max_tokens` gives further rows of the dataset, windows that overlap by one token, so
-    that every token but the first is a target once; their `index_B` is not below N. Where the ranking is positional, recency and tenure
-    end at the last event: the time of the target is no input.
+    The vocabulary of the field item is the whole catalogue in code order: network id = code + 2; the other fields are
+    fitted on the training rows. A training history longer than `max_tokens` gives further rows of the dataset, windows
+    that overlap by one token, so that every token but the first is a target once; their `index_B` is not below N. Where
+    the ranking is positional, recency and tenure end at the last event: the time of the target is no input.
 
     Args:
         ranking: what is asked; its snapshots are the first N rows of the dataset.
         catalogue: its items are the vocabulary; its schema is `schema["items"]`.
-        token, max_tokens, categorical, exclude, options: see `SequenceDataModule`. The item is always among the categorical fields.
-            `features` is left out: what is known at the end of a training history would tell its positions of their targets.
+        token, max_tokens, categorical, exclude, options: see `SequenceDataModule`. The item is always among the
+            categorical fields. `features` is left out: what is known at the end of a training history would tell its
+            positions of their targets.
 
     Raises:
         ValueError: as there; no customer with two training tokens; a token that reaches over the end of a history.
@@ -49,7 +52,9 @@ class RankingDataModule(SequenceDataModule):
         **options: Any,
     ):
         if max_tokens < 2:
-            raise ValueError(f"sequence.max_tokens must be at least 2, a token and the one to predict from it, got {max_tokens}")
+            raise ValueError(
+                f"sequence.max_tokens must be at least 2, a token and the one to predict from it, got {max_tokens}"
+            )
         self.ranking, self.catalogue = ranking, catalogue
         snapshots = ranking.snapshots
         if ranking.positional:
@@ -58,11 +63,15 @@ class RankingDataModule(SequenceDataModule):
         edges = np.append(starts, store.num_events)
         first, last = np.searchsorted(edges, snapshots.start), np.searchsorted(edges, snapshots.stop)
         if token == "order" and not np.array_equal(edges[last], snapshots.stop):
-            raise ValueError("sequence.token=order reaches over the end of a history that ends with a line: set sequence.token=line")
+            raise ValueError(
+                "sequence.token=order reaches over the end of a history that ends with a line: set sequence.token=line"
+            )
         train = snapshots.split == "train"
         self._train = np.flatnonzero(train & (last - first >= 2))
         if train.any() and not len(self._train):
-            raise ValueError(f"no customer has two training {token}s, so there is no next one to learn: let validation begin later")
+            raise ValueError(
+                f"no customer has two training {token}s, so there is no next one to learn: let validation begin later"
+            )
         windows = _windows(snapshots, np.flatnonzero(train), first, last, edges, np.asarray(store.time), max_tokens)
         self._train = np.append(self._train, len(snapshots) + np.arange(len(windows)))
         super().__init__(
@@ -87,7 +96,13 @@ class RankingDataModule(SequenceDataModule):
 
 
 def _windows(
-    snapshots: Snapshots, train: np.ndarray, first: np.ndarray, last: np.ndarray, edges: np.ndarray, time: np.ndarray, size: int
+    snapshots: Snapshots,
+    train: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    edges: np.ndarray,
+    time: np.ndarray,
+    size: int,
 ) -> Snapshots:
     """The tokens of training histories before their last `size`: windows of `size` tokens that share one with the next.
 
@@ -100,10 +115,16 @@ def _windows(
     end = last[place] - step * (size - 1)
     begin = np.maximum(end - size, first[place])
     start, stop = edges[begin], edges[end]
-    return replace(snapshots.select(place), split=np.full(len(place), WINDOW), start=start, stop=stop, cutoff=time[stop - 1])
+    return replace(
+        snapshots.select(place), split=np.full(len(place), WINDOW), start=start, stop=stop, cutoff=time[stop - 1]
+    )
 
 
 def _concatenate(left: Snapshots, right: Snapshots) -> Snapshots:
     arrays = {item.name: getattr(left, item.name) for item in fields(Snapshots)}
-    arrays = {name: np.concatenate([value, getattr(right, name)]) for name, value in arrays.items() if isinstance(value, np.ndarray)}
+    arrays = {
+        name: np.concatenate([value, getattr(right, name)])
+        for name, value in arrays.items()
+        if isinstance(value, np.ndarray)
+    }
     return replace(left, **arrays)

@@ -1,4 +1,5 @@
-"""Losses that rank a target item above the rest of the catalogue; each knows a state, a target and the item tower, nothing else.
+"""Losses that rank a target item above the rest of the catalogue; each knows a state, a target and the item tower,
+nothing else.
 
 Shapes: Q states, P targets (each of one state), V items of the softmax, K negatives shared by the batch, D width.
 """
@@ -23,14 +24,22 @@ LARGE_BLOCK, LEAST_STATES = 2**26, 64  # on other devices; and what a matrix pro
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """sum_p weight_p · (logsumexp(query · vectorsᵀ) − logit of the target), by blocks of states; logits [Q, V] never exist at once.
+    """sum_p weight_p · (logsumexp(query · vectorsᵀ) − logit of the target), by blocks of states; logits [Q, V] never
+    exist at once.
 
     The gradient is worked out with the value while a block's logits are at hand, so that nothing is computed twice.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, query_QD: Tensor, vector_VD: Tensor, row_P: Tensor, column_P: Tensor, weight_P: Tensor, chunk: int, with_grad: bool
+        ctx: Any,
+        query_QD: Tensor,
+        vector_VD: Tensor,
+        row_P: Tensor,
+        column_P: Tensor,
+        weight_P: Tensor,
+        chunk: int,
+        with_grad: bool,
     ) -> Tensor:
         num, loss = len(query_QD), weight_P.new_zeros(())
         bound = torch.searchsorted(row_P, torch.arange(0, num + chunk, chunk, device=row_P.device)).tolist()
@@ -43,9 +52,15 @@ class LinearCrossEntropy(torch.autograd.Function):
             logit_BV = (query_QD[part] @ vector_VD.T).float()
             share_BV = logit_BV.softmax(1)
             # the largest share cannot underflow, so logsumexp = largest logit − log of it
-            loss += (weight_Q[part] * (logit_BV.amax(1) - share_BV.amax(1).log())).sum() - (weight * logit_BV[place]).sum()
+            loss += (weight_Q[part] * (logit_BV.amax(1) - share_BV.amax(1).log())).sum() - (
+                weight * logit_BV[place]
+            ).sum()
             if grad_QD is not None and grad_VD is not None:
-                share_BV.index_put_(place, -weight / weight_Q[row_P[targets]].clamp(min=torch.finfo(torch.float32).tiny), accumulate=True)
+                share_BV.index_put_(
+                    place,
+                    -weight / weight_Q[row_P[targets]].clamp(min=torch.finfo(torch.float32).tiny),
+                    accumulate=True,
+                )
                 share_BV, scaled_BD = share_BV.to(query_QD.dtype), query_QD[part] * weight_Q[part].unsqueeze(1)
                 torch.mul(share_BV @ vector_VD, weight_Q[part].unsqueeze(1), out=grad_QD[part])
                 grad_VD += share_BV.T @ scaled_BD
@@ -57,7 +72,15 @@ class LinearCrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_QD, grad_VD = ctx.saved_tensors
-        return (grad_QD * grads[0]).to(ctx.dtypes[0]), (grad_VD * grads[0]).to(ctx.dtypes[1]), None, None, None, None, None
+        return (
+            (grad_QD * grads[0]).to(ctx.dtypes[0]),
+            (grad_VD * grads[0]).to(ctx.dtypes[1]),
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _share(weight_P: Tensor | None, like_P: Tensor) -> Tensor:
@@ -84,15 +107,18 @@ def softmax(
     vector_VD, column_P = tower.candidates(item_P)
     row_P = torch.arange(len(item_P), device=item_P.device) if row_P is None else row_P
     chunk = chunk or max(LEAST_STATES, BLOCK.get(h_QD.device.type, LARGE_BLOCK) // len(vector_VD))
-    return LinearCrossEntropy.apply(tower.query(h_QD), vector_VD, row_P, column_P, _share(weight_P, item_P), chunk, torch.is_grad_enabled())
+    return LinearCrossEntropy.apply(
+        tower.query(h_QD), vector_VD, row_P, column_P, _share(weight_P, item_P), chunk, torch.is_grad_enabled()
+    )
 
 
 def sampled_cross_entropy(positive_P: Tensor, negative_PK: Tensor, expected_K: Tensor, hit_PK: Tensor) -> Tensor:
-    """−log share of the positive, [P]; each negative stands for 1 / `expected_K` items, `expected_K` of it being in the sample on average.
+    """−log share of the positive, [P]; each negative stands for 1 / `expected_K` items, `expected_K` of it being in the
+    sample on average.
 
-    A negative that is the target itself (`hit_PK`) takes no part and the positive is not corrected, so that the sum over the sample
-    is right on average for the sum over all other items (logQ correction: Bengio and Senécal 2008; of the negatives only: Khrylchenko
-    et al. 2025). With every item sampled once this is the full softmax.
+    A negative that is the target itself (`hit_PK`) takes no part and the positive is not corrected, so that the sum
+    over the sample is right on average for the sum over all other items (logQ correction: Bengio and Senécal 2008; of
+    the negatives only: Khrylchenko et al. 2025). With every item sampled once this is the full softmax.
     """
     logit_PK = (negative_PK.float() - expected_K.log()).masked_fill(hit_PK, -torch.inf)
     positive_P = positive_P.float()
@@ -100,7 +126,9 @@ def sampled_cross_entropy(positive_P: Tensor, negative_PK: Tensor, expected_K: T
 
 
 def gbce_beta(num_negatives: int, num_items: int, t: float) -> float:
-    """Exponent β of the positive's probability: 1 leaves scores overconfident (t = 0), t = 1 calibrates them as the softmax does."""
+    """Exponent β of the positive's probability: 1 leaves scores overconfident (t = 0), t = 1 calibrates them as the
+    softmax does.
+    """
     if not 0 <= t <= 1:
         raise ValueError(f"t of the gBCE loss must be in [0, 1], got {t}")
     share = min(1.0, num_negatives / max(1, num_items - 1))
@@ -108,12 +136,16 @@ def gbce_beta(num_negatives: int, num_items: int, t: float) -> float:
 
 
 def generalised_binary_cross_entropy(positive_P: Tensor, negative_PK: Tensor, hit_PK: Tensor, *, beta: float) -> Tensor:
-    """β·softplus(−s⁺) + Σ softplus(s⁻), [P] (Petrov and Macdonald 2023, gSASRec): −log σ(s⁺)^β in closed form, so float32 will do."""
+    """β·softplus(−s⁺) + Σ softplus(s⁻), [P] (Petrov and Macdonald 2023, gSASRec): −log σ(s⁺)^β in closed form, so
+    float32 will do.
+    """
     return beta * F.softplus(-positive_P.float()) + F.softplus(negative_PK.float()).masked_fill(hit_PK, 0.0).sum(1)
 
 
 def _draw(tower: ItemTower, num: int, power: float) -> tuple[Tensor, Tensor]:
-    """Ids [num] drawn with replacement ∝ (lines in training)^power, and how often each is expected among them; cold items never come."""
+    """Ids [num] drawn with replacement ∝ (lines in training)^power, and how often each is expected among them; cold
+    items never come.
+    """
     if num < 1:
         raise ValueError(f"num_negatives must be at least 1, got {num}")
     weight_W = tower.count[tower.warm - FIRST].float() ** power
@@ -121,7 +153,9 @@ def _draw(tower: ItemTower, num: int, power: float) -> tuple[Tensor, Tensor]:
     return tower.warm[place_K], num * weight_W[place_K] / weight_W.sum()
 
 
-def _scores(h_QD: Tensor, item_P: Tensor, tower: ItemTower, ids_K: Tensor, row_P: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _scores(
+    h_QD: Tensor, item_P: Tensor, tower: ItemTower, ids_K: Tensor, row_P: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Scores of the targets [P] and of the shared negatives [P, K], and where a negative is the target [P, K]."""
     query_QD = tower.query(h_QD)
     negative_PK = query_QD @ tower.vectors(ids_K).T
@@ -142,7 +176,9 @@ def sampled_softmax(
     logq: bool = True,
     popularity_power: float = 0.5,
 ) -> Tensor:
-    """Softmax over the target and negatives drawn for the batch ∝ popularity^power; `logq: false` leaves the draw uncorrected."""
+    """Softmax over the target and negatives drawn for the batch ∝ popularity^power; `logq: false` leaves the draw
+    uncorrected.
+    """
     ids_K, expected_K = _draw(tower, num_negatives, popularity_power)
     expected_K = expected_K if logq else torch.ones_like(expected_K)
     positive_P, negative_PK, hit_PK = _scores(h_QD, item_P, tower, ids_K, row_P)
@@ -214,17 +250,22 @@ RANKING_LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 def build_ranking_loss(config: Mapping[str, Any]) -> Callable[..., Tensor]:
-    """The loss `config["name"]` with the other keys as its options: (h_QD, item_P, tower, weight_P=None, row_P=None) -> scalar.
+    """The loss `config["name"]` with the other keys as its options: (h_QD, item_P, tower, weight_P=None, row_P=None) ->
+    scalar.
 
-    item_P are network ids ≥ 2; the loss is the mean over the targets, weighted by `weight_P`. Without `row_P` each state has one
-    target (Q = P); with it target p belongs to state row_P[p] (never falling), so that a state with many targets is scored once.
-    Raises ValueError for an unknown name or option, naming the nearest valid one.
+    item_P are network ids ≥ 2; the loss is the mean over the targets, weighted by `weight_P`. Without `row_P` each
+    state has one target (Q = P); with it target p belongs to state row_P[p] (never falling), so that a state with many
+    targets is scored once. Raises ValueError for an unknown name or option, naming the nearest valid one.
     """
     options = dict(config)
     name = options.pop("name")
     if name not in RANKING_LOSSES:
         raise ValueError(f"ranking loss must be one of {', '.join(RANKING_LOSSES)}, got {name!r}")
-    valid = [key for key, item in inspect.signature(RANKING_LOSSES[name]).parameters.items() if item.kind is item.KEYWORD_ONLY]
+    valid = [
+        key
+        for key, item in inspect.signature(RANKING_LOSSES[name]).parameters.items()
+        if item.kind is item.KEYWORD_ONLY
+    ]
     for key in options:
         if key not in valid:
             near = difflib.get_close_matches(key, valid, n=1) or valid

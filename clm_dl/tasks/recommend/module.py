@@ -1,7 +1,8 @@
-"""NextItemTask and NextOrderTask: every position of the encoder predicts the item, or the items of the order, that comes next.
+"""NextItemTask and NextOrderTask: every position of the encoder predicts the item, or the items of the order, that
+comes next.
 
-Shapes: B snapshots, T tokens, D width, V catalogue, L lines of a batch, P positions with a target, M pairs (position, target).
-Ids are network ids: PAD 0, UNK 1, item code + 2.
+Shapes: B snapshots, T tokens, D width, V catalogue, L lines of a batch, P positions with a target, M pairs (position,
+target). Ids are network ids: PAD 0, UNK 1, item code + 2.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ MASK_RATE = 0.2  # share of the tokens that masked training hides (Sun et al. 20
 class NextItemTask(SequenceTask):
     """All-position training (Kang & McAuley 2018, SASRec): the vector of token t ranks the item of token t + 1.
 
-    The input of a token is its item's vector, plus a linear map of its other fields and of its time when `task.context` is set.
-    `task.residual` adds that input to the token's output, times one learned number that starts at 0 (Bachlechner et al. 2021,
-    ReZero): what came last ranks at once, the encoder need not learn to pass it on. Only positions that have a target reach the
-    product with the catalogue. `objective: masked` hides a share of the tokens from a bidirectional encoder and predicts those
-    (Sun et al. 2019, BERT4Rec); it scores with a mask behind the last token.
+    The input of a token is its item's vector, plus a linear map of its other fields and of its time when `task.context`
+    is set. `task.residual` adds that input to the token's output, times one learned number that starts at 0
+    (Bachlechner et al. 2021, ReZero): what came last ranks at once, the encoder need not learn to pass it on. Only
+    positions that have a target reach the product with the catalogue. `objective: masked` hides a share of the tokens
+    from a bidirectional encoder and predicts those (Sun et al. 2019, BERT4Rec); it scores with a mask behind the last
+    token.
     """
 
     name, token = "next_item", "line"
@@ -49,14 +51,19 @@ class NextItemTask(SequenceTask):
         if options["objective"] not in OBJECTIVES:
             raise ValueError(f"task.objective must be next or masked, got {options['objective']!r}")
         if schema["token"] != self.token:
-            raise ValueError(f"task={self.name} reads {self.token}s, got sequence.token={schema['token']}: set sequence={self.token}")
+            raise ValueError(
+                f"task={self.name} reads {self.token}s, got sequence.token={schema['token']}: set sequence={self.token}"
+            )
         self.masked = options["objective"] == "masked"
         if self.masked and self.token != "line":
-            raise ValueError(f"task.objective=masked hides lines, got task={self.name}: set task.objective=next or task=next_item")
+            raise ValueError(
+                f"task.objective=masked hides lines, got task={self.name}: set task.objective=next or task=next_item"
+            )
         if self.masked == bool(encoder.get("causal", True)):
             raise ValueError(
                 f"task.objective={options['objective']} needs an encoder with causal={str(not self.masked).lower()}, "
-                f"got encoder={encoder['name']}: encoder=bert4rec goes with task.objective=masked, every other with next"
+                f"got encoder={encoder['name']}: encoder=bert4rec goes with task.objective=masked, every other with "
+                "next"
             )
         size = options["size"]
         self.k = options.get("k", 10)  # checkpoints of before have none
@@ -78,8 +85,11 @@ class NextItemTask(SequenceTask):
     def load_catalogue(self, catalogue: Catalogue) -> None:
         """Give the item tower what is known of the items."""
         categorical = {name: torch.from_numpy(code_V) for name, code_V in catalogue.categorical.items()}
-        numeric_VF = torch.from_numpy(catalogue.numeric.to_numpy(np.float32, copy=True))  # a frame of one column may be read-only
-        self.tower.load_catalogue(torch.from_numpy(catalogue.count), categorical, numeric_VF, torch.from_numpy(catalogue.vectors))
+        # a frame of one column may be read-only
+        numeric_VF = torch.from_numpy(catalogue.numeric.to_numpy(np.float32, copy=True))
+        self.tower.load_catalogue(
+            torch.from_numpy(catalogue.count), categorical, numeric_VF, torch.from_numpy(catalogue.vectors)
+        )
 
     def undecayed(self) -> list[nn.Parameter]:
         tables = [p for p in self.tower.parameters() if p.ndim >= 2]
@@ -89,7 +99,8 @@ class NextItemTask(SequenceTask):
 
     def tokens(self, batch: EventBatch) -> Tensor:
         """x_BTD: what the encoder reads."""
-        x_BTD = self.item_input(batch) * math.sqrt(self.task["size"])  # Vaswani et al. 2017: N(0, .02) at a size it can hear
+        # Vaswani et al. 2017: N(0, .02) at a size it can hear
+        x_BTD = self.item_input(batch) * math.sqrt(self.task["size"])
         if self.context is not None:
             x_BTD = x_BTD + self.context_map(self.context(batch))
         return x_BTD
@@ -113,7 +124,8 @@ class NextItemTask(SequenceTask):
         if self.mask_D is not None:  # one more token, hidden, right behind the last
             last_B = batch.length_B
             places = getattr(self.encoder, "place_TD", None)
-            if places is not None and len(places) == x_BTD.shape[1]:  # a full history gives its oldest token for the place of the mask
+            # a full history gives its oldest token for the place of the mask
+            if places is not None and len(places) == x_BTD.shape[1]:
                 full_B = last_B == len(places)
                 x_BTD = torch.where(full_B[:, None, None], x_BTD.roll(-1, dims=1), x_BTD)[:, :-1]
                 time_BT = torch.where(full_B[:, None], time_BT.roll(-1, dims=1), time_BT)[:, :-1]
@@ -129,7 +141,9 @@ class NextItemTask(SequenceTask):
     # --- training
 
     def targets(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
-        """(place_M, item_M): flat positions b·T + t and the ids of the items of token t + 1; unknown items are no target."""
+        """(place_M, item_M): flat positions b·T + t and the ids of the items of token t + 1; unknown items are no
+        target.
+        """
         ids_BT = batch.categorical[ITEM]
         wanted_BT = batch.mask_BT[:, 1:] & (ids_BT[:, 1:] > UNKNOWN)
         place_BT = torch.arange(ids_BT.numel(), device=ids_BT.device).view_as(ids_BT)[:, :-1]
@@ -151,7 +165,9 @@ class NextItemTask(SequenceTask):
         hidden_BT = torch.rand(ids_BT.shape, device=ids_BT.device) < MASK_RATE
         hidden_BT |= step_T == (batch.length_B - 1)[:, None]  # the last one always: it is what scoring asks for
         hidden_BT &= batch.mask_BT & (ids_BT > UNKNOWN)
-        h_BTD = self.encode(torch.where(hidden_BT.unsqueeze(-1), mask_D.to(x_BTD.dtype), x_BTD), batch.mask_BT, batch.time_BT)
+        h_BTD = self.encode(
+            torch.where(hidden_BT.unsqueeze(-1), mask_D.to(x_BTD.dtype), x_BTD), batch.mask_BT, batch.time_BT
+        )
         return self.ranking_loss(h_BTD[hidden_BT], ids_BT[hidden_BT], self.tower)
 
     # --- validation: exact ranks over the whole catalogue
@@ -170,17 +186,25 @@ class NextItemTask(SequenceTask):
         vectors_VD = self.tower.vectors()
 
         def scorer(index_B: np.ndarray) -> Tensor:
-            return self.tower.similarity(z_ND[torch.from_numpy(place[index_B]).to(z_ND.device)], vectors_VD).float().cpu()
+            return (
+                self.tower.similarity(z_ND[torch.from_numpy(place[index_B]).to(z_ND.device)], vectors_VD).float().cpu()
+            )
 
         index_N.sort()
         ranking, num_items = datamodule.ranking, self.tower.num_items
         snapshots = ranking.snapshots.select(index_N)
         ranks = rank(
-            scorer, index_N, targets=take_ragged((ranking.target_offsets, ranking.targets), index_N),
-            seen=seen_items(ranking.store.column(ITEM), snapshots.start, snapshots.stop), num_items=num_items, k=self.k,
+            scorer,
+            index_N,
+            targets=take_ragged((ranking.target_offsets, ranking.targets), index_N),
+            seen=seen_items(ranking.store.column(ITEM), snapshots.start, snapshots.stop),
+            num_items=num_items,
+            k=self.k,
             repeats=self.task["repeats"],
-        )  # fmt: skip
-        accuracy = snapshot_metrics(ranks.target_offsets, ranks.above, ranks.ties, ranks.candidates, num_items=num_items, k=self.k)
+        )
+        accuracy = snapshot_metrics(
+            ranks.target_offsets, ranks.above, ranks.ties, ranks.candidates, num_items=num_items, k=self.k
+        )
         for name in (f"ndcg@{self.k}", f"hr@{self.k}"):
             self.log(f"val/{name}", float(np.nanmean(accuracy[name])), prog_bar=name.startswith("ndcg"))
         self.log(f"val/coverage@{self.k}", len(np.unique(ranks.top[ranks.top >= 0])) / num_items)

@@ -1,4 +1,6 @@
-"""What report.html has for a ranked run alone: parts side by side, accuracy against coverage, and how deep the targets lie."""
+"""What report.html has for a ranked run alone: parts side by side, accuracy against coverage, and how deep the targets
+lie.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,22 @@ from clm_dl.visual.tables import figures_table, more, parts_table, per_cutoff, v
 from clm_dl.visual.text import number
 
 LISTS = (
-    "Of the lists, whoever buys: novelty is the mean −log2 of an item's share of the training lines, diversity 1 − the mean similarity of "
-    "two items, popularity the share of the catalogue sold less often (.5 is a random list), repeats the share in the history. ECE@1: the "
+    "Of the lists, whoever buys: novelty is the mean −log2 of an item's share of the training lines, diversity 1 − "
+    "the mean similarity of "
+    "two items, popularity the share of the catalogue sold less often (.5 is a random list), repeats the share in the "
+    "history. ECE@1: the "
     "calibration error of the first item's probability."
 )
 
 
 def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All items with what a constant score reaches, then NDCG and the AUC (.5 is chance) in every part of the test split."""
+    """All items with what a constant score reaches, then NDCG and the AUC (.5 is chance) in every part of the test
+    split.
+    """
     shown, floor = family(metrics), metrics["reference"]["test"].get("floor")
-    overall = figures_table(metrics, metrics["split"]["test"]["overall"], shown.columns, title="Test: all items", floor=floor)
+    overall = figures_table(
+        metrics, metrics["split"]["test"]["overall"], shown.columns, title="Test: all items", floor=floor
+    )
     return [overall, *(parts_table(metrics, "test", metric) for metric in (shown.main, "auc"))]
 
 
@@ -33,8 +41,10 @@ def note(metrics: Mapping[str, Any]) -> str:
     if "targets" not in reference:
         return "Nothing was to be found."
     return (
-        f"{shown.count(metrics, 'test')} {shown.title} cannot exceed {number(reference['ceiling'][shown.main])} under the policy. "
-        "AUC: a target above a random other item, .5 is chance. Coverage is the share of the catalogue in any list, so it has no interval."
+        f"{shown.count(metrics, 'test')} {shown.title} cannot exceed {number(reference['ceiling'][shown.main])} under "
+        "the policy. "
+        "AUC: a target above a random other item, .5 is chance. Coverage is the share of the catalogue in any list, "
+        "so it has no interval."
     )
 
 

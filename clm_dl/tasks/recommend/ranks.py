@@ -1,4 +1,5 @@
-"""Exact ranks over the whole catalogue: how many candidates beat each target, how many tie with it, and the list of the best.
+"""Exact ranks over the whole catalogue: how many candidates beat each target, how many tie with it, and the list of the
+best.
 
 Shapes: N snapshots, M targets, V catalogue, B snapshots of a block, K length of the list.
 """
@@ -40,9 +41,12 @@ def rank(
     """Rank the full catalogue for the snapshots `index_N`, exactly, in blocks of bounded memory.
 
     Args:
-        scorer: index of snapshots [B] -> scores [B, V], torch or numpy, not changed; −inf = cannot be recommended, ranked last.
-        targets, seen: (offsets [N + 1], item codes), row n for `index_N[n]`; see `take_ragged` to select them, `seen_items` to make `seen`.
-        repeats: of the whole catalogue: "remove" takes the seen items out (a seen target is then a miss), "allow" keeps them.
+        scorer: index of snapshots [B] -> scores [B, V], torch or numpy, not changed; −inf = cannot be recommended,
+            ranked last.
+        targets, seen: (offsets [N + 1], item codes), row n for `index_N[n]`; see `take_ragged` to select them,
+            `seen_items` to make `seen`.
+        repeats: of the whole catalogue: "remove" takes the seen items out (a seen target is then a miss), "allow" keeps
+            them.
         among: "catalogue"; "repeats": candidates and targets only the seen items; "new": only those not seen.
         softmax: also give the probability of the first item, for scores that are log-probabilities up to a constant.
 
@@ -67,12 +71,18 @@ def rank(
     step = max(1, block_bytes // (CELL_BYTES * num_items))
     buffer: Tensor | None = None
     for start in range(0, num, step):
-        row_B = start + np.argsort(-num_targets[start : start + step], kind="stable")  # so rows with a j-th target come first
+        # so rows with a j-th target come first
+        row_B = start + np.argsort(-num_targets[start : start + step], kind="stable")
         given = as_tensor(scorer(index_N[row_B]))
         if given.shape != (len(row_B), num_items):
-            raise ValueError(f"scores must be snapshots × items = {(len(row_B), num_items)}, got {tuple(given.shape)}; check the scorer")
+            raise ValueError(
+                f"scores must be snapshots × items = {(len(row_B), num_items)}, got {tuple(given.shape)}; check the "
+                "scorer"
+            )
         if buffer is None:
-            buffer = torch.empty(min(step, num), num_items, dtype=torch.float64 if given.dtype == torch.float64 else torch.float32)
+            buffer = torch.empty(
+                min(step, num), num_items, dtype=torch.float64 if given.dtype == torch.float64 else torch.float32
+            )
         score_BV = buffer[: len(row_B)].copy_(given)
         del given
         seen_offsets, seen_items_ = take_ragged(seen, row_B)
@@ -94,21 +104,35 @@ def rank(
             target_score[place] = target_b1[:, 0]
             above[place] = np.count_nonzero(score[: len(row_b)] > target_b1, axis=1)
             equal = np.count_nonzero(score[: len(row_b)] == target_b1, axis=1)
-            ties[place] = equal - np.isneginf(target_b1[:, 0]) * (num_items - candidates[row_b])  # without what was taken out
+            # without what was taken out
+            ties[place] = equal - np.isneginf(target_b1[:, 0]) * (num_items - candidates[row_b])
     if removes:
         above[target_repeat], ties[target_repeat] = num_items, 1
     listed = np.concatenate([[0], np.cumsum((top >= 0).sum(1))]), top[top >= 0]
     top_repeat = np.zeros(top.shape, bool)
     top_repeat[top >= 0] = _contains(seen, listed, num_items)
     return Ranks(
-        index_N, offsets, items, above, ties, target_score, target_repeat, candidates, top, top_score, top_repeat, probability, num_items
+        index_N,
+        offsets,
+        items,
+        above,
+        ties,
+        target_score,
+        target_repeat,
+        candidates,
+        top,
+        top_score,
+        top_repeat,
+        probability,
+        num_items,
     )
 
 
 def seen_items(item: NDArray[Any], start_N: Ints, stop_N: Ints) -> Ragged:
     """The distinct items of the rows [start, stop) of each snapshot, by code: (offsets [N + 1], items).
 
-    `item` [events] is the code of every line, −1 = no item. Which rows are the history is the caller's: those before the cutoff.
+    `item` [events] is the code of every line, −1 = no item. Which rows are the history is the caller's: those before
+    the cutoff.
     """
     num_items = int(item.max(initial=-1)) + 1
     ends = np.cumsum(stop_N - start_N)
@@ -128,7 +152,9 @@ def seen_items(item: NDArray[Any], start_N: Ints, stop_N: Ints) -> Ragged:
 
 def _contains(seen: Ragged, asked: Ragged, num_items: int) -> NDArray[np.bool_]:
     """Of each asked item: is it among the seen ones of its row?"""
-    asked_key, seen_key = (np.repeat(np.arange(len(part[0]) - 1), np.diff(part[0])) * num_items + part[1] for part in (asked, seen))
+    asked_key, seen_key = (
+        np.repeat(np.arange(len(part[0]) - 1), np.diff(part[0])) * num_items + part[1] for part in (asked, seen)
+    )
     seen_key = np.append(np.sort(seen_key), np.iinfo(np.int64).max)
     return seen_key[np.searchsorted(seen_key, asked_key)] == asked_key
 

@@ -23,11 +23,14 @@ class Ranks:
     """The ranking of N snapshots.
 
     Attributes:
-        index: [N] the snapshots ranked, as given. target_offsets [N + 1], targets [M]: what was to be found, item codes.
-        above, ties: int64 [M]; a target that the policy removed is a miss: above = V, ties = 1. target_score [M]: −inf for a miss.
+        index: [N] the snapshots ranked, as given. target_offsets [N + 1], targets [M]: what was to be found, item
+            codes.
+        above, ties: int64 [M]; a target that the policy removed is a miss: above = V, ties = 1. target_score [M]: −inf
+            for a miss.
         target_repeat: bool [M], in the history.
         candidates: int64 [N], how many items were ranked.
-        top, top_score: [N, K] item codes (−1: fewer candidates) and scores (NaN), best first. top_repeat: bool [N, K], in the history.
+        top, top_score: [N, K] item codes (−1: fewer candidates) and scores (NaN), best first. top_repeat: bool [N, K],
+            in the history.
         probability: [N] softmax probability of the first item among the candidates; None unless asked for.
         num_items: V.
     """
@@ -52,31 +55,50 @@ def join_ranks(parts: Sequence[Ranks]) -> Ranks:
     first = parts[0]
     columns: dict[str, Any] = {}
     for name in (field.name for field in fields(Ranks) if field.name not in ("target_offsets", "num_items")):
-        columns[name] = None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
+        columns[name] = (
+            None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
+        )
     num_targets = np.concatenate([np.diff(part.target_offsets) for part in parts])
     return Ranks(**columns, target_offsets=np.concatenate([[0], np.cumsum(num_targets)]), num_items=first.num_items)
 
 
 def ranked_scores(
-    store: EventStore, ranking: Ranking, ranks: Mapping[tuple[str, str], Ranks], *, catalogue: Catalogue, task: str, unit: str
+    store: EventStore,
+    ranking: Ranking,
+    ranks: Mapping[tuple[str, str], Ranks],
+    *,
+    catalogue: Catalogue,
+    task: str,
+    unit: str,
 ) -> pd.DataFrame:
     """Rows of every model: `ranks` is (model, among) -> its ranks; ordered by model, snapshot and place.
 
-    Of the whole catalogue there are the first k items and every target (one row where a target is listed), of "repeats" and "new" the
-    targets alone. `unit` ("line" or "order") is what `history` counts.
+    Of the whole catalogue there are the first k items and every target (one row where a target is listed), of "repeats"
+    and "new" the targets alone. `unit` ("line" or "order") is what `history` counts.
 
-    Columns: customer_id, cutoff (UTC), split, model, task, horizon (days), among, rank (1 … k; null outside the list), item_id, score
-    (as the model gives it), label (1 target, 0 not), above, ties (target rows: candidates of higher and of equal score, itself
-    included; above = V where the policy removed it), candidates (items ranked), repeat (item in the history), cold (item not in the
-    training rows), history (units before the cutoff), probability (first item only, of models that give one).
+    Columns: customer_id, cutoff (UTC), split, model, task, horizon (days), among, rank (1 … k; null outside the list),
+    item_id, score (as the model gives it), label (1 target, 0 not), above, ties (target rows: candidates of higher and
+    of equal score, itself included; above = V where the policy removed it), candidates (items ranked), repeat (item in
+    the history), cold (item not in the training rows), history (units before the cutoff), probability (first item only,
+    of models that give one).
     """
     history_N = _history(store, ranking.snapshots.start, ranking.snapshots.stop, unit)
-    parts = [_rows(store, ranking, found, model, among, catalogue, task, history_N) for (model, among), found in ranks.items()]
+    parts = [
+        _rows(store, ranking, found, model, among, catalogue, task, history_N)
+        for (model, among), found in ranks.items()
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
 def _rows(
-    store: EventStore, ranking: Ranking, ranks: Ranks, model: str, among: str, catalogue: Catalogue, task: str, history_N: np.ndarray
+    store: EventStore,
+    ranking: Ranking,
+    ranks: Ranks,
+    model: str,
+    among: str,
+    catalogue: Catalogue,
+    task: str,
+    history_N: np.ndarray,
 ) -> pd.DataFrame:
     snapshots, num_items = ranking.snapshots, ranks.num_items
     target_row = np.repeat(np.arange(len(ranks.index)), np.diff(ranks.target_offsets))

@@ -1,4 +1,5 @@
-"""What the recommended lists are like, whoever buys: their novelty, diversity, popularity, repeats, and what they cover.
+"""What the recommended lists are like, whoever buys: their novelty, diversity, popularity, repeats, and what they
+cover.
 
 Shapes: N snapshots, K places of the list, V catalogue, E width of an item's content vector.
 """
@@ -15,13 +16,17 @@ Floats = NDArray[np.float64]
 BLOCK = 4096  # lists whose vectors are held at once
 
 
-def slate_metrics(top: NDArray[np.int64], top_repeat: NDArray[np.bool_], catalogue: Catalogue, *, k: int = 10) -> dict[str, Floats]:
-    """Figures of each list, [N] each; `top` [N, K] holds item codes (−1: no item), `top_repeat` whether they are in the history.
+def slate_metrics(
+    top: NDArray[np.int64], top_repeat: NDArray[np.bool_], catalogue: Catalogue, *, k: int = 10
+) -> dict[str, Floats]:
+    """Figures of each list, [N] each; `top` [N, K] holds item codes (−1: no item), `top_repeat` whether they are in the
+    history.
 
-    novelty: mean −log2 of an item's share of the training lines, one line added to each item. popularity: mean share of the catalogue
-    sold less often (equals count half), in [0, 1]; .5 is a random list. diversity: 1 − mean similarity of two items of the list: the
-    cosine of their vectors, else the share of the categories they have in common; NaN where the catalogue has neither, or for lists
-    of one. repeat_ratio: share of the list that is in the history. NaN for an empty list.
+    novelty: mean −log2 of an item's share of the training lines, one line added to each item. popularity: mean share of
+        the catalogue
+    sold less often (equals count half), in [0, 1]; .5 is a random list. diversity: 1 − mean similarity of two items of
+    the list: the cosine of their vectors, else the share of the categories they have in common; NaN where the catalogue
+    has neither, or for lists of one. repeat_ratio: share of the list that is in the history. NaN for an empty list.
     """
     count_V = catalogue.count
     surprise_V = -np.log2((count_V + 1) / (count_V.sum() + len(count_V)))

@@ -1,12 +1,13 @@
-"""From the Scores table of a ranked task to metrics.json: every model on the same snapshots and targets, with paired intervals.
+"""From the Scores table of a ranked task to metrics.json: every model on the same snapshots and targets, with paired
+intervals.
 
 metrics.json (values are {"value", "low", "high"}; null where undefined, and the bounds of what has no interval):
     task, fingerprint, k, resamples, seed, protocol, policy, counts, data
     split.{test,val}.overall.<model>.<metric>             the whole catalogue, all targets
-    split.{test,val}.{repeats,new}                        candidates and targets only what is in the history, or only what is not
-    split.{test,val}.cold_items                           only the targets that training never saw, among the whole catalogue
-    split.{test,val}.few_events                           only the customers with a history of one or two
-    split.{test,val}.per_cutoff.<date>                    of the rolling protocol
+    split.{test,val}.{repeats,new}                        candidates and targets only what is in the history, or only
+    what is not split.{test,val}.cold_items                           only the targets that training never saw, among
+    the whole catalogue split.{test,val}.few_events                           only the customers with a history of one
+    or two split.{test,val}.per_cutoff.<date>                    of the rolling protocol
     reference.{test,val}.{snapshots,customers,targets,unreachable,repeats,cold,floor,ceiling}
     difference.{test,test_<part>}."<model> - <other>"     of the network and of the best model, each against all others
     best_model, best_baseline {"name", "chosen_on"}, smallest_detectable_difference
@@ -52,14 +53,20 @@ def summarise_ranking(
     seed: int = 0,
     with_network: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The metrics of a run, JSON-able, in the shape above; `with_network` names the hybrids that have the network in them: no baselines.
+    """The metrics of a run, JSON-able, in the shape above; `with_network` names the hybrids that have the network in
+    them: no baselines.
 
-    A figure is the mean over the snapshots that have a target in the part; its interval draws customers with all their snapshots.
+    A figure is the mean over the snapshots that have a target in the part; its interval draws customers with all their
+    snapshots.
     """
     tables = {split: ranked_table(scores, split, catalogue, k=k) for split in ("test", "val")}
     options: dict[str, Any] = {"catalogue": catalogue, "k": k, "resamples": resamples, "seed": seed}
-    boots = {split: {part: ranked_bootstrap(table, part, **options) for part in PARTS} for split, table in tables.items()}
-    splits: dict[str, Any] = {split: {part: boot.intervals() for part, boot in parts.items()} for split, parts in boots.items()}
+    boots = {
+        split: {part: ranked_bootstrap(table, part, **options) for part in PARTS} for split, table in tables.items()
+    }
+    splits: dict[str, Any] = {
+        split: {part: boot.intervals() for part, boot in parts.items()} for split, parts in boots.items()
+    }
     for split, table in tables.items():
         dates = rows_by_date(table.cutoff) if protocol.get("name") == "rolling" else {}
         splits[split]["per_cutoff"] = {
@@ -70,7 +77,9 @@ def summarise_ranking(
     best, best_baseline = (_best(splits, names, main) for names in (models, baselines))
     leaders = [name for name in dict.fromkeys([NETWORK, best["name"]]) if name in models]
     difference = {
-        "test" if part == "overall" else f"test_{part}": boot.differences(*leaders) for part, boot in boots["test"].items() if boot.models
+        "test" if part == "overall" else f"test_{part}": boot.differences(*leaders)
+        for part, boot in boots["test"].items()
+        if boot.models
     }
     others = [name for name in [*leaders, *models] if name != best_baseline["name"]]
     between = (others[0], best_baseline["name"]) if others and best_baseline["name"] else None
@@ -100,9 +109,18 @@ def summarise_ranking(
 
 
 def ranked_bootstrap(
-    table: RankedTable, part: str, *, catalogue: Catalogue, k: int, resamples: int, seed: int = 0, rows: Bools | None = None
+    table: RankedTable,
+    part: str,
+    *,
+    catalogue: Catalogue,
+    k: int,
+    resamples: int,
+    seed: int = 0,
+    rows: Bools | None = None,
 ) -> Bootstrap:
-    """Means of the per-snapshot figures of every model, on the sample and on the same seeded resamples of its customers."""
+    """Means of the per-snapshot figures of every model, on the sample and on the same seeded resamples of its
+    customers.
+    """
     models = table.models.get(part if part in ("repeats", "new") else "catalogue", {})
     rows_N = np.ones(len(table.customer), bool) if rows is None else rows
     if part == "few_events":
@@ -127,7 +145,9 @@ def ranked_bootstrap(
     return Bootstrap(tuple(models), value, resampled, (*means[0], *pooled[0]))
 
 
-def _mean_by_customer(value_NJ: Floats, customer: NDArray[np.int64], resamples: int, seed: int) -> tuple[Floats, Floats]:
+def _mean_by_customer(
+    value_NJ: Floats, customer: NDArray[np.int64], resamples: int, seed: int
+) -> tuple[Floats, Floats]:
     """Means [J] of the rows that are not NaN, and of each resample [R, J] of the customers, drawn with all their rows."""
     code_N = np.unique(customer, return_inverse=True)[1]
     num, known_NJ = int(code_N.max()) + 1, ~np.isnan(value_NJ)
@@ -142,7 +162,9 @@ def _mean_by_customer(value_NJ: Floats, customer: NDArray[np.int64], resamples: 
 
 
 def _best(splits: Mapping[str, Any], names: list[str], metric: str) -> dict[str, str | None]:
-    """The highest `metric` on validation, ties by name; where validation has none the test split decides, which flatters."""
+    """The highest `metric` on validation, ties by name; where validation has none the test split decides, which
+    flatters.
+    """
     for split in ("val", "test"):
         overall = splits[split]["overall"]
         known = [name for name in names if name in overall and not np.isnan(overall[name][metric]["value"])]

@@ -51,7 +51,10 @@ class Ranked:
     def pooled(self, rows_N: Bools, num_items: int, k: int) -> dict[str, float]:
         """coverage: share of the catalogue in some list. ece@1: calibration error of the first item's probability."""
         given_N = rows_N & ~np.isnan(self.probability)
-        return {f"coverage@{k}": coverage(self.top[rows_N], num_items), "ece@1": ece(self.first[given_N], self.probability[given_N])}
+        return {
+            f"coverage@{k}": coverage(self.top[rows_N], num_items),
+            "ece@1": ece(self.first[given_N], self.probability[given_N]),
+        }
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ def ranked_table(scores: pd.DataFrame, split: str, catalogue: Catalogue, *, k: i
         rows["history"].to_numpy()[first],
         {},
     )
-    columns = {name: rows[name].to_numpy(dtype=np.int64, na_value=0) for name in ("rank", "above", "ties", "candidates")}
+    columns = {
+        name: rows[name].to_numpy(dtype=np.int64, na_value=0) for name in ("rank", "above", "ties", "candidates")
+    }
     columns |= {name: rows[name].to_numpy() for name in ("label", "repeat", "cold", "probability")}
     columns |= {"code": code, "item": item}
     names = sorted(rows["model"].unique(), key=lambda name: (name != NETWORK, name))
@@ -104,7 +109,10 @@ def _ranked(rows: dict[str, NDArray[Any]], num: int, k: int) -> Ranked:
     leading = listed[place == 0]
     candidates, probability, first = np.zeros(num, np.int64), np.full(num, np.nan), np.zeros(num)
     candidates[rows["code"]] = rows["candidates"]
-    probability[rows["code"][leading]], first[rows["code"][leading]] = rows["probability"][leading], rows["label"][leading]
+    probability[rows["code"][leading]], first[rows["code"][leading]] = (
+        rows["probability"][leading],
+        rows["label"][leading],
+    )
     return Ranked(
         row=rows["code"][target],
         item=rows["item"][target],
@@ -124,6 +132,7 @@ def _check_same_targets(found: Mapping[str, Ranked], name: str, split: str) -> N
     (first_name, first), ranked = next(iter(found.items())), found[name]
     if not (np.array_equal(first.row, ranked.row) and np.array_equal(first.item, ranked.item)):
         raise ValueError(
-            f"{first_name} and {name} must be scored on the same {split} snapshots and targets, got {len(first.row)} and "
+            f"{first_name} and {name} must be scored on the same {split} snapshots and targets, got {len(first.row)} "
+            "and "
             f"{len(ranked.row)} targets that differ; score them again together"
         )

@@ -1,7 +1,8 @@
-"""ItemTower: one vector an item out of its id and its content, read by the encoder's input and by the ranking at its output.
+"""ItemTower: one vector an item out of its id and its content, read by the encoder's input and by the ranking at its
+output.
 
-Shapes: V catalogue, D width, F numeric fields, C categorical fields, E content vector, P positions with a target, K items asked for,
-W items the training softmax runs over. Ids are those of the network: PAD 0, UNK 1, item code + 2.
+Shapes: V catalogue, D width, F numeric fields, C categorical fields, E content vector, P positions with a target, K
+items asked for, W items the training softmax runs over. Ids are those of the network: PAD 0, UNK 1, item code + 2.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ OUTPUTS, SIMILARITIES = ("tied", "separate"), ("dot", "cosine")
 
 
 class ItemTable(nn.Module):
-    """An id vector plus a linear map of the content, summed (LightFM, Kula 2015). All N(0, .02); PAD and UNK start at zero."""
+    """An id vector plus a linear map of the content, summed (LightFM, Kula 2015). All N(0, .02); PAD and UNK start at
+    zero.
+    """
 
     def __init__(self, num_ids: int, size: int, *, num_codes: int, dense_size: int) -> None:
         super().__init__()
@@ -40,18 +43,20 @@ class ItemTable(nn.Module):
 class ItemTower(nn.Module):
     """Vectors of items for the encoder's input and for the ranking, in one space.
 
-    An item that training never bought (count 0) has UNK's id vector; its content, where there is any, still tells it apart. With
-    content the training softmax leaves such items out: as eternal negatives they would teach that what is new is never bought.
+    An item that training never bought (count 0) has UNK's id vector; its content, where there is any, still tells it
+    apart. With content the training softmax leaves such items out: as eternal negatives they would teach that what is
+    new is never bought.
 
     Args:
-        items: `{"num_items": V, "categorical": {field: number of values}, "numeric": {name: {"center", "scale"}}, "vector_size": E}`;
-            center and scale are of the signed log1p, as for events.
+        items: `{"num_items": V, "categorical": {field: number of values}, "numeric": {name: {"center", "scale"}},
+            "vector_size": E}`; center and scale are of the signed log1p, as for events.
         size: D.
         output: "tied" ranks with the input's vectors, "separate" with a second set.
         similarity: "dot", or "cosine" (wants a temperature of about .05 to .2).
         temperature: logits are divided by it.
         content_dropout: share of the items whose content is left out in training.
-        id_dropout: share of the items whose id vector is UNK's in training, so that their content alone has to rank them.
+        id_dropout: share of the items whose id vector is UNK's in training, so that their content alone has to rank
+            them.
     """
 
     def __init__(
@@ -81,7 +86,8 @@ class ItemTower(nn.Module):
         self.fields, num_values = tuple(items["categorical"]), list(items["categorical"].values())
         self.scale = RobustScale(list(items["numeric"].values()))
         num_ids, dense_size = self.num_items + FIRST, len(items["numeric"]) + items["vector_size"]
-        options = {"num_codes": sum(num_values) + len(num_values), "dense_size": dense_size}  # a row a field for "missing"
+        # a row a field for "missing"
+        options = {"num_codes": sum(num_values) + len(num_values), "dense_size": dense_size}
         self.has_content = bool(self.fields) or dense_size > 0
         self.table = ItemTable(num_ids, size, **options)
         self.output_table = self.table if output == "tied" else ItemTable(num_ids, size, **options)
@@ -99,8 +105,11 @@ class ItemTower(nn.Module):
         self.register_load_state_dict_post_hook(_derive)
         _derive(self)
 
-    def load_catalogue(self, count_V: Tensor, categorical: Mapping[str, Tensor], numeric_VF: Tensor, vectors_VE: Tensor) -> None:
-        """Fills in what is known of the items: lines in training, codes a field (−1 missing), raw numbers (NaN unknown), vectors.
+    def load_catalogue(
+        self, count_V: Tensor, categorical: Mapping[str, Tensor], numeric_VF: Tensor, vectors_VE: Tensor
+    ) -> None:
+        """Fills in what is known of the items: lines in training, codes a field (−1 missing), raw numbers (NaN
+        unknown), vectors.
 
         Vectors are divided by their root mean square length, so that their scale does not matter.
         """
@@ -142,7 +151,9 @@ class ItemTower(nn.Module):
         return self.query(h_PD) @ vectors_KD.T
 
     def candidates(self, ids_P: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors [W, D] that a softmax runs over and each target's row among them: all items, or in training those bought in it."""
+        """Vectors [W, D] that a softmax runs over and each target's row among them: all items, or in training those
+        bought in it.
+        """
         if self.training and self.has_content and self.num_cold:
             return self.vectors(self.warm), self.place[ids_P - FIRST]
         return self.vectors(), ids_P - FIRST
@@ -167,7 +178,9 @@ class ItemTower(nn.Module):
 
 
 def _derive(tower: ItemTower, *_: Any) -> None:
-    """What follows from the counts: which items are cold, the id row of each, the items bought in training and their place."""
+    """What follows from the counts: which items are cold, the id row of each, the items bought in training and their
+    place.
+    """
     warm_V = tower.count > 0
     tower.num_cold = int((~warm_V).sum())
     ids = torch.arange(tower.num_items + FIRST, device=warm_V.device)

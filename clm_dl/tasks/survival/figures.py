@@ -1,4 +1,6 @@
-"""Figures of survival curves: predicted against observed, calibration by horizon, and what the curves of single customers look like."""
+"""Figures of survival curves: predicted against observed, calibration by horizon, and what the curves of single
+customers look like.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +27,38 @@ def curves_figure(table: CurveScores, horizons_days: Sequence[float], names: Seq
     num_S = np.maximum(known_NS.sum(axis=0), 1)
     for name, active_NS, style in styles({name: table.active[name] for name in names}):
         axes.plot(horizons_days, (active_NS * known_NS).sum(axis=0) / num_S, label=name, **style)
-    axes.plot(horizons_days, np.nansum(table.label, axis=0) / num_S, "o", color=DARK, markersize=5, label="observed", zorder=30)
+    axes.plot(
+        horizons_days,
+        np.nansum(table.label, axis=0) / num_S,
+        "o",
+        color=DARK,
+        markersize=5,
+        label="observed",
+        zorder=30,
+    )
     axes.set_ylim(bottom=0)
     return legend(figure, axes, "upper right")
 
 
 def horizon_reliability_figure(table: CurveScores, horizons_days: Sequence[float], name: str) -> Figure:
-    """Share that was active against mean P(active) in 15 bins of equal mass, a line a horizon; the diagonal is perfect calibration."""
+    """Share that was active against mean P(active) in 15 bins of equal mass, a line a horizon; the diagonal is perfect
+    calibration.
+    """
     figure, axes = empty_figure(f"Reliability by horizon, {name}", "mean predicted P(active)", "share that was active")
     top = 0.05
     for s, days in enumerate(horizons_days):
         known_N = ~np.isnan(table.label[:, s])
         if known_N.any():
             mean_K, rate_K = reliability(table.label[known_N, s], table.active[name][known_N, s])
-            axes.plot(mean_K, rate_K, marker="o", markersize=3.5, linewidth=1.5, color=COLORS[s % len(COLORS)], label=f"{days:g} days")
+            axes.plot(
+                mean_K,
+                rate_K,
+                marker="o",
+                markersize=3.5,
+                linewidth=1.5,
+                color=COLORS[s % len(COLORS)],
+                label=f"{days:g} days",
+            )
             top = max(top, float(mean_K.max()), float(rate_K.max()))
     top = min(1.0, 1.05 * top)
     axes.plot([0, top], [0, top], color=DARK, linestyle=":", linewidth=1, zorder=1)
@@ -47,17 +67,24 @@ def horizon_reliability_figure(table: CurveScores, horizons_days: Sequence[float
 
 
 def by_horizon_figure(
-    overall: Mapping[str, Mapping[str, Any]], horizons_days: Sequence[float], names: Sequence[str], metric: str, title: str
+    overall: Mapping[str, Mapping[str, Any]],
+    horizons_days: Sequence[float],
+    names: Sequence[str],
+    metric: str,
+    title: str,
 ) -> Figure:
     """One metric against the horizon, with the 95 % interval of the first model."""
     figure, axes = empty_figure(f"{title} by horizon", "days after the cutoff", title)
     keys = [f"{metric}@{days:g}" for days in horizons_days]
     ends = ("value", "low", "high")
-    found = {name: np.array([[overall[name][key][end] for end in ends] for key in keys], dtype=float) for name in names}  # None is NaN
+    # None is NaN
+    found = {name: np.array([[overall[name][key][end] for end in ends] for key in keys], dtype=float) for name in names}
     for row, (name, value_S3, style) in enumerate(styles(found)):
         axes.plot(horizons_days, value_S3[:, 0], marker="o", markersize=3.5, label=name, **style)
         if row == 0:
-            axes.fill_between(horizons_days, value_S3[:, 1], value_S3[:, 2], color=style["color"], alpha=0.15, linewidth=0)
+            axes.fill_between(
+                horizons_days, value_S3[:, 1], value_S3[:, 2], color=style["color"], alpha=0.15, linewidth=0
+            )
     return legend(figure, axes, "upper right")
 
 

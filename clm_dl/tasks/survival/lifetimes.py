@@ -1,8 +1,9 @@
 """Lifetimes: how long each customer stays active after the cutoff, and for how long that can be known.
 
-A customer leaves at the first moment at which churn comes true. Without a contract (`labels=no_event`) that is the last event before a
-silence of `snapshots.horizon_days`, counted from the cutoff on; with `labels=churn_event` it is the first churn event. Active through
-horizon h: has not left before cutoff + h. At h = 0 this is "does not churn", what `task=churn` asks.
+A customer leaves at the first moment at which churn comes true. Without a contract (`labels=no_event`) that is the last
+event before a silence of `snapshots.horizon_days`, counted from the cutoff on; with `labels=churn_event` it is the
+first churn event. Active through horizon h: has not left before cutoff + h. At h = 0 this is "does not churn", what
+`task=churn` asks.
 
 Shapes: N snapshots, S horizons.
 """
@@ -28,9 +29,10 @@ class Lifetimes:
     """Of N snapshots, in days from the cutoff.
 
     Attributes:
-        left_N: when the customer left; −inf where the first silence begins at the cutoff, inf where it was not seen. What lies after
-            `followed_N` is not to be used.
-        followed_N: until when leaving would have been noticed; below 0 where not even a silence from the cutoff on would be.
+        left_N: when the customer left; −inf where the first silence begins at the cutoff, inf where it was not seen.
+            What lies after `followed_N` is not to be used.
+        followed_N: until when leaving would have been noticed; below 0 where not even a silence from the cutoff on
+            would be.
     """
 
     left_N: np.ndarray
@@ -39,14 +41,17 @@ class Lifetimes:
     def active(self, horizons_days: Sequence[float]) -> np.ndarray:
         """Float `[N, S]`: 1 active through the horizon, 0 left before it, NaN censored: not followed that far.
 
-        A customer followed for less is censored even where leaving was seen already: of those followed as briefly, the ones who
-        stayed are not known, and the ones who left alone would overstate leaving.
+        A customer followed for less is censored even where leaving was seen already: of those followed as briefly, the
+        ones who stayed are not known, and the ones who left alone would overstate leaving.
         """
         horizon_S = np.asarray(horizons_days, dtype=float)
-        return np.where(self.followed_N[:, None] >= horizon_S, (self.left_N[:, None] >= horizon_S).astype(float), np.nan)
+        return np.where(
+            self.followed_N[:, None] >= horizon_S, (self.left_N[:, None] >= horizon_S).astype(float), np.nan
+        )
 
     def intervals(self, horizons_days: Sequence[float]) -> np.ndarray:
-        """Float32 `[N, S]`: 1 left in the interval that ends at the horizon, 0 active through it, NaN not reached or not followed.
+        """Float32 `[N, S]`: 1 left in the interval that ends at the horizon, 0 active through it, NaN not reached or
+        not followed.
 
         The first interval begins before the cutoff: who is silent from the cutoff on leaves in it.
         """
@@ -56,17 +61,23 @@ class Lifetimes:
 
 
 def lifetimes(store: EventStore, snapshots: Snapshots, labels: Mapping[str, Any]) -> Lifetimes:
-    """Lifetimes of all snapshots at once; those of training and validation are followed up to the first cutoff of the next split only.
+    """Lifetimes of all snapshots at once; those of training and validation are followed up to the first cutoff of the
+    next split only.
 
     Raises:
         ValueError: labels that do not say when a customer left, or a gap.
     """
     if snapshots.gap_days:
-        raise ValueError(f"lifetimes count from the cutoff on, got snapshots.gap_days={snapshots.gap_days:g}: set snapshots.gap_days=0")
+        raise ValueError(
+            f"lifetimes count from the cutoff on, got snapshots.gap_days={snapshots.gap_days:g}: set "
+            "snapshots.gap_days=0"
+        )
     silence = to_us(snapshots.horizon_days)
     customer, cutoff = snapshots.customer, snapshots.cutoff
     if labels["name"] not in ("no_event", "churn_event"):
-        raise ValueError(f"labels={labels['name']} do not say when a customer left: use labels=no_event or labels=churn_event")
+        raise ValueError(
+            f"labels={labels['name']} do not say when a customer left: use labels=no_event or labels=churn_event"
+        )
     labeller = build_labeller(store, labels, horizon=silence, gap=0)
     if isinstance(labeller, NoEvent):
         offsets, time = np.asarray(labeller.offsets), np.asarray(labeller.time)
@@ -87,7 +98,8 @@ def lifetimes(store: EventStore, snapshots: Snapshots, labels: Mapping[str, Any]
 
 
 def follow_up_end(snapshots: Snapshots, end: int) -> np.ndarray:
-    """Int64 `[N]`: until when the snapshots of each split may look: the first cutoff of the next split, of the last one `end`.
+    """Int64 `[N]`: until when the snapshots of each split may look: the first cutoff of the next split, of the last one
+    `end`.
 
     Validation customers at the training cutoffs look as far as training does.
     """
@@ -105,14 +117,18 @@ def check_horizons(horizons_days: Sequence[float]) -> None:
     values = list(horizons_days)
     if not values:
         raise ValueError("task.horizons_days is empty: give days, e.g. [0,28,56,91]")
-    if any(isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf") for value in values):
+    if any(
+        isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf")
+        for value in values
+    ):
         raise ValueError(f"task.horizons_days must be days ≥ 0, got {values}")
     if any(later <= earlier for earlier, later in pairwise(values)):
         raise ValueError(f"task.horizons_days must ascend, got {values}: sort them and name each once")
 
 
 def calibration_rows(snapshots: Snapshots, active_NS: np.ndarray) -> np.ndarray:
-    """Bool `[N, S]`: validation snapshots to calibrate each horizon on: those of the newest cutoff that was followed so far.
+    """Bool `[N, S]`: validation snapshots to calibrate each horizon on: those of the newest cutoff that was followed so
+    far.
 
     All of them when validation is customers at the training cutoffs, as in `Snapshots.calibration`.
     """
@@ -124,7 +140,8 @@ def calibration_rows(snapshots: Snapshots, active_NS: np.ndarray) -> np.ndarray:
 
 
 def check_followed(life: Lifetimes, split_N: np.ndarray, horizons_days: Sequence[float], silence_days: float) -> None:
-    """Raise ValueError where a split knows nobody who stayed, or nobody who left, by a horizon: nothing can be learnt or measured.
+    """Raise ValueError where a split knows nobody who stayed, or nobody who left, by a horizon: nothing can be learnt
+    or measured.
 
     Training needs both in each interval.
     """
@@ -135,19 +152,23 @@ def check_followed(life: Lifetimes, split_N: np.ndarray, horizons_days: Sequence
             known = outcome_N[~np.isnan(outcome_N)]
             if not len(known):
                 raise ValueError(
-                    f"task.horizons_days: no {split} snapshot is followed for {days:g} days and the {silence_days:g} days of silence after "
+                    f"task.horizons_days: no {split} snapshot is followed for {days:g} days and the {silence_days:g} "
+                    "days of silence after "
                     "them, so leave the horizon out or choose earlier cutoffs"
                 )
             if known.min() == known.max():
                 left = bool(known[0]) == (split == "train")
                 raise ValueError(
-                    f"one class only in {split}: all {len(known)} snapshots followed for {days:g} days {'left' if left else 'stayed'}, "
+                    f"one class only in {split}: all {len(known)} snapshots followed for {days:g} days "
+                    f"{'left' if left else 'stayed'}, "
                     "so change task.horizons_days, snapshots.horizon_days or the cutoffs"
                 )
 
 
 def _next_break(offsets: np.ndarray, time: np.ndarray, silence: int) -> np.ndarray:
-    """Int64 `[events]`: of every row, the first row of its customer from there on that a silence follows; the last row always is one."""
+    """Int64 `[events]`: of every row, the first row of its customer from there on that a silence follows; the last row
+    always is one.
+    """
     is_break = np.append(np.diff(time) >= silence, True)
     is_break[offsets[1:][np.diff(offsets) > 0] - 1] = True
     row = np.where(is_break, np.arange(len(time)), len(time))

@@ -1,7 +1,9 @@
-"""Survival metrics on a grid of horizons: Brier and concordance weighted for censoring, calibration by horizon, with a customer bootstrap.
+"""Survival metrics on a grid of horizons: Brier and concordance weighted for censoring, calibration by horizon, with a
+customer bootstrap.
 
-A label is 1 active through the horizon, 0 left before it, NaN censored. Labels of one snapshot go 1 … 1 0 … 0 and end in NaN where it was
-not followed further, so time is the interval in which a customer left: two that left in the same interval are not compared.
+A label is 1 active through the horizon, 0 left before it, NaN censored. Labels of one snapshot go 1 … 1 0 … 0 and end
+in NaN where it was not followed further, so time is the interval in which a customer left: two that left in the same
+interval are not compared.
 
 Shapes: N snapshots, S horizons, C customers, R resamples, K metrics.
 """
@@ -21,13 +23,17 @@ BINS = 15
 
 
 def metric_names(horizons_days: Sequence[float]) -> tuple[str, ...]:
-    """Of the whole curve, then by horizon: c_index, ibs, log_loss (mean over horizons), ece (of the worst horizon), auroc@28, …"""
+    """Of the whole curve, then by horizon: c_index, ibs, log_loss (mean over horizons), ece (of the worst horizon),
+    auroc@28, …
+    """
     each = [f"{name}@{days:g}" for days in horizons_days for name in ("auroc", "log_loss", "brier", "ece")]
     return "c_index", "ibs", "log_loss", "ece", *each
 
 
 def still_followed(label_NS: ArrayLike) -> Floats:
-    """[S]: Kaplan–Meier estimate of the chance to be followed through each horizon, censoring being the event (Graf et al. 1999)."""
+    """[S]: Kaplan–Meier estimate of the chance to be followed through each horizon, censoring being the event (Graf et
+    al. 1999).
+    """
     label_NS = np.asarray(label_NS, dtype=float)
     at_risk_NS = _reached(label_NS)
     at_risk_S, censored_S = at_risk_NS.sum(axis=0), (at_risk_NS & np.isnan(label_NS)).sum(axis=0)
@@ -41,7 +47,9 @@ def left_in(label_NS: ArrayLike) -> NDArray[np.bool_]:
 
 
 def brier_terms(label_NS: ArrayLike, active_NS: ArrayLike) -> Floats:
-    """[N, S]: squared errors of P(active), weighted by 1 / P(still followed), 0 where censored; their mean is the Brier score."""
+    """[N, S]: squared errors of P(active), weighted by 1 / P(still followed), 0 where censored; their mean is the Brier
+    score.
+    """
     label_NS, active_NS = np.asarray(label_NS, dtype=float), np.asarray(active_NS, dtype=float)
     followed_S = still_followed(label_NS)
     weight_S = np.divide(1.0, followed_S, out=np.zeros_like(followed_S), where=followed_S > 0)
@@ -51,7 +59,9 @@ def brier_terms(label_NS: ArrayLike, active_NS: ArrayLike) -> Floats:
 
 
 def integrate(value_RS: Floats, horizons_days: Sequence[float]) -> Floats:
-    """[R]: mean over the time from the first to the last horizon, by the trapezoidal rule; of a single horizon its value."""
+    """[R]: mean over the time from the first to the last horizon, by the trapezoidal rule; of a single horizon its
+    value.
+    """
     days_S = np.asarray(horizons_days, dtype=float)
     if len(days_S) == 1:
         return value_RS[:, 0]
@@ -64,13 +74,17 @@ def integrated_brier(label_NS: ArrayLike, active_NS: ArrayLike, horizons_days: S
 
 
 def c_index(label_NS: ArrayLike, lifetime_N: ArrayLike) -> float:
-    """P(who left later has the longer predicted lifetime), weighted for censoring (Uno et al. 2011), ties half; NaN without pairs."""
+    """P(who left later has the longer predicted lifetime), weighted for censoring (Uno et al. 2011), ties half; NaN
+    without pairs.
+    """
     lifetime_N = np.asarray(lifetime_N, dtype=float)
     return float(_Concordance(np.asarray(label_NS, dtype=float), lifetime_N)(np.ones((1, len(lifetime_N))))[0])
 
 
 def restricted_mean(active_NS: ArrayLike, horizons_days: Sequence[float]) -> Floats:
-    """[N]: expected remaining lifetime in days up to the last horizon: the area under the curve, linear between horizons."""
+    """[N]: expected remaining lifetime in days up to the last horizon: the area under the curve, linear between
+    horizons.
+    """
     active_NS, days = np.asarray(active_NS, dtype=float), [float(value) for value in horizons_days]
     if days[0] > 0:
         days, active_NS = [0.0, *days], np.column_stack([np.ones(len(active_NS)), active_NS])
@@ -93,14 +107,18 @@ def survival_bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Metrics of `curves` (model -> P(active) [N, S]), resampled by `customer` [N]; P(still followed) is that of the whole sample.
+    """Metrics of `curves` (model -> P(active) [N, S]), resampled by `customer` [N]; P(still followed) is that of the
+    whole sample.
 
     The same seed and customers give the same resamples whatever the models.
     """
     label_NS = np.asarray(label_NS, dtype=float)
     code_N = np.unique(np.asarray(customer), return_inverse=True)[1]
     num_customers = int(code_N.max()) + 1 if len(code_N) else 0
-    plans = [_Plan(label_NS, np.asarray(curve, dtype=float), code_N, num_customers, horizons_days) for curve in curves.values()]
+    plans = [
+        _Plan(label_NS, np.asarray(curve, dtype=float), code_N, num_customers, horizons_days)
+        for curve in curves.values()
+    ]
     names = metric_names(horizons_days)
     value = np.array([plan(np.ones((1, num_customers)))[0] for plan in plans]).reshape(len(plans), len(names))
     resampled = np.full((resamples, len(plans), len(names)), np.nan)
@@ -117,7 +135,12 @@ class _Plan:
     """One model's metrics for any weighting of customers."""
 
     def __init__(
-        self, label_NS: Floats, active_NS: Floats, code_N: NDArray[np.int64], num_customers: int, horizons_days: Sequence[float]
+        self,
+        label_NS: Floats,
+        active_NS: Floats,
+        code_N: NDArray[np.int64],
+        num_customers: int,
+        horizons_days: Sequence[float],
     ) -> None:
         self.horizons, self.code_N = horizons_days, code_N
         self.concordance = _Concordance(label_NS, restricted_mean(active_NS, horizons_days))
@@ -157,7 +180,9 @@ class _Plan:
 
 
 class _Concordance:
-    """Pairs of who left in an interval and who was active through it, summed over intervals: an AUC for each, in one ranking."""
+    """Pairs of who left in an interval and who was active through it, summed over intervals: an AUC for each, in one
+    ranking.
+    """
 
     def __init__(self, label_NS: Floats, lifetime_N: Floats) -> None:
         order = rank(-lifetime_N)  # the shortest predicted lifetime first
@@ -174,7 +199,9 @@ class _Concordance:
             known_N = left_N | active_N
             curve = accumulate(left_N.astype(float), np.zeros(len(left_N)), self.ends_G, sorted_RN * known_N)
             active_RG = curve.mass - curve.positive
-            concordant_R += weight * np.einsum("rg,rg->r", np.diff(active_RG), curve.positive[:, 1:] + curve.positive[:, :-1]) / 2
+            concordant_R += (
+                weight * np.einsum("rg,rg->r", np.diff(active_RG), curve.positive[:, 1:] + curve.positive[:, :-1]) / 2
+            )
             pairs_R += weight * curve.positive[:, -1] * active_RG[:, -1]
         return np.divide(concordant_R, pairs_R, out=np.full(len(pairs_R), np.nan), where=pairs_R > 0)
 

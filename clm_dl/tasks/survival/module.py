@@ -17,9 +17,10 @@ from clm_dl.tasks.question import Question
 class SurvivalQuestion(Question):
     """Censored likelihood of the interval in which a customer leaves; every snapshot counts as far as it was followed.
 
-    A customer leaves at the first moment at which churn comes true: at the last event before a silence of `snapshots.horizon_days` that
-    begins at the cutoff or later (`labels=churn_event`: at the event that says so). Active through h: has not left before cutoff + h.
-    So at horizon 0 this is 1 − P(churn), and the curve falls from there. See `data.lifetimes`.
+    A customer leaves at the first moment at which churn comes true: at the last event before a silence of
+    `snapshots.horizon_days` that begins at the cutoff or later (`labels=churn_event`: at the event that says so).
+    Active through h: has not left before cutoff + h. So at horizon 0 this is 1 − P(churn), and the curve falls from
+    there. See `data.lifetimes`.
     """
 
     name, monitor = "survival", "nll"

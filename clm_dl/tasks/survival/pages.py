@@ -21,7 +21,9 @@ def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All snapshots with what one curve for everyone reaches, the recently active, then calibration and AUC by horizon."""
     shown, test, floor = family(metrics), metrics["split"]["test"], metrics["reference"]["test"]["floor"]
     parts = [
-        figures_table(metrics, test[part], shown.columns, title=f"Test: {title}", floor=floor if part == "overall" else None)
+        figures_table(
+            metrics, test[part], shown.columns, title=f"Test: {title}", floor=floor if part == "overall" else None
+        )
         for part, title in shown.filled(test).items()
     ]
     return [*parts, *(_by_horizon(metrics, test["overall"], metric) for metric in ("ece", "auroc"))]
@@ -29,7 +31,9 @@ def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def note(metrics: Mapping[str, Any]) -> str:
     """The sentence under the tables."""
-    return f"{family(metrics).count(metrics, 'test')} ECE is that of the worst horizon, log loss the mean over horizons."
+    return (
+        f"{family(metrics).count(metrics, 'test')} ECE is that of the worst horizon, log loss the mean over horizons."
+    )
 
 
 def details(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

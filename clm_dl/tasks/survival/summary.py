@@ -1,4 +1,5 @@
-"""From the Scores table of survival runs to metrics.json: every model's curve on the same snapshots, with intervals and paired differences.
+"""From the Scores table of survival runs to metrics.json: every model's curve on the same snapshots, with intervals and
+paired differences.
 
 metrics.json (values are {"value", "low", "high"}; null where undefined):
     task, fingerprint, horizons_days, resamples, seed
@@ -45,20 +46,30 @@ class CurveScores:
 
     def select(self, mask_N: NDArray[np.bool_]) -> CurveScores:
         active, raw = ({name: value[mask_N] for name, value in part.items()} for part in (self.active, self.raw))
-        return CurveScores(self.customer[mask_N], self.cutoff[mask_N], self.recent[mask_N], self.label[mask_N], active, raw)
+        return CurveScores(
+            self.customer[mask_N], self.cutoff[mask_N], self.recent[mask_N], self.label[mask_N], active, raw
+        )
 
 
 def curve_scores(scores: pd.DataFrame, split: str) -> CurveScores:
-    """The curves of `split`, the network's first. ValueError when models were scored on different snapshots or horizons."""
+    """The curves of `split`, the network's first. ValueError when models were scored on different snapshots or
+    horizons.
+    """
     rows = scores[scores["split"] == split]
     models = sorted((str(name) for name in rows["model"].unique()), key=lambda name: name != NETWORK)
     num = scores["horizon"].nunique()
-    parts = {name: rows[rows["model"] == name].sort_values(["cutoff", "customer_id", "horizon"], kind="stable") for name in models}
+    parts = {
+        name: rows[rows["model"] == name].sort_values(["cutoff", "customer_id", "horizon"], kind="stable")
+        for name in models
+    }
     first = next(iter(parts.values()), rows)
     for name, part in parts.items():
         keys = ["customer_id", "cutoff", "horizon", "label"]
         if not first[keys].reset_index(drop=True).equals(part[keys].reset_index(drop=True)):
-            raise ValueError(f"{name} and {models[0]} must be scored on the same {split} snapshots and horizons; score them again together")
+            raise ValueError(
+                f"{name} and {models[0]} must be scored on the same {split} snapshots and horizons; score them again "
+                "together"
+            )
 
     def curves(column: str) -> dict[str, Floats]:
         return {name: part[column].to_numpy(dtype=np.float64).reshape(-1, num) for name, part in parts.items()}
@@ -67,7 +78,12 @@ def curve_scores(scores: pd.DataFrame, split: str) -> CurveScores:
     one = first.iloc[::num]
     cutoff = pd.DatetimeIndex(pd.to_datetime(one["cutoff"], utc=True))
     return CurveScores(
-        one["customer_id"].to_numpy(), cutoff, one["recent"].to_numpy(dtype=bool), label_NS, curves("score"), curves("score_raw")
+        one["customer_id"].to_numpy(),
+        cutoff,
+        one["recent"].to_numpy(dtype=bool),
+        label_NS,
+        curves("score"),
+        curves("score_raw"),
     )
 
 
@@ -120,7 +136,9 @@ def _reference(table: CurveScores, horizons_days: Sequence[float]) -> dict[str, 
     label_NS = table.label
     known_NS = ~np.isnan(label_NS)
     names = [f"{days:g}" for days in horizons_days]
-    active_S = np.divide(np.nansum(label_NS, axis=0), known_NS.sum(axis=0), out=np.full(len(names), np.nan), where=known_NS.any(axis=0))
+    active_S = np.divide(
+        np.nansum(label_NS, axis=0), known_NS.sum(axis=0), out=np.full(len(names), np.nan), where=known_NS.any(axis=0)
+    )
     floor = {"c_index": 0.5} | {f"auroc@{name}": 0.5 for name in names}
     if known_NS.any(axis=0).all():
         floor["ibs"] = integrated_brier(label_NS, np.broadcast_to(active_S, label_NS.shape), horizons_days)
@@ -128,7 +146,9 @@ def _reference(table: CurveScores, horizons_days: Sequence[float]) -> dict[str, 
             log_loss(label_N[known_N], np.full(int(known_N.sum()), active))
             for label_N, known_N, active in zip(label_NS.T, known_NS.T, active_S, strict=True)
         ]
-        floor |= {"log_loss": float(np.mean(losses))} | {f"log_loss@{name}": loss for name, loss in zip(names, losses, strict=True)}
+        floor |= {"log_loss": float(np.mean(losses))} | {
+            f"log_loss@{name}": loss for name, loss in zip(names, losses, strict=True)
+        }
         floor |= {f"brier@{name}": active * (1 - active) for name, active in zip(names, active_S.tolist(), strict=True)}
     return {
         "snapshots": len(label_NS),

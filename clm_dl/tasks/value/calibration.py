@@ -1,4 +1,5 @@
-"""Calibration of money: expected spend to the right total and steepness, and intervals that hold on the snapshots they are fitted to.
+"""Calibration of money: expected spend to the right total and steepness, and intervals that hold on the snapshots they
+are fitted to.
 
 Shapes: N snapshots.
 """
@@ -20,32 +21,42 @@ class ValueCalibrator:
     """score → exp(intercept + slope · log(score) + age · log(1 + tenure)) for the mean,
     [low − widen, high + widen] on a log scale for the interval.
 
-    The mean: Poisson pseudo-likelihood with a log link, which is consistent whatever the distribution of spend (Gourieroux, Monfort &
-    Trognon 1984; Santos Silva & Tenreyro 2006) and makes the total right; the slope says how steep the differences between customers are.
-    The interval: conformalised quantile regression (Romano, Patterson & Candès 2019) on log(1 + money).
+    The mean: Poisson pseudo-likelihood with a log link, which is consistent whatever the distribution of spend
+    (Gourieroux, Monfort & Trognon 1984; Santos Silva & Tenreyro 2006) and makes the total right; the slope says how
+    steep the differences between customers are. The interval: conformalised quantile regression (Romano, Patterson &
+    Candès 2019) on log(1 + money).
 
     Attributes:
-        slope, intercept, age, floor: of the mean; floor is the smallest score that counts, in money; age is 0 where tenure was not given.
+        slope, intercept, age, floor: of the mean; floor is the smallest score that counts, in money; age is 0 where
+            tenure was not given.
         widen: of the interval, may be negative.
     """
 
-    def __init__(self, slope: float = 1.0, intercept: float = 0.0, floor: float = 1e-9, widen: float = 0.0, age: float = 0.0) -> None:
+    def __init__(
+        self, slope: float = 1.0, intercept: float = 0.0, floor: float = 1e-9, widen: float = 0.0, age: float = 0.0
+    ) -> None:
         self.slope, self.intercept, self.floor, self.widen, self.age = map(float, (slope, intercept, floor, widen, age))
 
     def fit(self, score: ArrayLike, spend: ArrayLike, log_tenure: ArrayLike | None = None) -> ValueCalibrator:
-        """Fit the mean on expected and actual spend `[N]`, both ≥ 0; returns self. ValueError when nothing was spent or expected.
+        """Fit the mean on expected and actual spend `[N]`, both ≥ 0; returns self. ValueError when nothing was spent or
+        expected.
 
-        Scores that are all the same get slope 1. With `log_tenure` `[N]`, log(1 + days since the first event), it is learnt besides what
-        customers are worth who have been there for longer than training could see: for a network that has grown old.
+        Scores that are all the same get slope 1. With `log_tenure` `[N]`, log(1 + days since the first event), it is
+        learnt besides what customers are worth who have been there for longer than training could see: for a network
+        that has grown old.
         """
         score_N, spend_N = np.asarray(score, dtype=np.float64), np.asarray(spend, dtype=np.float64)
         if not len(spend_N) or not spend_N.sum() > 0 or not score_N.sum() > 0:
             raise ValueError(
-                f"calibration of money needs spend above 0, got {len(spend_N)} snapshots with a total of {spend_N.sum():g} "
+                f"calibration of money needs spend above 0, got {len(spend_N)} snapshots with a total of "
+                f"{spend_N.sum():g} "
                 f"and {score_N.sum():g} expected: choose a validation cutoff with spend"
             )
         self.floor = FLOOR * float(score_N.mean())
-        known = [np.log(np.maximum(score_N, self.floor)), *([] if log_tenure is None else [np.asarray(log_tenure, dtype=np.float64)])]
+        known = [
+            np.log(np.maximum(score_N, self.floor)),
+            *([] if log_tenure is None else [np.asarray(log_tenure, dtype=np.float64)]),
+        ]
         x_NK = np.column_stack(known)
         varies_K, factor_K = x_NK.std(axis=0) > 1e-9, np.array([1.0, 0.0])[: len(known)]
         if varies_K.any():
@@ -54,15 +65,19 @@ class ValueCalibrator:
             model.fit((x_NK[:, varies_K] - x_NK[:, varies_K].mean(axis=0)) / scale_K, spend_N / spend_N.mean())
             factor_K[varies_K] = model.coef_ / scale_K
         self.slope, self.age = float(factor_K[0]), float(factor_K[1:].sum())
-        self.intercept = float(np.log(spend_N.mean() / np.exp(x_NK @ factor_K).mean()))  # the total exactly, not to a tolerance
+        # the total exactly, not to a tolerance
+        self.intercept = float(np.log(spend_N.mean() / np.exp(x_NK @ factor_K).mean()))
         return self
 
     def fit_interval(self, low: ArrayLike, high: ArrayLike, spend: ArrayLike, *, coverage: float) -> ValueCalibrator:
-        """Fit the interval on its predicted ends and actual spend `[N]`, so that `coverage` of such snapshots lie inside; returns self."""
+        """Fit the interval on its predicted ends and actual spend `[N]`, so that `coverage` of such snapshots lie
+        inside; returns self.
+        """
         low_N, high_N, spend_N = (np.log1p(np.asarray(part, dtype=np.float64)) for part in (low, high, spend))
         below_N = np.where(low_N > 0, low_N - spend_N, -np.inf)  # nothing lies below an interval from 0 on
         outside_N = np.sort(np.maximum(below_N, spend_N - high_N))
-        rank = int(np.ceil((len(spend_N) + 1) * coverage))  # the finite-sample quantile; all of them where there are too few
+        # the finite-sample quantile; all of them where there are too few
+        rank = int(np.ceil((len(spend_N) + 1) * coverage))
         self.widen = float(outside_N[min(rank, len(outside_N)) - 1])
         return self
 
@@ -77,10 +92,18 @@ class ValueCalibrator:
         """Both ends `[N]` in money, ≥ 0."""
         low_N, high_N = (np.log1p(np.asarray(part, dtype=np.float64)) for part in (low, high))
         from_zero_N = low_N <= 0  # stays so: most spend nothing
-        return np.where(from_zero_N, 0.0, np.maximum(np.expm1(low_N - self.widen), 0.0)), np.maximum(np.expm1(high_N + self.widen), 0.0)
+        return np.where(from_zero_N, 0.0, np.maximum(np.expm1(low_N - self.widen), 0.0)), np.maximum(
+            np.expm1(high_N + self.widen), 0.0
+        )
 
     def to_dict(self) -> dict[str, float]:
-        return {"slope": self.slope, "intercept": self.intercept, "floor": self.floor, "widen": self.widen, "age": self.age}
+        return {
+            "slope": self.slope,
+            "intercept": self.intercept,
+            "floor": self.floor,
+            "widen": self.widen,
+            "age": self.age,
+        }
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> ValueCalibrator:

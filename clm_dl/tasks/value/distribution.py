@@ -1,4 +1,5 @@
-"""Spend and orders of a window as distributions: zero-inflated lognormal and negative binomial, their losses, means and quantiles.
+"""Spend and orders of a window as distributions: zero-inflated lognormal and negative binomial, their losses, means and
+quantiles.
 
 Shapes: B snapshots.
 """
@@ -21,13 +22,14 @@ SIZE = (-4.0, 4.0)  # bounds of the log of the negative binomial's size
 class ValueDistribution:
     """What a customer spends in the label window, and in how many orders; all tensors are float32 `[B]`.
 
-    Spend is 0 with probability 1 − p, else lognormal (Wang, Liu & Miao 2019, A Deep Probabilistic Model for Customer Lifetime Value
-    Prediction). Orders are negative binomial with variance mean + mean² / size.
+    Spend is 0 with probability 1 − p, else lognormal (Wang, Liu & Miao 2019, A Deep Probabilistic Model for Customer
+    Lifetime Value Prediction). Orders are negative binomial with variance mean + mean² / size.
 
     Attributes:
         logit_B: of p. mu_B, sigma_B: of the standardised log of a spend above 0, (log spend − center) / scale.
         orders_B: mean number of orders. size_B: of their negative binomial.
-        center, scale: mean and standard deviation of the log spends above 0 in training. largest: the largest of them, in money.
+        center, scale: mean and standard deviation of the log spends above 0 in training. largest: the largest of them,
+            in money.
     """
 
     logit_B: Tensor
@@ -44,7 +46,16 @@ class ValueDistribution:
         """Of a head's five outputs; at zero they say p = ½, the log spends of training, and its mean `orders`."""
         logit_B, mu_B, log_sigma_B, log_rate_B, log_size_B = output_B5.float().unbind(-1)
         rate_B = (log_rate_B + math.log(orders)).clamp(max=math.log(1e6)).exp()
-        return cls(logit_B, mu_B, log_sigma_B.clamp(*SIGMA).exp(), rate_B, log_size_B.clamp(*SIZE).exp(), center, scale, largest)
+        return cls(
+            logit_B,
+            mu_B,
+            log_sigma_B.clamp(*SIGMA).exp(),
+            rate_B,
+            log_size_B.clamp(*SIZE).exp(),
+            center,
+            scale,
+            largest,
+        )
 
     def mean(self) -> Tensor:
         """Expected spend `[B]` in money; of those who spend at most the largest spend of training."""
@@ -53,14 +64,18 @@ class ValueDistribution:
         return self.logit_B.sigmoid() * spend_B.clamp(max=self.largest)
 
     def quantile(self, level: float | Tensor) -> Tensor:
-        """Spend `[B]` that is not exceeded with probability `level`: 0 up to 1 − p, beyond it the lognormal's, at most the largest."""
+        """Spend `[B]` that is not exceeded with probability `level`: 0 up to 1 − p, beyond it the lognormal's, at most
+        the largest.
+        """
         p_B = self.logit_B.sigmoid()
         rest_B = ((level - 1 + p_B) / p_B).clamp(0.0, 1 - 1e-6)
         log_B = self.center + self.scale * (self.mu_B + self.sigma_B * torch.special.ndtri(rest_B))
         return log_B.exp().clamp(max=self.largest)
 
     def interval(self, coverage: float) -> tuple[Tensor, Tensor]:
-        """Ends `[B]` of an interval with probability `coverage`: central, but from 0 on where 0 alone outweighs the lower tail."""
+        """Ends `[B]` of an interval with probability `coverage`: central, but from 0 on where 0 alone outweighs the
+        lower tail.
+        """
         tail = (1 - coverage) / 2
         below_B = torch.where(1 - self.logit_B.sigmoid() < tail, tail, 0.0)
         return self.quantile(below_B), self.quantile(below_B + coverage)
@@ -69,7 +84,9 @@ class ValueDistribution:
         """Negative log-likelihood `[B]` in nats of (whether anything is spent, its standardised log)."""
         some_B = spend_B > 0
         standard_B = (torch.where(some_B, spend_B, 1.0).log() - self.center) / self.scale
-        normal_B = self.sigma_B.log() + 0.5 * math.log(2 * math.pi) + 0.5 * ((standard_B - self.mu_B) / self.sigma_B) ** 2
+        normal_B = (
+            self.sigma_B.log() + 0.5 * math.log(2 * math.pi) + 0.5 * ((standard_B - self.mu_B) / self.sigma_B) ** 2
+        )
         return F.binary_cross_entropy_with_logits(self.logit_B, some_B.float(), reduction="none") + some_B * normal_B
 
     def orders_loss(self, orders_B: Tensor) -> Tensor:

@@ -62,7 +62,9 @@ def value_figures(table: ValueScores, metrics: Mapping[str, Any], names: Sequenc
         return {}
     overall = metrics["split"]["test"]["overall"]
     figures = {
-        "Gini and its 95 % interval": interval_figure({name: overall[name] for name in names}, "gini", "normalised Gini"),
+        "Gini and its 95 % interval": interval_figure(
+            {name: overall[name] for name in names}, "gini", "normalised Gini"
+        ),
         "Expected and actual spend by decile": decile_figure(table, few[0]),
         "Cumulative gain of spend": spend_gain_figure(table, few),
     }

@@ -23,7 +23,9 @@ DECILES = 10
 
 @dataclass(frozen=True)
 class Forecast:
-    """One model's answers `[N]`: expected spend, and what only some models know: the ends of an interval, expected orders."""
+    """One model's answers `[N]`: expected spend, and what only some models know: the ends of an interval, expected
+    orders.
+    """
 
     score: Floats
     low: Floats | None = None
@@ -32,10 +34,11 @@ class Forecast:
 
 
 def gini(spend: ArrayLike, score: ArrayLike) -> float:
-    """Normalised Gini: (area under the cumulative gain of `score` − ½) over the same of the perfect order; 1 is perfect, 0 random.
+    """Normalised Gini: (area under the cumulative gain of `score` − ½) over the same of the perfect order; 1 is
+    perfect, 0 random.
 
-    Gain is the share of the spend that the share x of the customers with the highest scores brings (Wang, Liu & Miao 2019). NaN where
-    all spend the same.
+    Gain is the share of the spend that the share x of the customers with the highest scores brings (Wang, Liu & Miao
+    2019). NaN where all spend the same.
     """
     return _value("gini", spend, score)
 
@@ -55,7 +58,9 @@ def deciles(spend: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     spend_N, score_N = np.asarray(spend, dtype=np.float64), np.asarray(score, dtype=np.float64)
     order = rank(score_N)
     rows_N = order.rows_N
-    mean_R10, actual_R10 = accumulate(spend_N[rows_N], score_N[rows_N], order.ends_G, np.ones((1, len(rows_N)))).bins(DECILES)
+    mean_R10, actual_R10 = accumulate(spend_N[rows_N], score_N[rows_N], order.ends_G, np.ones((1, len(rows_N)))).bins(
+        DECILES
+    )
     return mean_R10[0, ::-1], actual_R10[0, ::-1]
 
 
@@ -75,7 +80,9 @@ def value_bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Metrics of `forecasts` for the actual `spend` and `orders` `[N]`, resampled by `customer` `[N]`; the same draws for every model."""
+    """Metrics of `forecasts` for the actual `spend` and `orders` `[N]`, resampled by `customer` `[N]`; the same draws
+    for every model.
+    """
     spend_N, orders_N = np.asarray(spend, dtype=np.float64), np.asarray(orders, dtype=np.float64)
     code_N = np.unique(np.asarray(customer), return_inverse=True)[1]
     num_customers = int(code_N.max()) + 1 if len(code_N) else 0
@@ -132,9 +139,15 @@ class _Plan:
             terms["inside"] = ((truth.spend_N >= forecast.low) & (truth.spend_N <= forecast.high)).astype(float)
             terms["width"] = forecast.high - forecast.low
         if forecast.orders is not None:
-            terms |= {"orders": truth.orders_N, "expected": forecast.orders, "orders_absolute": np.abs(forecast.orders - truth.orders_N)}
+            terms |= {
+                "orders": truth.orders_N,
+                "expected": forecast.orders,
+                "orders_absolute": np.abs(forecast.orders - truth.orders_N),
+            }
         self.names = list(terms)
-        self.terms_CK = np.column_stack([np.bincount(truth.code_N, weights=term, minlength=truth.num_customers) for term in terms.values()])
+        self.terms_CK = np.column_stack(
+            [np.bincount(truth.code_N, weights=term, minlength=truth.num_customers) for term in terms.values()]
+        )
 
     def __call__(self, weight_RC: Floats, perfect_R: Floats, ranks_RN: Floats) -> Floats:
         """[R, C] -> [R, K] in the order of METRICS."""
@@ -156,7 +169,9 @@ class _Plan:
                 "coverage": sums["inside"] / rows if "inside" in sums else nothing,
                 "width": sums["width"] / rows if "width" in sums else nothing,
                 "orders_mae": sums["orders_absolute"] / rows if "orders" in sums else nothing,
-                "orders_bias": sums["expected"] / np.where(sums["orders"] > 0, sums["orders"], np.nan) - 1 if "orders" in sums else nothing,
+                "orders_bias": sums["expected"] / np.where(sums["orders"] > 0, sums["orders"], np.nan) - 1
+                if "orders" in sums
+                else nothing,
             }
         return np.column_stack([found[name] for name in METRICS])
 
@@ -194,5 +209,7 @@ def _correlation(a_RN: Floats, b_RN: Floats, weight_RN: Floats) -> Floats:
 
 def _value(metric: str, spend: ArrayLike, score: ArrayLike) -> float:
     spend_N, score_N = np.asarray(spend, dtype=np.float64), np.asarray(score, dtype=np.float64)
-    boot = value_bootstrap(np.arange(len(spend_N)), spend_N, np.zeros_like(spend_N), {"one": Forecast(score_N)}, resamples=0)
+    boot = value_bootstrap(
+        np.arange(len(spend_N)), spend_N, np.zeros_like(spend_N), {"one": Forecast(score_N)}, resamples=0
+    )
     return float(boot.value[0, METRICS.index(metric)])

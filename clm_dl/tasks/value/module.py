@@ -19,12 +19,14 @@ MEAN, MEDIAN, LOW, HIGH, ORDERS = range(5)  # columns of a forecast
 class ValueQuestion(Question):
     """Zero-inflated lognormal spend and negative binomial orders; the truth is (spend, orders), NaN censored.
 
-    `schema["value"]` gives the scales that the outputs are relative to: {"center", "scale", "largest", "orders"}, fitted on training.
+    `schema["value"]` gives the scales that the outputs are relative to: {"center", "scale", "largest", "orders"},
+    fitted on training.
     """
 
     name, monitor = "value", "nll"
     num_outputs = NUM_PARAMETERS
-    bounded_recency = True  # amounts go on exponentially: who was silent for longer than anyone in training is not worth a third of them
+    # amounts go on exponentially: who was silent for longer than anyone in training is not worth a third of them
+    bounded_recency = True
 
     def __init__(self, task: Mapping[str, Any], schema: Mapping[str, Any], *, columns: slice = slice(None)) -> None:
         super().__init__(task, schema, columns=columns)

@@ -1,4 +1,6 @@
-"""What report.html has for a value run alone: the order of customers, the amounts, the number of orders, and the figures."""
+"""What report.html has for a value run alone: the order of customers, the amounts, the number of orders, and the
+figures.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All snapshots with what the same expectation of everyone reaches, then the recently active."""
     shown, test, floor = family(metrics), metrics["split"]["test"], metrics["reference"]["test"]["floor"]
     return [
-        figures_table(metrics, test[part], shown.columns, title=f"Test: {title}", floor=floor if part == "overall" else None)
+        figures_table(
+            metrics, test[part], shown.columns, title=f"Test: {title}", floor=floor if part == "overall" else None
+        )
         for part, title in shown.filled(test).items()
     ]
 
@@ -31,10 +35,15 @@ def note(metrics: Mapping[str, Any]) -> str:
 
 def details(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is a click away."""
-    raw = {name: {m: {**UNDEFINED, **found} for m, found in part.items()} for name, part in metrics["split"]["test"]["raw"].items()}
+    raw = {
+        name: {m: {**UNDEFINED, **found} for m, found in part.items()}
+        for name, part in metrics["split"]["test"]["raw"].items()
+    }
     return [
         more(
-            metrics, f"Coverage and width are of the {metrics['interval']:.0%} interval around a customer's spend, where a model has one."
+            metrics,
+            f"Coverage and width are of the {metrics['interval']:.0%} interval around a customer's spend, where a "
+            "model has one.",
         ),
         {"title": "Before calibration", "tables": [figures_table(metrics, raw, family(metrics).columns)], "note": ""},
         validation(metrics),

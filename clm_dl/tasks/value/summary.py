@@ -1,13 +1,13 @@
-"""From the Scores table of value runs to metrics.json: every model on the same snapshots, with intervals and paired differences.
+"""From the Scores table of value runs to metrics.json: every model on the same snapshots, with intervals and paired
+differences.
 
-metrics.json (values are {"value", "low", "high"}; null where undefined, as coverage is for a model without an interval):
-    task, fingerprint, interval (the coverage asked for), resamples, seed
+metrics.json (values are {"value", "low", "high"}; null where undefined, as coverage is for a model without an
+    interval): task, fingerprint, interval (the coverage asked for), resamples, seed
     split.{test,val}.{overall,recent}.<model>.<metric>    calibrated forecasts; metrics of `value.METRICS`
-    split.{test,val}.per_cutoff.<date>.<model>.<metric>
-    split.{test,val}.raw.<model>.<metric>                 before calibration, {"value"} only
-    reference.{test,val}.{snapshots,customers,censored,spending,spend,orders,floor}    share that spends, mean spend, mean orders
-    difference.{test,test_recent}."network - <baseline>".<metric>     empty without a network
-    best_baseline, data
+    split.{test,val}.per_cutoff.<date>.<model>.<metric> split.{test,val}.raw.<model>.<metric>                 before
+    calibration, {"value"} only reference.{test,val}.{snapshots,customers,censored,spending,spend,orders,floor}    share
+    that spends, mean spend, mean orders difference.{test,test_recent}."network - <baseline>".<metric>     empty without
+    a network best_baseline, data
 
 Shapes: N snapshots.
 """
@@ -51,9 +51,15 @@ class ValueScores:
 
         forecasts, raw = ({name: part(value) for name, value in group.items()} for group in (self.forecasts, self.raw))
         return ValueScores(
-            self.customer[mask_N], self.cutoff[mask_N], self.recent[mask_N], self.spend[mask_N], self.orders[mask_N], forecasts, raw,
+            self.customer[mask_N],
+            self.cutoff[mask_N],
+            self.recent[mask_N],
+            self.spend[mask_N],
+            self.orders[mask_N],
+            forecasts,
+            raw,
             self.num_censored,
-        )  # fmt: skip
+        )
 
 
 def value_scores(scores: pd.DataFrame, split: str) -> ValueScores:
@@ -65,14 +71,22 @@ def value_scores(scores: pd.DataFrame, split: str) -> ValueScores:
     keys = ["customer_id", "cutoff", "label", "orders"]
     for name, part in parts.items():
         if not first[keys].reset_index(drop=True).equals(part[keys].reset_index(drop=True)):
-            raise ValueError(f"{name} and {models[0]} must be scored on the same {split} snapshots and spends; score them again together")
+            raise ValueError(
+                f"{name} and {models[0]} must be scored on the same {split} snapshots and spends; score them again "
+                "together"
+            )
 
     def column(part: pd.DataFrame, name: str) -> Floats:
         return part[name].to_numpy(dtype=np.float64, na_value=np.nan)
 
     def forecast(part: pd.DataFrame) -> Forecast:
-        known = {name: column(part, source) for name, source in {"low": "low", "high": "high", "orders": "expected_orders"}.items()}
-        return Forecast(column(part, "score"), **{name: None if np.isnan(value).all() else value for name, value in known.items()})
+        known = {
+            name: column(part, source)
+            for name, source in {"low": "low", "high": "high", "orders": "expected_orders"}.items()
+        }
+        return Forecast(
+            column(part, "score"), **{name: None if np.isnan(value).all() else value for name, value in known.items()}
+        )
 
     spend = column(first, "label")
     table = ValueScores(
@@ -128,7 +142,10 @@ def _best_baseline(metrics: Mapping[str, Any]) -> dict[str, str | None]:
     names = [name for name in overall if name != NETWORK]
     if not names:
         return {"name": None, "chosen_on": None}
-    return {"name": min(names, key=lambda name: (-np.nan_to_num(overall[name]["gini"]["value"], nan=-1.0), name)), "chosen_on": "val"}
+    return {
+        "name": min(names, key=lambda name: (-np.nan_to_num(overall[name]["gini"]["value"], nan=-1.0), name)),
+        "chosen_on": "val",
+    }
 
 
 def _reference(table: ValueScores) -> dict[str, Any]:

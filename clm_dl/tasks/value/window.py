@@ -14,13 +14,16 @@ RETURNS = ("refuse", "ignore")
 
 
 def window_orders(store: EventStore, snapshots: Snapshots) -> np.ndarray:
-    """Float64 `[N]`: orders in [cutoff + gap, cutoff + gap + horizon), NaN where that window is not over at the end of the data."""
+    """Float64 `[N]`: orders in [cutoff + gap, cutoff + gap + horizon), NaN where that window is not over at the end of
+    the data.
+    """
     before = prefix_sums(np.asarray(store.order_start))
     return _in_window(store, snapshots, before)
 
 
 def window_spend(store: EventStore, snapshots: Snapshots, *, returns: str = "refuse") -> np.ndarray:
-    """Float64 `[N]`: money in the label window, NaN where it is not over at the end of the data; a missing amount counts as 0.
+    """Float64 `[N]`: money in the label window, NaN where it is not over at the end of the data; a missing amount
+    counts as 0.
 
     Args:
         returns: what an amount below 0 means: refuse raises ValueError, ignore counts it as 0.
@@ -37,7 +40,8 @@ def window_spend(store: EventStore, snapshots: Snapshots, *, returns: str = "ref
     if below.any() and returns == "refuse":
         first = int(np.argmax(below))
         raise ValueError(
-            f"{int(below.sum()):,} lines have an amount below 0, the first of them {amount[first]:g} at {iso(int(store.time[first]))}: "
+            f"{int(below.sum()):,} lines have an amount below 0, the first of them {amount[first]:g} at "
+            f"{iso(int(store.time[first]))}: "
             "leave returns out of the log, or set task.returns=ignore to count them as 0"
         )
     return _in_window(store, snapshots, prefix_sums(fixed_point(np.maximum(amount, 0)))) / FIXED_POINT
