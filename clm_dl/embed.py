@@ -5,9 +5,9 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from clm_dl.config import command
+from clm_dl.data.tables import write_parquet
 from clm_dl.recommending import item_vectors
 from clm_dl.run import load_run
-from clm_dl.data.tables import write_parquet
 
 
 @command("embed")

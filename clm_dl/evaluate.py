@@ -12,21 +12,21 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from clm_dl.experiment.backtest import backtest
-from clm_dl.experiment.timing import Clock
 from clm_dl.config import command, nearest, plain
+from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
+from clm_dl.evaluation.splits import NETWORK
+from clm_dl.experiment.backtest import backtest
 from clm_dl.experiment.experiment import FOLDS
 from clm_dl.experiment.fold import changed, churn_metrics
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.tasks.churn.summary import to_json
+from clm_dl.experiment.inference import network_scorer, scoring_datamodule
 from clm_dl.experiment.ranked_fold import RankedFold
+from clm_dl.experiment.run_files import BACKTEST, write_json
+from clm_dl.experiment.settings import RANKED
+from clm_dl.experiment.timing import Clock
 from clm_dl.recommending import ranked_task
 from clm_dl.run import Run, load_run
-from clm_dl.experiment.run_files import BACKTEST, write_json
-from clm_dl.experiment.inference import network_scorer, scoring_datamodule
-from clm_dl.experiment.settings import RANKED
-from clm_dl.data.open import open_store
+from clm_dl.tasks.churn.summary import to_json
 from clm_dl.visual.drift import print_backtest
 from clm_dl.visual.html import render_report
 from clm_dl.visual.terminal import print_comparison, print_cutoffs

@@ -5,9 +5,9 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from clm_dl.config import command, plain
-from clm_dl.run import load_run
-from clm_dl.experiment.settings import RANKED
 from clm_dl.data.tables import write_parquet
+from clm_dl.experiment.settings import RANKED
+from clm_dl.run import load_run
 
 
 @command("predict")

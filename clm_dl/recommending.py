@@ -15,13 +15,13 @@ import torch
 
 from clm_dl.config import nearest
 from clm_dl.data.ranking.catalogue import Catalogue
-from clm_dl.tasks.recommend.ranks import rank, seen_items
 from clm_dl.evaluation.splits import NETWORK
+from clm_dl.experiment.inference import customer_vectors, snapshots_of
 from clm_dl.experiment.refit import chosen_model, refitted
 from clm_dl.retrieval import as_tensor, one_or_many
 from clm_dl.run import Run
-from clm_dl.experiment.inference import customer_vectors, snapshots_of
 from clm_dl.tasks.recommend.module import NextItemTask
+from clm_dl.tasks.recommend.ranks import rank, seen_items
 
 POPULAR = 0.01  # share of the catalogue that counts as popular
 

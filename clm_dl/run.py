@@ -16,12 +16,11 @@ from omegaconf import OmegaConf
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.evaluation.calibration import CurveCalibrator, PlattCalibrator
-from clm_dl.tasks.value.calibration import ValueCalibrator
 from clm_dl.experiment.run_files import ITEMS, MODEL, RUN_VERSION
-from clm_dl.tasks.registry import TASKS
-from clm_dl.tasks.multitask.module import MultiTask
 from clm_dl.tasks.module import SequenceTask
-from clm_dl.tasks.multitask.module import questions
+from clm_dl.tasks.multitask.module import MultiTask, questions
+from clm_dl.tasks.registry import TASKS
+from clm_dl.tasks.value.calibration import ValueCalibrator
 
 
 class Run:
@@ -41,8 +40,8 @@ class Run:
         self.status: dict[str, Any] = json.loads((self.path / "status.json").read_text())
         if self.status["version"] != RUN_VERSION:
             raise ValueError(
-                f"run {self.path} has version {self.status['version']}, this clm_dl reads version {RUN_VERSION}: "
-                "train it again"
+                f"run {self.path} has version {self.status['version']}, this clm_dl reads version {RUN_VERSION}: train "
+                "it again"
             )
         self.config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))  # type: ignore[assignment]
 

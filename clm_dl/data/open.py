@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.log.fingerprint import source_fingerprint
+from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.simulator.worlds import ensure_simulated
 from clm_dl.data.store.store import EventStore
 

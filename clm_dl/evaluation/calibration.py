@@ -55,8 +55,7 @@ class PlattCalibrator:
         if num_positive == 0 or num_negative == 0:
             raise ValueError(
                 f"calibration needs both classes, got {num_positive:.0f} positive and {num_negative:.0f} negative "
-                "labels; "
-                "choose a validation cutoff with both"
+                "labels; choose a validation cutoff with both"
             )
         target_N = np.where(y_N == 1, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
         center, scale = float(x_N.mean()), float(x_N.std())

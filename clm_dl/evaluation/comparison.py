@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clm_dl.tasks.pretrain.metrics import loss_bootstrap
-from clm_dl.tasks.recommend.table import ranked_table
-from clm_dl.tasks.recommend.summary import ranked_bootstrap
+from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.tasks.churn.summary import score_table
+from clm_dl.tasks.pretrain.metrics import loss_bootstrap
+from clm_dl.tasks.recommend.summary import ranked_bootstrap
+from clm_dl.tasks.recommend.table import ranked_table
 from clm_dl.tasks.survival.metrics import survival_bootstrap
 from clm_dl.tasks.survival.summary import curve_scores
-from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
 from clm_dl.tasks.value.metrics import value_bootstrap
 from clm_dl.tasks.value.summary import value_scores
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.experiment.timing import Clock
 from clm_dl.data.snapshots.cutoffs import DAY, cutoff_grid, iso, parse_cutoff, to_us
 from clm_dl.data.snapshots.features import history_features
 from clm_dl.data.snapshots.labels import label_span
 from clm_dl.data.snapshots.later import later_snapshots
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.experiment.experiment import FOLDS
-from clm_dl.experiment.fold import Fold
 from clm_dl.evaluation.drift import psi, total_bias
 from clm_dl.evaluation.splits import NETWORK
-from clm_dl.run import Run
+from clm_dl.experiment.experiment import FOLDS
+from clm_dl.experiment.fold import Fold
 from clm_dl.experiment.inference import ONE_OUTCOME, RULE, scoring_datamodule
+from clm_dl.experiment.timing import Clock
+from clm_dl.run import Run
 from clm_dl.visual.families import family
 
 FORMAT = 1
@@ -54,8 +54,8 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
     name = settings["task"]["name"]
     if name not in ONE_OUTCOME or settings["encoder"]["name"] == "none":
         raise ValueError(
-            f"cutoffs= backtests the network of a run of {' or '.join(ONE_OUTCOME)}, and {run.path} has none: leave "
-            "it out"
+            f"cutoffs= backtests the network of a run of {' or '.join(ONE_OUTCOME)}, and {run.path} has none: leave it "
+            "out"
         )
     fold = FOLDS[name]({**settings, "bootstrap": resamples}, store, 0, run.path, Clock(), network=False)
     fold.check(run.metrics["fingerprint"])
@@ -129,17 +129,15 @@ def later_cutoffs(
         if store.end - span < free:
             raise ValueError(
                 f"no later cutoff has matured: the data ends {iso(store.end)}, the labels of training reach to "
-                f"{iso(free)}, "
-                f"and a label window takes {span / DAY:g} days"
+                f"{iso(free)}, and a label window takes {span / DAY:g} days"
             )
         return cutoff_grid(free - 1, store.end, span=span, every=to_us(rule["every_days"])), span
     chosen = np.unique(np.array([parse_cutoff(value) for value in cutoffs], dtype=np.int64))
     for cutoff in chosen:
         if not free <= cutoff <= store.end - span:
             raise ValueError(
-                f"cutoff {iso(cutoff)} cannot be backtested: choose from {iso(free)}, when the last training label "
-                "was known, "
-                f"to {iso(store.end - span)}, whose own labels are the last to be known"
+                f"cutoff {iso(cutoff)} cannot be backtested: choose from {iso(free)}, when the last training label was "
+                f"known, to {iso(store.end - span)}, whose own labels are the last to be known"
             )
     return chosen, span
 
@@ -159,10 +157,8 @@ def warning(found: Mapping[str, Any]) -> str | None:
         return None
     return (
         f"The scores have drifted: {family(found['metrics']).columns[watched]} {found['test_error']:.3f} on test, "
-        f"{error:.3f} at "
-        f"{newest['cutoff']}, {newest['days']:.0f} days after training ended, and {newest['bias'][NETWORK]:+.0%} in "
-        "the total. "
-        "Predict with recalibrate=true, or train anew."
+        f"{error:.3f} at {newest['cutoff']}, {newest['days']:.0f} days after training ended, and "
+        f"{newest['bias'][NETWORK]:+.0%} in the total. Predict with recalibrate=true, or train anew."
     )
 
 

@@ -16,21 +16,21 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.experiment.timing import Clock
 from clm_dl.config import plain
 from clm_dl.data.log.interchange import spell_out
-from clm_dl.tasks.churn.table import table_scores
+from clm_dl.data.open import open_store
+from clm_dl.data.tables import write_parquet
 from clm_dl.experiment.fold import Fold, churn_metrics
 from clm_dl.experiment.multitask_fold import MultiTaskFold
 from clm_dl.experiment.pretrain_fold import PretrainFold
 from clm_dl.experiment.ranked_fold import RankedFold
-from clm_dl.run import Run
 from clm_dl.experiment.run_files import clear_results, helper_process, run_status, write_json
 from clm_dl.experiment.settings import RANKED, baseline_settings, check
-from clm_dl.data.open import open_store
 from clm_dl.experiment.survival_fold import SurvivalFold
-from clm_dl.data.tables import write_parquet
+from clm_dl.experiment.timing import Clock
 from clm_dl.experiment.value_fold import ValueFold
+from clm_dl.run import Run
+from clm_dl.tasks.churn.table import table_scores
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 

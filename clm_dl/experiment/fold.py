@@ -12,21 +12,21 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.baselines.tabular.classifier import fit_score
-from clm_dl.experiment.timing import Clock
 from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.data.snapshots.features import rfm_features
-from clm_dl.evaluation.scores import scores_table
 from clm_dl.data.snapshots.snapshots import Snapshots, build_snapshots, check_classes
 from clm_dl.data.store.store import EventStore
-from clm_dl.training.fit import HPARAMS, Network, build_datamodule, event_writer, fit_network, prepare_network
 from clm_dl.evaluation.calibration import PlattCalibrator
+from clm_dl.evaluation.scores import scores_table
 from clm_dl.evaluation.splits import NETWORK
-from clm_dl.tasks.churn.summary import summarise
+from clm_dl.experiment.inference import churn_probabilities, customer_vectors
 from clm_dl.experiment.pretrained import input_schema, load_weights, open_pretrained, vectors
 from clm_dl.experiment.run_files import MODEL, save_model
-from clm_dl.experiment.inference import churn_probabilities, customer_vectors
 from clm_dl.experiment.settings import baseline_settings
+from clm_dl.experiment.timing import Clock
+from clm_dl.tasks.churn.summary import summarise
 from clm_dl.tasks.module import SequenceTask
+from clm_dl.training.fit import HPARAMS, Network, build_datamodule, event_writer, fit_network, prepare_network
 from clm_dl.visual.tensorboard import write_final as write_final_churn
 
 Log = Callable[[str], None]

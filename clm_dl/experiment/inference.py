@@ -14,24 +14,24 @@ import torch
 from scipy.special import expit
 
 from clm_dl.data.log.prepare import prepare_store
-from clm_dl.data.snapshots.cutoffs import parse_cutoff
+from clm_dl.data.open import open_store
 from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.snapshots.cutoffs import parse_cutoff
 from clm_dl.data.snapshots.labels import label_span
 from clm_dl.data.snapshots.later import later_snapshots, scoring_snapshots
-from clm_dl.evaluation.scores import curve_table, scores_table, value_table
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.tasks.value.window import window_spend
 from clm_dl.evaluation.calibration import PlattCalibrator
+from clm_dl.evaluation.scores import curve_table, scores_table, value_table
+from clm_dl.experiment.settings import RANKED
+from clm_dl.run import Run
+from clm_dl.tasks.module import SequenceTask
+from clm_dl.tasks.recommend.module import NextItemTask
 from clm_dl.tasks.recommend.ranks import Scorer
 from clm_dl.tasks.survival.metrics import hazards, restricted_mean
 from clm_dl.tasks.value.calibration import ValueCalibrator
-from clm_dl.run import Run
-from clm_dl.experiment.settings import RANKED
-from clm_dl.data.open import open_store
-from clm_dl.tasks.recommend.module import NextItemTask
-from clm_dl.tasks.module import SequenceTask
 from clm_dl.tasks.value.module import HIGH, LOW, MEAN, MEDIAN, ORDERS
+from clm_dl.tasks.value.window import window_spend
 
 RULE = ("horizon_days", "gap_days", "active_days", "recent_days")  # of who is scored, and for which window
 # tasks with one outcome a snapshot, on which a frozen network can be calibrated anew

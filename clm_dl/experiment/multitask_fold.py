@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.data.sequences.datamodule import SequenceDataModule
-from clm_dl.experiment.fold import Fold
 from clm_dl.evaluation.calibration import PartCalibrators
+from clm_dl.experiment.fold import Fold
 from clm_dl.experiment.pretrain_fold import training_sample
 from clm_dl.experiment.settings import baseline_settings, of_question
 from clm_dl.experiment.survival_fold import SurvivalFold
-from clm_dl.tasks.multitask.module import MultiTask
-from clm_dl.tasks.module import SequenceTask
-from clm_dl.tasks.multitask.module import questions
 from clm_dl.experiment.value_fold import ValueFold
+from clm_dl.tasks.module import SequenceTask
+from clm_dl.tasks.multitask.module import MultiTask, questions
 from clm_dl.visual.tensorboard_multitask import write_final_multitask
 
 Log = Callable[[str], None]

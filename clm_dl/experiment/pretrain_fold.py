@@ -15,16 +15,16 @@ from torch.utils.data import DataLoader
 
 from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.data.sequences.datamodule import SequenceDataModule
-from clm_dl.evaluation.scores import loss_table
 from clm_dl.data.snapshots.snapshots import Snapshots, build_snapshots
-from clm_dl.tasks.pretrain.histories import unlabelled_snapshots
-from clm_dl.training.fit import Network
-from clm_dl.experiment.fold import Fold
 from clm_dl.evaluation.calibration import PlattCalibrator
-from clm_dl.tasks.pretrain.metrics import MARGINAL, summarise_pretraining
+from clm_dl.evaluation.scores import loss_table
 from clm_dl.evaluation.splits import NETWORK
-from clm_dl.tasks.pretrain.module import PretrainTask
+from clm_dl.experiment.fold import Fold
 from clm_dl.tasks.module import SequenceTask
+from clm_dl.tasks.pretrain.histories import unlabelled_snapshots
+from clm_dl.tasks.pretrain.metrics import MARGINAL, summarise_pretraining
+from clm_dl.tasks.pretrain.module import PretrainTask
+from clm_dl.training.fit import Network
 from clm_dl.visual.tensorboard_pretrain import write_final_pretrain
 
 Log = Callable[[str], None]

@@ -13,10 +13,10 @@ import pandas as pd
 from clm_dl.data.snapshots.cutoffs import DAY, iso
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.tasks.pretrain.histories import last_training_cutoff
-from clm_dl.run import Run, load_run
 from clm_dl.experiment.inference import customer_vectors, scoring_datamodule
+from clm_dl.run import Run, load_run
 from clm_dl.tasks.module import PooledTask, SequenceTask
+from clm_dl.tasks.pretrain.histories import last_training_cutoff
 
 # keys of the schema that embedding and encoder know
 INPUTS = ("version", "token", "bags", "categorical", "numeric", "time")
@@ -46,8 +46,8 @@ def open_pretrained(settings: Mapping[str, Any], snapshots: Snapshots) -> Run:
     kept, theirs = (float(of["snapshots"].get("val_customers") or 0.0) for of in (settings, run.config))
     if kept != theirs:
         raise ValueError(
-            f"init={run.path} kept snapshots.val_customers={theirs:g} out of training, this run has {kept:g}: "
-            "pretrain with this run's"
+            f"init={run.path} kept snapshots.val_customers={theirs:g} out of training, this run has {kept:g}: pretrain "
+            "with this run's"
         )
     mine, its = (
         {key: value for key, value in of["encoder"].items() if key not in UNLIKE} for of in (settings, run.config)

@@ -12,26 +12,26 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clm_dl.baselines.recommenders.content import NoContent
 from clm_dl.baselines.recommenders.base import Recommender
-from clm_dl.experiment.timing import Clock
+from clm_dl.baselines.recommenders.content import NoContent
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
-from clm_dl.tasks.recommend.inputs import RankingDataModule
-from clm_dl.tasks.recommend.scores import Ranks, join_ranks, ranked_scores
 from clm_dl.data.store.store import EventStore
-from clm_dl.training.fit import HPARAMS, Network, batch_options, event_writer, fit_network, prepare_network
-from clm_dl.experiment.fold import changed
-from clm_dl.tasks.recommend.ranks import AMONG, Scorer, rank, seen_items
-from clm_dl.tasks.recommend.summary import summarise_ranking
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.retrieval import take_ragged
-from clm_dl.experiment.run_files import CARDS, ITEMS, MODEL, save_model, write_json
-from clm_dl.experiment.inference import network_scorer
-from clm_dl.experiment.settings import baseline_settings, build_recommender
 from clm_dl.data.tables import write_parquet
-from clm_dl.tasks.recommend.module import NextItemTask
+from clm_dl.evaluation.splits import NETWORK
+from clm_dl.experiment.fold import changed
+from clm_dl.experiment.inference import network_scorer
+from clm_dl.experiment.run_files import CARDS, ITEMS, MODEL, save_model, write_json
+from clm_dl.experiment.settings import baseline_settings, build_recommender
+from clm_dl.experiment.timing import Clock
+from clm_dl.retrieval import take_ragged
 from clm_dl.tasks.recommend.cards import card_text, sample_cards
+from clm_dl.tasks.recommend.inputs import RankingDataModule
+from clm_dl.tasks.recommend.module import NextItemTask
+from clm_dl.tasks.recommend.ranks import AMONG, Scorer, rank, seen_items
+from clm_dl.tasks.recommend.scores import Ranks, join_ranks, ranked_scores
+from clm_dl.tasks.recommend.summary import summarise_ranking
+from clm_dl.training.fit import HPARAMS, Network, batch_options, event_writer, fit_network, prepare_network
 from clm_dl.visual.tensorboard_ranked import item_table, write_final_ranked
 
 Log = Callable[[str], None]
@@ -100,8 +100,8 @@ class RankedFold:
         """The Scores table: every model's top k and the rank of every target, on validation and test."""
         if self.catalogue.missing:
             log(
-                f"catalogue: nothing is known of {self.catalogue.missing:,} of {len(self.catalogue):,} items but "
-                "their ids"
+                f"catalogue: nothing is known of {self.catalogue.missing:,} of {len(self.catalogue):,} items but their "
+                "ids"
             )
         self.fit(log)
         write_parquet(self.catalogue.to_frame(), self.folder / ITEMS)

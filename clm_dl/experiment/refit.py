@@ -7,18 +7,18 @@ catalogue.
 from __future__ import annotations
 
 from clm_dl.baselines.recommenders.base import Recommender
-from clm_dl.experiment.timing import Clock
 from clm_dl.config import nearest
+from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.tasks.recommend.ranks import Scorer
 from clm_dl.evaluation.splits import NETWORK
+from clm_dl.experiment.inference import network_scorer, scoring_datamodule
 from clm_dl.experiment.ranked_fold import RankedFold
+from clm_dl.experiment.timing import Clock
 from clm_dl.retrieval import Ragged
 from clm_dl.run import Run
-from clm_dl.experiment.inference import network_scorer, scoring_datamodule
-from clm_dl.data.open import open_store
 from clm_dl.tasks.recommend.module import NextItemTask
+from clm_dl.tasks.recommend.ranks import Scorer
 
 BEST = "best"
 

@@ -8,14 +8,14 @@ from typing import Any
 from clm_dl.baselines.tabular.classifier import build_baseline
 from clm_dl.baselines.tabular.regressor import build_value_baseline
 from clm_dl.config import build, nearest
-from clm_dl.tasks.survival.lifetimes import check_horizons
 from clm_dl.data.log.roles import choice
-from clm_dl.tasks.recommend.ranks import REPEATS
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.tasks.survival.metrics import metric_names
 from clm_dl.evaluation.bootstrap import METRICS
-from clm_dl.tasks.value.metrics import METRICS as VALUE_METRICS
+from clm_dl.evaluation.splits import NETWORK
 from clm_dl.tasks.multitask.module import questions
+from clm_dl.tasks.recommend.ranks import REPEATS
+from clm_dl.tasks.survival.lifetimes import check_horizons
+from clm_dl.tasks.survival.metrics import metric_names
+from clm_dl.tasks.value.metrics import METRICS as VALUE_METRICS
 from clm_dl.tasks.value.module import check_value_options
 
 RANKED = ("next_item", "next_order")  # tasks that answer with a ranked list

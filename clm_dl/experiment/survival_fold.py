@@ -13,13 +13,13 @@ import pandas as pd
 
 from clm_dl.baselines.tabular.hazard import fit_score_curves
 from clm_dl.data.sequences.datamodule import SequenceDataModule
-from clm_dl.tasks.survival.lifetimes import calibration_rows, check_followed, lifetimes
+from clm_dl.evaluation.calibration import CurveCalibrator
 from clm_dl.evaluation.scores import curve_table
 from clm_dl.experiment.fold import Fold
-from clm_dl.evaluation.calibration import CurveCalibrator
-from clm_dl.tasks.survival.summary import summarise_survival
 from clm_dl.experiment.inference import survival_curves
 from clm_dl.tasks.module import SequenceTask
+from clm_dl.tasks.survival.lifetimes import calibration_rows, check_followed, lifetimes
+from clm_dl.tasks.survival.summary import summarise_survival
 from clm_dl.visual.tensorboard_figures import write_final_figures
 
 

@@ -13,14 +13,14 @@ import pandas as pd
 
 from clm_dl.baselines.tabular.regressor import fit_score_value
 from clm_dl.data.sequences.datamodule import SequenceDataModule
-from clm_dl.evaluation.scores import value_table
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.tasks.value.window import window_orders, window_spend
+from clm_dl.evaluation.scores import value_table
 from clm_dl.experiment.fold import Fold
-from clm_dl.tasks.value.calibration import ValueCalibrator
-from clm_dl.tasks.value.summary import summarise_value
 from clm_dl.experiment.inference import calibrated_forecasts, fit_value_calibrator, value_forecasts
 from clm_dl.tasks.module import SequenceTask
+from clm_dl.tasks.value.calibration import ValueCalibrator
+from clm_dl.tasks.value.summary import summarise_value
+from clm_dl.tasks.value.window import window_orders, window_spend
 from clm_dl.visual.tensorboard_figures import write_final_figures
 
 SMALLEST_SCALE = 1e-2  # of log spends that hardly differ
@@ -41,8 +41,7 @@ class ValueFold(Fold):
             if not np.nansum(spend) > 0:
                 raise ValueError(
                     f"all-zero spend in {split}: nobody of {len(spend):,} snapshots spends in the label window, so "
-                    "there is nothing to "
-                    "learn or measure: check data.roles.amount and snapshots.horizon_days"
+                    "there is nothing to learn or measure: check data.roles.amount and snapshots.horizon_days"
                 )
         return self.value.astype(np.float32)
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from torch import nn
 
-from clm_dl.nn.encoders.convolution import CausalConvolution
 from clm_dl.nn.embedding import EventEmbedding
-from clm_dl.nn.heads import BinaryHead, HeadFeatures, VectorHead
+from clm_dl.nn.encoders.convolution import CausalConvolution
 from clm_dl.nn.encoders.hstu import HSTU
 from clm_dl.nn.encoders.recurrent import GRU, LSTM, RNN
 from clm_dl.nn.encoders.running_mean import RunningMean
-from clm_dl.nn.pooling import POOLINGS, build_pooling
 from clm_dl.nn.encoders.transformer import CausalTransformer
+from clm_dl.nn.heads import BinaryHead, HeadFeatures, VectorHead
+from clm_dl.nn.pooling import POOLINGS, build_pooling
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "lstm": LSTM,

@@ -124,8 +124,8 @@ class SequenceTask(pl.LightningModule):
         bad = int(self.first_bad_batch)
         if bad >= 0:
             raise ValueError(
-                f"the training loss is not finite since batch {bad} of epoch {self.current_epoch}: "
-                "lower task.optimizer.lr or look for extreme values in the numeric columns"
+                f"the training loss is not finite since batch {bad} of epoch {self.current_epoch}: lower "
+                "task.optimizer.lr or look for extreme values in the numeric columns"
             )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

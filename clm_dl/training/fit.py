@@ -23,11 +23,11 @@ from clm_dl.config import build
 from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.training.memory import kept_memory
-from clm_dl.run import load_checkpoint
 from clm_dl.experiment.run_files import write_json
-from clm_dl.tasks.registry import TASKS
+from clm_dl.run import load_checkpoint
 from clm_dl.tasks.module import SequenceTask
+from clm_dl.tasks.registry import TASKS
+from clm_dl.training.memory import kept_memory
 from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms
 
 HPARAMS = ("seed", "encoder", "task", "sequence", "vocabulary")  # the groups that TensorBoard's hparams show
@@ -97,8 +97,7 @@ def fit_network(network: Network, settings: Mapping[str, Any], folder: Path, log
         num_parameters = sum(parameter.numel() for parameter in task.parameters())
         log(
             f"network: {settings['encoder']['name']}, {num_parameters:,} parameters, {datamodule.num_training:,} "
-            "training snapshots, "
-            f"padded/real {network.padding_ratio:.2f}"
+            f"training snapshots, padded/real {network.padding_ratio:.2f}"
         )
     if settings["trainer"]["compile"]:
         task.encoder.compile()

@@ -15,8 +15,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from clm_dl.visual.families import family
 from clm_dl.tasks.churn.figures import COLORS, DARK, house_style
+from clm_dl.visual.families import family
 from clm_dl.visual.text import number
 
 MODELS = ("network", "recalibrated")

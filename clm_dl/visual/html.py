@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from clm_dl.evaluation.comparison import Group, group_runs, paired_difference
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.experiment.parts import Part
-from clm_dl.run import Run, load_run
 from clm_dl.experiment.run_files import BACKTEST
+from clm_dl.run import Run, load_run
 from clm_dl.tasks.churn import pages as html_churn
 from clm_dl.tasks.pretrain import pages as html_pretrain
 from clm_dl.tasks.recommend import pages as html_ranked

@@ -24,9 +24,9 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from clm_dl.evaluation.splits import NETWORK
+from clm_dl.tasks.churn.figures import gain_figure, histogram_figure, precision_recall_figure, reliability_figure
 from clm_dl.tasks.churn.summary import score_table
 from clm_dl.visual.families import CHURN
-from clm_dl.tasks.churn.figures import gain_figure, histogram_figure, precision_recall_figure, reliability_figure
 
 FINAL = ("auroc", "auprc", "log_loss", "brier", "ece", "lift@10")
 MAX_POINTS = 5_000  # embeddings the projector shows without stalling a browser

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.evaluation.splits import NETWORK
+from clm_dl.tasks.survival.figures import survival_figures
 from clm_dl.tasks.survival.summary import curve_scores
+from clm_dl.tasks.value.figures import value_figures
 from clm_dl.tasks.value.summary import value_scores
 from clm_dl.visual.families import family
-from clm_dl.tasks.survival.figures import survival_figures
-from clm_dl.tasks.value.figures import value_figures
 from clm_dl.visual.tensorboard import write_hparams, write_projector
 
 DRAW: dict[str, tuple[Callable[..., Any], Callable[..., dict[str, Figure]]]] = {

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from torch.utils.tensorboard import SummaryWriter
 
-from clm_dl.tasks.pretrain.metrics import MARGINAL
 from clm_dl.evaluation.splits import NETWORK
+from clm_dl.tasks.pretrain.metrics import MARGINAL
 from clm_dl.visual.tensorboard import write_hparams, write_projector
 
 

@@ -13,8 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.evaluation.splits import NETWORK
-from clm_dl.visual.families import family
 from clm_dl.tasks.recommend.figures import ranked_figures
+from clm_dl.visual.families import family
 from clm_dl.visual.tensorboard import write_hparams, write_projector
 
 MAX_COLORS = 50  # values of a column that the projector still colours

@@ -62,8 +62,8 @@ def maximise(
     if stuck.any() and not limits:
         where = int(np.flatnonzero(stuck)[0])
         raise ConvergenceError(
-            f"the likelihood has no maximum: {names[where]} runs to {'infinity' if theta[where] > 0 else 'zero'}, "
-            "so the data do not tell this model's parameters apart (too few customers, or no spread among them); "
+            f"the likelihood has no maximum: {names[where]} runs to {'infinity' if theta[where] > 0 else 'zero'}, so "
+            "the data do not tell this model's parameters apart (too few customers, or no spread among them); "
             "limits=True accepts that"
         )
     return np.exp(theta), value

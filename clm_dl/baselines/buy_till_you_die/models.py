@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.special import betaln, digamma, expit, gammaln, hyp2f1
 
+from clm_dl.baselines.buy_till_you_die.gamma_gamma import GammaGamma
 from clm_dl.baselines.buy_till_you_die.likelihood import ConvergenceError
 from clm_dl.baselines.buy_till_you_die.purchase_model import PurchaseModel
-from clm_dl.baselines.buy_till_you_die.gamma_gamma import GammaGamma
 
 __all__ = ["BetaGeo", "ConvergenceError", "GammaGamma", "ModifiedBetaGeo", "ParetoNBD"]
 

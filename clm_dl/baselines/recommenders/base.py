@@ -14,9 +14,9 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from clm_dl.data.log.roles import choice, nearest
 from clm_dl.data.ranking.catalogue import item_dictionary
 from clm_dl.data.snapshots.cutoffs import parse_cutoff
-from clm_dl.data.log.roles import choice, nearest
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clm_dl.tasks.recommend.ranks import Scorer
 from clm_dl.retrieval import Ragged, take_ragged
+from clm_dl.tasks.recommend.ranks import Scorer
 
 BLOCK_BYTES = 64 << 20
 

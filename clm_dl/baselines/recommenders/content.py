@@ -65,8 +65,8 @@ class ContentBased(Recommender):
         codes = [*catalogue.categorical.values(), *(self._bin(column) for column in catalogue.numeric.to_numpy().T)]
         if not codes and not catalogue.vectors.shape[1]:
             raise NoContent(
-                f"the store {store.path} has no field that describes items: name some as categorical, numeric, text "
-                "or vectors"
+                f"the store {store.path} has no field that describes items: name some as categorical, numeric, text or "
+                "vectors"
             )
         ones = [_one_hot(code) for code in codes]
         parts = ([_unit(sparse.csr_array(sparse.hstack(ones)))] if ones else []) + [

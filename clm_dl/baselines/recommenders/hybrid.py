@@ -20,12 +20,12 @@ from clm_dl.baselines.recommenders.candidates import (
     split_folds,
     standardise,
 )
-from clm_dl.data.ranking.protocols import Ranking
 from clm_dl.data.log.roles import choice
+from clm_dl.data.ranking.protocols import Ranking
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.tasks.recommend.ranks import Scorer
 from clm_dl.retrieval import Ragged
+from clm_dl.tasks.recommend.ranks import Scorer
 
 METHODS = ("blend", "rrf")
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clm_dl.baselines.recommenders.base import expand
 from clm_dl.baselines.recommenders.candidates import (
     Candidates,
     allowed,
@@ -19,13 +20,12 @@ from clm_dl.baselines.recommenders.candidates import (
     standardise,
     top_candidates,
 )
-from clm_dl.baselines.recommenders.base import expand
-from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.ranking.ranking import Ranking
+from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.tasks.recommend.ranks import Scorer
 from clm_dl.retrieval import Ragged
+from clm_dl.tasks.recommend.ranks import Scorer
 
 
 class TwoStage:

@@ -14,13 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import has_fit_parameter
 
-from clm_dl.baselines.tabular.preprocessing import IMBALANCE, IMPUTE, build_preprocessor, resample
 from clm_dl.baselines.buy_till_you_die.estimators import CannotAnswer
+from clm_dl.baselines.tabular.preprocessing import IMBALANCE, IMPUTE, build_preprocessor, resample
 from clm_dl.config import build
-from clm_dl.evaluation.scores import scores_table
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.calibration import PlattCalibrator, prior_correction
+from clm_dl.evaluation.scores import scores_table
 
 
 class ChurnBaseline(ClassifierMixin, BaseEstimator):

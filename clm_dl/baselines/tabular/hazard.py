@@ -17,11 +17,11 @@ import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
 from clm_dl.baselines.tabular.classifier import ChurnBaseline, build_baseline
-from clm_dl.tasks.survival.lifetimes import Lifetimes, calibration_rows
-from clm_dl.evaluation.scores import curve_table
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.calibration import CurveCalibrator
+from clm_dl.evaluation.scores import curve_table
+from clm_dl.tasks.survival.lifetimes import Lifetimes, calibration_rows
 
 
 class HazardBaseline(BaseEstimator):

@@ -13,12 +13,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import has_fit_parameter
 
-from clm_dl.baselines.tabular.preprocessing import IMPUTE, build_preprocessor
 from clm_dl.baselines.buy_till_you_die.estimators import CannotAnswer
+from clm_dl.baselines.tabular.preprocessing import IMPUTE, build_preprocessor
 from clm_dl.config import build
-from clm_dl.evaluation.scores import value_table
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.evaluation.scores import value_table
 from clm_dl.tasks.value.calibration import ValueCalibrator
 
 
@@ -195,7 +195,7 @@ def check_value(y: np.ndarray) -> np.ndarray:
     wrong = ~(np.isfinite(y) & (y >= 0))
     if wrong.any():
         raise ValueError(
-            f"the spend to be expected must be finite and ≥ 0, got {y[wrong][0]:g}: leave returns and censored "
-            "windows out"
+            f"the spend to be expected must be finite and ≥ 0, got {y[wrong][0]:g}: leave returns and censored windows "
+            "out"
         )
     return y

@@ -20,8 +20,8 @@ from clm_dl.data.log import parse
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.joins import Joins
 from clm_dl.data.log.roles import DataSpec
-from clm_dl.data.store.store import DTYPES, MISSING_CODE, MISSING_TIME, Field
 from clm_dl.data.store.files import ColumnFile
+from clm_dl.data.store.store import DTYPES, MISSING_CODE, MISSING_TIME, Field
 
 
 class Encoder:

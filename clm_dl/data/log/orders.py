@@ -7,8 +7,8 @@ from collections.abc import Callable
 import ibis
 import ibis.expr.types as ir
 
-from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.log.engine import DuckDB
+from clm_dl.data.snapshots.cutoffs import DAY
 
 ORDER = ["customer", "order"]
 

@@ -24,8 +24,8 @@ from clm_dl.data.log.orders import settle_orders
 from clm_dl.data.log.quarantine import WRONG_SHAPE, write_quarantine
 from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
 from clm_dl.data.log.sources import describe
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import staged_folder, write_meta
+from clm_dl.data.store.store import EventStore, Field
 
 
 def prepare_store(
@@ -253,6 +253,6 @@ def describe_counts(counts: Mapping[str, Any]) -> str:
     """rows_in = kept + quarantined + duplicates, in words."""
     reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in counts["quarantine_reasons"].items())
     return (
-        f"{counts['rows_in']:,} rows in = {counts['kept']:,} kept + {counts['quarantined']:,} quarantined"
-        f"{f' ({reasons})' if reasons else ''} + {counts['duplicates']:,} duplicates"
+        f"{counts['rows_in']:,} rows in = {counts['kept']:,} kept + {counts['quarantined']:,} "
+        f"quarantined{f' ({reasons})' if reasons else ''} + {counts['duplicates']:,} duplicates"
     )

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from clm_dl.data.ranking.catalogue import item_dictionary
-from clm_dl.data.snapshots.cutoffs import check_rule, cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
-from clm_dl.data.ranking.ranking import Ranking, assemble, part_of
 from clm_dl.data.log.roles import check_keys, choice
+from clm_dl.data.ranking.catalogue import item_dictionary
+from clm_dl.data.ranking.ranking import Ranking, assemble, part_of
+from clm_dl.data.snapshots.cutoffs import check_rule, cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
 from clm_dl.data.snapshots.snapshots import count_before
 from clm_dl.data.store.store import EventStore
 
@@ -138,9 +138,8 @@ def _rolling(store: EventStore, rule: dict[str, Any]) -> Ranking:
     active_days, recent_days, fold = rule.get("active_days"), rule.get("recent_days"), rule.get("fold", 0)
     if rule.get("val_customers"):
         raise ValueError(
-            f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule['val_customers']}: set "
-            "it to 0 or choose "
-            "protocol=leave_one_out"
+            f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule['val_customers']}: set it "
+            "to 0 or choose protocol=leave_one_out"
         )
     check_rule(horizon_days, gap_days, every_days, active_days, recent_days, 0.0, rule.get("folds", 1), fold)
     time = np.asarray(store.time)
@@ -155,8 +154,7 @@ def _rolling(store: EventStore, rule: dict[str, Any]) -> Ranking:
     if int(cutoffs["test"][-1]) + span > store.end:
         raise ValueError(
             f"the window of the test cutoff {iso(cutoffs['test'][-1])} ends {iso(cutoffs['test'][-1] + span)}, after "
-            "the end of the data "
-            f"{iso(store.end)}: choose an earlier snapshots.test"
+            f"the end of the data {iso(store.end)}: choose an earlier snapshots.test"
         )
     everyone, customers = np.arange(store.num_customers), np.asarray(store.offsets[:-1])
     recency, counts, parts = to_us(horizon_days if recent_days is None else recent_days), {"inactive": 0}, []

@@ -101,8 +101,8 @@ class Ranking:
             item = "" if place is None else f" (item {self.store.dictionary('item')[self.targets[np.argmax(bad)]]!r})"
             raise ValueError(
                 f"leak: the {split} snapshot of customer {customer} at {iso(self.snapshots.cutoff[index])} "
-                f"{what}{item}, "
-                f"one of {int(bad.sum())} such: the protocol is broken, so no figure of this run may be used"
+                f"{what}{item}, one of {int(bad.sum())} such: the protocol is broken, so no figure of this run may be "
+                "used"
             )
 
 

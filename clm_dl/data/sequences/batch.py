@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from clm_dl.data.sequences.tokens import DAY, Sequences
-from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.sequences.vocabulary import PAD, Vocabulary
+from clm_dl.data.snapshots.snapshots import Snapshots
 
 
 @dataclass

@@ -14,14 +14,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from clm_dl.data.sequences.batch import EventBatch, EventDataset
-from clm_dl.data.snapshots.calendar import known_future
-from clm_dl.data.snapshots.features import history_features
 from clm_dl.data.sequences.sampler import TokenBudgetSampler
 from clm_dl.data.sequences.schema import check_schema, fit_schema, static_inputs
 from clm_dl.data.sequences.tokens import NUM_LINES, Sequences
+from clm_dl.data.sequences.vocabulary import Vocabulary
+from clm_dl.data.snapshots.calendar import known_future
+from clm_dl.data.snapshots.features import history_features
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.data.sequences.vocabulary import Vocabulary
 
 
 class SequenceDataModule(pl.LightningDataModule):

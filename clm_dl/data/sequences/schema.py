@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.data.sequences.tokens import DAY, Sequences
-from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.sequences.vocabulary import Vocabulary
+from clm_dl.data.snapshots.snapshots import Snapshots
 
 SCHEMA_VERSION = 1
 NUM_BINS = 8  # of the piecewise linear encoding of a number at the head

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.snapshots.cutoffs import DAY
-from clm_dl.data.store.search import count_before
 from clm_dl.data.simulator.worlds import MEMORY, PERIOD, START, leave_chance
+from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
 
 # moods lie within 1 / (1 − MEMORY); linear interpolation between these errs by less than 1e-6

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.store.search import count_before
 from clm_dl.data.sequences.tokens import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.search import count_before
+from clm_dl.data.store.store import EventStore, Field
 
 SIMULATOR_VERSION = 1  # part of the fingerprint: raise it when the same arguments come to give another log
 START = pd.Timestamp("2020-01-01").value // 1000  # microseconds of day 0, on which the first period begins

@@ -46,8 +46,7 @@ def cutoff_grid(first: int, end: int, *, span: int, every: int) -> np.ndarray:
     if last <= first:
         raise ValueError(
             f"no snapshot matured: the log spans {(end - first) / DAY:g} days and a label window with its follow-up "
-            f"{span / DAY:g}, "
-            "so shorten snapshots.horizon_days (of task=survival also task.horizons_days)"
+            f"{span / DAY:g}, so shorten snapshots.horizon_days (of task=survival also task.horizons_days)"
         )
     return np.arange(last, first, -every, dtype=np.int64)[::-1]
 
@@ -91,18 +90,16 @@ def split_cutoffs(
             if not len(chosen):
                 raise ValueError(
                     f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of "
-                    f"{needed / DAY:g} days, "
-                    "so shorten snapshots.horizon_days (of task=survival also task.horizons_days) or set "
-                    "snapshots.val_customers"
+                    f"{needed / DAY:g} days, so shorten snapshots.horizon_days (of task=survival also "
+                    "task.horizons_days) or set snapshots.val_customers"
                 )
         else:
             chosen = _explicit(name, dates, first=first, end=end, shift=shift)
         if limit is not None and chosen[-1] + span > limit:
             raise ValueError(
                 f"splits overlap: the label window of the last {name} cutoff {iso(chosen[-1])} ends "
-                f"{iso(chosen[-1] + span)}, after the "
-                f"first later cutoff {iso(limit)}, so move snapshots.{name} back by "
-                f"{(chosen[-1] + span - limit) / DAY:g} days or more"
+                f"{iso(chosen[-1] + span)}, after the first later cutoff {iso(limit)}, so move snapshots.{name} back "
+                f"by {(chosen[-1] + span - limit) / DAY:g} days or more"
             )
         found[name] = chosen
         limit = int(chosen[0])

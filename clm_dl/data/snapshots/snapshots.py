@@ -226,8 +226,8 @@ def check_classes(snapshots: Snapshots) -> None:
         label = label[~np.isnan(label)]
         if len(label) and label.min() == label.max():
             raise ValueError(
-                f"one class only in {split}: all {len(label)} labels are {label[0]:g}, "
-                "so change snapshots.horizon_days, snapshots.active_days or the cutoffs"
+                f"one class only in {split}: all {len(label)} labels are {label[0]:g}, so change "
+                "snapshots.horizon_days, snapshots.active_days or the cutoffs"
             )
 
 
@@ -287,6 +287,5 @@ def _check_population(snapshots: Snapshots, cutoffs: Mapping[str, np.ndarray], s
         if np.isnan(label).all():
             raise ValueError(
                 f"no {split} snapshot matured: the data ends {iso(end)}, less than {span / DAY:g} days after the "
-                f"cutoffs {dates}, "
-                f"so choose earlier ones"
+                f"cutoffs {dates}, so choose earlier ones"
             )

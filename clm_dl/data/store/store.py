@@ -62,8 +62,8 @@ class EventStore:
             ) from error
         if version != STORE_VERSION:
             raise ValueError(
-                f"event store {self.path} has version {version}, this clm_dl reads version {STORE_VERSION}: prepare "
-                "it again"
+                f"event store {self.path} has version {version}, this clm_dl reads version {STORE_VERSION}: prepare it "
+                "again"
             )
         for name, size in self.meta["sizes"].items():
             file = self.path / name

@@ -113,8 +113,7 @@ def split_lines(metrics: Mapping[str, Any]) -> list[str]:
         rate = "no labels" if reference["prevalence"] is None else f"{reference['prevalence']:.1%} positive"
         lines.append(
             f"- {split}: {dates}; {reference['snapshots']:,} snapshots of {reference['customers']:,} customers, "
-            f"{rate}, "
-            f"{reference['censored']:,} censored and left out."
+            f"{rate}, {reference['censored']:,} censored and left out."
         )
     if len(metrics["split"]["val"]["per_cutoff"]) == 1:
         lines.append("- A single validation cutoff served both early stopping and calibration.")
@@ -128,8 +127,8 @@ def smallest_lines(metrics: Mapping[str, Any]) -> list[str]:
         return ["Undefined: fewer than two models with an AUC."]
     return [
         f"{number(smallest['auroc'], 4)} in AUC between {smallest['between'].replace(' - ', ' and ')}: 2.8 standard "
-        "errors of the paired "
-        "difference (80 % power at the 5 % level, resampled by customer). Take smaller gaps on this test set for ties."
+        "errors of the paired difference (80 % power at the 5 % level, resampled by customer). Take smaller gaps on "
+        "this test set for ties."
     ]
 
 
@@ -138,14 +137,13 @@ def limit_lines(metrics: Mapping[str, Any]) -> list[str]:
     reference = metrics["reference"]["test"]
     lines = [
         f"- Accuracy, F1, precision and recall are at the threshold {metrics['threshold']:g}; always naming the "
-        "larger class is right in "
-        f"{number(reference['floor']['accuracy'])} of the snapshots.",
+        f"larger class is right in {number(reference['floor']['accuracy'])} of the snapshots.",
         f"- lift@10 % cannot exceed {number(reference['ceiling']['lift@10'], 2)} at this prevalence.",
         "- Intervals hold the trained models fixed: they cover the draw of customers, not the seed of training. A "
         "claim needs five seeds.",
         "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
-        "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check the "
-        "reliability again.",
+        "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check "
+        "the reliability again.",
         "- Scores say what is likely to happen, not whom a contact would change.",
     ]
     if reference["censored"]:

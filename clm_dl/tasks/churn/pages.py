@@ -7,9 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from clm_dl.tasks.churn.summary import score_table
 from clm_dl.run import Run
 from clm_dl.tasks.churn import figures as plots
+from clm_dl.tasks.churn.summary import score_table
 from clm_dl.visual.families import CHURN
 from clm_dl.visual.tables import figures_table, more, per_cutoff, validation
 from clm_dl.visual.text import UNDEFINED, number

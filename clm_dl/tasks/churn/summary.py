@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clm_dl.evaluation.classification import lift_ceiling, log_loss, majority_floor
-from clm_dl.tasks.churn.profit import expected_profit_curve
-from clm_dl.evaluation.splits import NETWORK, summarise_splits
 from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
+from clm_dl.evaluation.classification import lift_ceiling, log_loss, majority_floor
+from clm_dl.evaluation.splits import NETWORK, summarise_splits
+from clm_dl.tasks.churn.profit import expected_profit_curve
 
 FORMAT = 1
 POWER = 2.8  # 1.96 + 0.84 standard errors: seen in 80 % of repetitions at the 5 % level
@@ -169,8 +169,7 @@ def _check_same_snapshots(first: pd.DataFrame, part: pd.DataFrame, name: str, ot
     if not same:
         raise ValueError(
             f"{name} and {other} must be scored on the same {split} snapshots and labels, got {len(first)} and "
-            f"{len(part)} rows "
-            "that differ; score them again together"
+            f"{len(part)} rows that differ; score them again together"
         )
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.nn import HeadFeatures
 from clm_dl.nn.next_event import NextEventHead
-from clm_dl.tasks.module import PooledTask, width
 from clm_dl.tasks.churn.module import ChurnQuestion
+from clm_dl.tasks.module import PooledTask, width
 from clm_dl.tasks.pretrain.module import field_weights, mean_losses
 from clm_dl.tasks.question import Question
 from clm_dl.tasks.survival.module import SurvivalQuestion
@@ -49,8 +49,8 @@ class MultiTask(PooledTask):
         self.weights = part_weights(self.task)
         if NEXT_EVENT in self.weights and not encoder.get("causal", True):
             raise ValueError(
-                f"task.weights.next_event needs a causal encoder, got encoder={encoder['name']} with causal=false: "
-                "set it to 0"
+                f"task.weights.next_event needs a causal encoder, got encoder={encoder['name']} with causal=false: set "
+                "it to 0"
             )
         self.questions: dict[str, Question] = {}
         first = 0

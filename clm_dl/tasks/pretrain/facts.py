@@ -9,8 +9,7 @@ from clm_dl.tasks.churn.facts import Lines, data_lines
 
 OBJECTIVES = {
     "next_event": "each position predicts the next token: its categorical values (−ln p in nats, of an order the mean "
-    "over its lines), the "
-    "gap before it and its numbers (Huber's loss on robustly scaled logs)",
+    "over its lines), the gap before it and its numbers (Huber's loss on robustly scaled logs)",
     "masked_event": "a fifth of the tokens is hidden and told from what stands on both sides of them, judged as "
     "next_event but for the gap",
     "coles": "slices of one history lie closer together than slices of different histories (half squared distances, "

@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clm_dl.evaluation.bootstrap import Bootstrap, draw
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.tasks.churn.summary import to_json
-from clm_dl.evaluation.bootstrap import Bootstrap, draw
 
 FORMAT = 1
 MARGINAL = "marginal"

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from clm_dl.data.sequences.batch import EventBatch
-from clm_dl.tasks.pretrain.metrics import LEAST
-from clm_dl.tasks.pretrain.contrast import contrastive_loss, draw_slices, take_slices
 from clm_dl.nn.next_event import GAP, NextEventHead
 from clm_dl.tasks.module import PooledTask, width
+from clm_dl.tasks.pretrain.contrast import contrastive_loss, draw_slices, take_slices
+from clm_dl.tasks.pretrain.metrics import LEAST
 
 OBJECTIVES = ("next_event", "masked_event", "coles")
 HIDDEN = 0.2  # share of the tokens that masked_event hides (Sun et al. 2019, BERT4Rec)

@@ -47,9 +47,8 @@ def count(metrics: Mapping[str, Any], split: str) -> str:
         return "nothing to be found."
     missed = f", {reference['unreachable']:,} out of reach under the policy" if reference["unreachable"] else ""
     return (
-        f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers; {reference['targets']:,} "
-        "items to be found "
-        f"({reference['repeats']:,} repeats, {reference['cold']:,} cold{missed})."
+        f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers; {reference['targets']:,} items "
+        f"to be found ({reference['repeats']:,} repeats, {reference['cold']:,} cold{missed})."
     )
 
 
@@ -113,9 +112,8 @@ def smallest_lines(metrics: Mapping[str, Any]) -> list[str]:
         return [f"Undefined: fewer than two models with an {main.upper()}."]
     return [
         f"{number(smallest[main], 4)} in {main.upper()} between {smallest['between'].replace(' - ', ' and ')}: 2.8 "
-        "standard errors of the "
-        "paired difference (80 % power at the 5 % level, resampled by customer). Take smaller gaps on this test set "
-        "for ties."
+        "standard errors of the paired difference (80 % power at the 5 % level, resampled by customer). Take smaller "
+        "gaps on this test set for ties."
     ]
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from clm_dl.visual.families import family
 from clm_dl.tasks.churn.figures import COLORS, DARK, empty_figure, interval_figure, legend, styles
+from clm_dl.visual.families import family
 
 CURVES = 5  # models drawn in the curves; the tables have them all
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from clm_dl.data.ranking.catalogue import Catalogue
-from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.data.ranking.ranking import Ranking
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.data.sequences.vocabulary import Vocabulary
 
 ITEM, WINDOW = "item", "window"  # field of the items; split of the further windows
 

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.data.ranking.catalogue import Catalogue
-from clm_dl.tasks.recommend.ranks import rank, seen_items
-from clm_dl.tasks.recommend.accuracy import snapshot_metrics
+from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.nn import EventEmbedding, build_encoder
-from clm_dl.tasks.recommend.tower import ItemTower
-from clm_dl.tasks.recommend.losses import build_ranking_loss
-from clm_dl.nn.embedding_bag import bag_mean
 from clm_dl.nn.embedding import UNKNOWN
+from clm_dl.nn.embedding_bag import bag_mean
 from clm_dl.retrieval import take_ragged
 from clm_dl.tasks.module import SequenceTask, width
+from clm_dl.tasks.recommend.accuracy import snapshot_metrics
+from clm_dl.tasks.recommend.losses import build_ranking_loss
+from clm_dl.tasks.recommend.ranks import rank, seen_items
+from clm_dl.tasks.recommend.tower import ItemTower
 
 ITEM = "item"
 OBJECTIVES = ("next", "masked")

@@ -10,17 +10,15 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from clm_dl.run import Run
-from clm_dl.visual.families import family
 from clm_dl.tasks.recommend.figures import ranked_figures
+from clm_dl.visual.families import family
 from clm_dl.visual.tables import figures_table, more, parts_table, per_cutoff, validation
 from clm_dl.visual.text import number
 
 LISTS = (
     "Of the lists, whoever buys: novelty is the mean −log2 of an item's share of the training lines, diversity 1 − "
-    "the mean similarity of "
-    "two items, popularity the share of the catalogue sold less often (.5 is a random list), repeats the share in the "
-    "history. ECE@1: the "
-    "calibration error of the first item's probability."
+    "the mean similarity of two items, popularity the share of the catalogue sold less often (.5 is a random list), "
+    "repeats the share in the history. ECE@1: the calibration error of the first item's probability."
 )
 
 
@@ -42,9 +40,8 @@ def note(metrics: Mapping[str, Any]) -> str:
         return "Nothing was to be found."
     return (
         f"{shown.count(metrics, 'test')} {shown.title} cannot exceed {number(reference['ceiling'][shown.main])} under "
-        "the policy. "
-        "AUC: a target above a random other item, .5 is chance. Coverage is the share of the catalogue in any list, "
-        "so it has no interval."
+        "the policy. AUC: a target above a random other item, .5 is chance. Coverage is the share of the catalogue in "
+        "any list, so it has no interval."
     )
 
 

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clm_dl.tasks.recommend.scores import Ranks
 from clm_dl.retrieval import Ragged, as_tensor, take_ragged, top_k
+from clm_dl.tasks.recommend.scores import Ranks
 
 Ints = NDArray[np.int64]
 Scorer = Callable[[Ints], "Tensor | NDArray[Any]"]  # index of snapshots [B] -> scores of every item [B, V]

@@ -25,11 +25,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clm_dl.data.ranking.catalogue import Catalogue
-from clm_dl.tasks.recommend.table import RankedTable, ranked_table
-from clm_dl.tasks.recommend.accuracy import snapshot_metrics
+from clm_dl.evaluation.bootstrap import Bootstrap, draw
 from clm_dl.evaluation.splits import NETWORK, rows_by_date
 from clm_dl.tasks.churn.summary import FORMAT, POWER, to_json
-from clm_dl.evaluation.bootstrap import Bootstrap, draw
+from clm_dl.tasks.recommend.accuracy import snapshot_metrics
+from clm_dl.tasks.recommend.table import RankedTable, ranked_table
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.evaluation.calibration import ece
+from clm_dl.evaluation.splits import NETWORK
 from clm_dl.tasks.recommend.accuracy import snapshot_metrics
 from clm_dl.tasks.recommend.slates import coverage, slate_metrics
-from clm_dl.evaluation.splits import NETWORK
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -133,6 +133,5 @@ def _check_same_targets(found: Mapping[str, Ranked], name: str, split: str) -> N
     if not (np.array_equal(first.row, ranked.row) and np.array_equal(first.item, ranked.item)):
         raise ValueError(
             f"{first_name} and {name} must be scored on the same {split} snapshots and targets, got {len(first.row)} "
-            "and "
-            f"{len(ranked.row)} targets that differ; score them again together"
+            f"and {len(ranked.row)} targets that differ; score them again together"
         )

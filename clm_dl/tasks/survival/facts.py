@@ -68,13 +68,11 @@ def limits(metrics: Mapping[str, Any]) -> Lines:
         "Limits": [
             "- The expected remaining lifetime counts days up to the last horizon only.",
             "- C-index and integrated Brier weigh snapshots by the inverse of the chance to be followed so far; "
-            "customers that left in the "
-            "same interval between horizons are not compared.",
-            "- Intervals hold the trained models fixed: they cover the draw of customers, not the seed. A claim needs "
-            "five seeds.",
+            "customers that left in the same interval between horizons are not compared.",
+            "- Intervals hold the trained models fixed: they cover the draw of customers, not the seed. A claim "
+            "needs five seeds.",
             "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
             "- Probabilities are calibrated on the newest validation cutoff that was followed for the horizon; the "
-            "longer the horizon, the "
-            "older that is.",
+            "longer the horizon, the older that is.",
         ]
     }

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clm_dl.evaluation.calibration import reliability
+from clm_dl.tasks.churn.figures import COLORS, DARK, empty_figure, legend, styles
 from clm_dl.tasks.survival.metrics import restricted_mean
 from clm_dl.tasks.survival.summary import CurveScores
-from clm_dl.tasks.churn.figures import COLORS, DARK, empty_figure, legend, styles
 
 Floats = NDArray[np.float64]
 QUANTILES = (0.1, 0.5, 0.75, 0.9, 0.97)  # of the expected lifetime: the customers whose curves are drawn

@@ -19,8 +19,8 @@ import numpy as np
 
 from clm_dl.data.snapshots.cutoffs import DAY, SPLITS, to_us
 from clm_dl.data.snapshots.labels import ChurnEvent, NoEvent, build_labeller
-from clm_dl.data.store.search import count_before
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
 
 
@@ -153,15 +153,14 @@ def check_followed(life: Lifetimes, split_N: np.ndarray, horizons_days: Sequence
             if not len(known):
                 raise ValueError(
                     f"task.horizons_days: no {split} snapshot is followed for {days:g} days and the {silence_days:g} "
-                    "days of silence after "
-                    "them, so leave the horizon out or choose earlier cutoffs"
+                    "days of silence after them, so leave the horizon out or choose earlier cutoffs"
                 )
             if known.min() == known.max():
                 left = bool(known[0]) == (split == "train")
                 raise ValueError(
                     f"one class only in {split}: all {len(known)} snapshots followed for {days:g} days "
-                    f"{'left' if left else 'stayed'}, "
-                    "so change task.horizons_days, snapshots.horizon_days or the cutoffs"
+                    f"{'left' if left else 'stayed'}, so change task.horizons_days, snapshots.horizon_days or the "
+                    "cutoffs"
                 )
 
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clm_dl.evaluation.classification import accumulate, log_loss_terms, rank
 from clm_dl.evaluation.bootstrap import BLOCK, Bootstrap, draw
+from clm_dl.evaluation.classification import accumulate, log_loss_terms, rank
 
 Floats = NDArray[np.float64]
 BINS = 15

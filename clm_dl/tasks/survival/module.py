@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from clm_dl.data.sequences.batch import EventBatch
-from clm_dl.tasks.survival.lifetimes import check_horizons
-from clm_dl.tasks.survival.hazard import hazard_loss, survival_curve
 from clm_dl.tasks.module import SnapshotTask
 from clm_dl.tasks.question import Question
+from clm_dl.tasks.survival.hazard import hazard_loss, survival_curve
+from clm_dl.tasks.survival.lifetimes import check_horizons
 
 
 class SurvivalQuestion(Question):

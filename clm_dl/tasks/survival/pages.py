@@ -7,10 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from clm_dl.tasks.survival.summary import curve_scores
 from clm_dl.run import Run
-from clm_dl.visual.families import family
 from clm_dl.tasks.survival.figures import survival_figures
+from clm_dl.tasks.survival.summary import curve_scores
+from clm_dl.visual.families import family
 from clm_dl.visual.tables import figures_table, per_cutoff, validation
 from clm_dl.visual.text import UNDEFINED
 

@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clm_dl.evaluation.bootstrap import Bootstrap
 from clm_dl.evaluation.classification import log_loss
 from clm_dl.evaluation.splits import NETWORK, summarise_splits
 from clm_dl.tasks.churn.summary import to_json
 from clm_dl.tasks.survival.metrics import integrated_brier, survival_bootstrap
-from clm_dl.evaluation.bootstrap import Bootstrap
 
 FORMAT = 1
 Floats = NDArray[np.float64]

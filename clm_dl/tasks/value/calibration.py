@@ -49,8 +49,7 @@ class ValueCalibrator:
         if not len(spend_N) or not spend_N.sum() > 0 or not score_N.sum() > 0:
             raise ValueError(
                 f"calibration of money needs spend above 0, got {len(spend_N)} snapshots with a total of "
-                f"{spend_N.sum():g} "
-                f"and {score_N.sum():g} expected: choose a validation cutoff with spend"
+                f"{spend_N.sum():g} and {score_N.sum():g} expected: choose a validation cutoff with spend"
             )
         self.floor = FLOOR * float(score_N.mean())
         known = [

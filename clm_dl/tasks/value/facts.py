@@ -24,8 +24,8 @@ def count(metrics: Mapping[str, Any], split: str) -> str:
     censored = f", {reference['censored']:,} censored left out" if reference["censored"] else ""
     return (
         f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers{censored}; "
-        f"{reference['spending']:.1%} spend, "
-        f"{number(reference['spend'], 2)} and {number(reference['orders'], 2)} orders on average."
+        f"{reference['spending']:.1%} spend, {number(reference['spend'], 2)} and {number(reference['orders'], 2)} "
+        "orders on average."
     )
 
 
@@ -63,15 +63,14 @@ def limits(metrics: Mapping[str, Any]) -> Lines:
     """What its figures can and cannot say: title -> lines."""
     return {
         "Limits": [
-            "- Gini and Spearman judge the order of the customers alone, decile MAPE and bias the amounts; a forecast "
-            "needs both.",
-            "- MAE favours the median, which is 0 for most customers: a model that expects nothing of anyone can have "
-            "the lowest.",
+            "- Gini and Spearman judge the order of the customers alone, decile MAPE and bias the amounts; a "
+            "forecast needs both.",
+            "- MAE favours the median, which is 0 for most customers: a model that expects nothing of anyone can "
+            "have the lowest.",
             "- Bias is (expected − spent) / spent in total. It moves with season and age of the cohort: run "
             "clm-evaluate cutoffs=rolling.",
             f"- Intervals around a customer's spend were made to hold for {metrics['interval']:.0%} of the "
-            "calibration snapshots; "
-            "coverage says for how many they hold on test.",
+            "calibration snapshots; coverage says for how many they hold on test.",
             "- Intervals of the metrics hold the trained models fixed: they cover the draw of customers, not the seed.",
         ]
     }

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from clm_dl.tasks.churn.figures import COLORS, DARK, GREY, empty_figure, interval_figure, legend, styles
 from clm_dl.tasks.value.metrics import deciles, gain
 from clm_dl.tasks.value.summary import ValueScores
-from clm_dl.tasks.churn.figures import COLORS, DARK, GREY, empty_figure, interval_figure, legend, styles
 
 
 def decile_figure(table: ValueScores, name: str) -> Figure:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clm_dl.evaluation.classification import Curve, Order, accumulate, rank
 from clm_dl.evaluation.bootstrap import BLOCK, Bootstrap, draw
+from clm_dl.evaluation.classification import Curve, Order, accumulate, rank
 
 Floats = NDArray[np.float64]
 METRICS = ("gini", "spearman", "decile_mape", "mae", "rmse", "bias", "coverage", "width", "orders_mae", "orders_bias")

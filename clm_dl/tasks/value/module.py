@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from clm_dl.data.sequences.batch import EventBatch
-from clm_dl.tasks.value.distribution import NUM_PARAMETERS, ValueDistribution, value_loss
 from clm_dl.tasks.module import SnapshotTask
 from clm_dl.tasks.question import Question
+from clm_dl.tasks.value.distribution import NUM_PARAMETERS, ValueDistribution, value_loss
 
 MEAN, MEDIAN, LOW, HIGH, ORDERS = range(5)  # columns of a forecast
 

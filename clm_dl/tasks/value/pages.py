@@ -9,10 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from clm_dl.tasks.value.summary import value_scores
 from clm_dl.run import Run
-from clm_dl.visual.families import family
 from clm_dl.tasks.value.figures import value_figures
+from clm_dl.tasks.value.summary import value_scores
+from clm_dl.visual.families import family
 from clm_dl.visual.tables import figures_table, more, per_cutoff, validation
 from clm_dl.visual.text import UNDEFINED
 

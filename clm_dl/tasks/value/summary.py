@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clm_dl.evaluation.bootstrap import Bootstrap
 from clm_dl.evaluation.splits import NETWORK, summarise_splits
 from clm_dl.tasks.churn.summary import to_json
-from clm_dl.evaluation.bootstrap import Bootstrap
 from clm_dl.tasks.value.metrics import Forecast, value_bootstrap
 
 FORMAT = 1

@@ -6,8 +6,8 @@ import numpy as np
 
 from clm_dl.data.snapshots.cutoffs import iso, to_us
 from clm_dl.data.snapshots.features import FIXED_POINT, fixed_point, prefix_sums
-from clm_dl.data.store.search import count_before
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
 
 RETURNS = ("refuse", "ignore")
@@ -41,8 +41,8 @@ def window_spend(store: EventStore, snapshots: Snapshots, *, returns: str = "ref
         first = int(np.argmax(below))
         raise ValueError(
             f"{int(below.sum()):,} lines have an amount below 0, the first of them {amount[first]:g} at "
-            f"{iso(int(store.time[first]))}: "
-            "leave returns out of the log, or set task.returns=ignore to count them as 0"
+            f"{iso(int(store.time[first]))}: leave returns out of the log, or set task.returns=ignore to count them as "
+            "0"
         )
     return _in_window(store, snapshots, prefix_sums(fixed_point(np.maximum(amount, 0)))) / FIXED_POINT
 
