@@ -10,7 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import compose, nearest
+from clm_dl.config import compose
+from clm_dl.errors import UserError, nearest
 from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
 
@@ -163,7 +164,7 @@ class NextItem:
         overrides: Sequence[str] = (),
     ):
         if repeats not in ("remove", "allow"):
-            raise ValueError(f"repeats must be remove or allow, got {repeats!r}")
+            raise UserError(f"repeats must be remove or allow, got {repeats!r}")
         self.config = compose(
             "train",
             [
@@ -202,7 +203,7 @@ class NextItem:
         """
         config, given = self.config.copy(), [*categorical, *numeric]
         if unknown := [name for name in content if name not in given]:
-            raise ValueError(
+            raise UserError(
                 f"content names the column {unknown[0]!r}{nearest(unknown[0], given)}: name it in categorical or "
                 "numeric, too"
             )
@@ -230,7 +231,7 @@ def _fit(
     OmegaConf.set_struct(config, True)
     known = set(config.data.roles)
     if unknown := set(roles) - known:
-        raise ValueError(f"no role {sorted(unknown)[0]!r}; roles are {', '.join(sorted(map(str, known)))}")
+        raise UserError(f"no role {sorted(unknown)[0]!r}; roles are {', '.join(sorted(map(str, known)))}")
     config.data.roles.update(roles)
     config.data.categorical, config.data.numeric = list(categorical), list(numeric)
     if output_dir is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -18,6 +17,8 @@ from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from clm_dl.errors import UserError, nearest
 
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
@@ -62,7 +63,7 @@ def build(config: Mapping[str, Any], *args: Any, trusted: Iterable[str] = (), **
     for target in re.findall(r"_target_'?: '?([\w.]+)", str(config)):
         package = target.split(".")[0]
         if package not in (*TRUSTED, *trusted):
-            raise ValueError(
+            raise UserError(
                 f"the configuration names {target}, which is outside {', '.join(TRUSTED)}: add trusted=[{package}] if "
                 "you trust it"
             )
@@ -84,16 +85,6 @@ def _moved(config: Any) -> Any:
 def _moved_name(target: str) -> str:
     module, _, name = target.rpartition(".")
     return f"{MOVED.get(module, module)}.{name}"
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """' (did you mean …?)' with the closest known word, or an empty string."""
-    known = list(known)
-    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    tails = {name.rsplit(".", 1)[-1]: name for name in reversed(known)}
-    if not match:
-        match = [tails[tail] for tail in difflib.get_close_matches(word.rsplit(".", 1)[-1], tails, n=1, cutoff=0.6)]
-    return f" (did you mean {match[0]!r}?)" if match else ""
 
 
 def _options(group: str) -> list[str]:
@@ -120,15 +111,15 @@ def _check_type(key: str, default: Any, value: Any) -> None:
         return
     if isinstance(default, bool):
         if not isinstance(value, bool):
-            raise ValueError(f"{key} must be true or false, got {value!r}")
+            raise UserError(f"{key} must be true or false, got {value!r}")
     elif isinstance(default, (int, float)) and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise ValueError(f"{key} must be a number, got {value!r}")
+        raise UserError(f"{key} must be a number, got {value!r}")
     elif (
         isinstance(default, int)
         and isinstance(value, float)
         and (key.startswith("encoder.") or key.rpartition(".")[2] in WHOLE)
     ):
-        raise ValueError(f"{key} must be a whole number, got {value!r}")
+        raise UserError(f"{key} must be a whole number, got {value!r}")
 
 
 def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
@@ -141,7 +132,7 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise ValueError(
+        raise UserError(
             f"cannot read the override {str(error).splitlines()[0]!r}: write key=value, and quote values with special "
             "characters"
         ) from error
@@ -158,7 +149,7 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
         )
         for option in options:
             if option not in _options(group):
-                raise ValueError(
+                raise UserError(
                     f"no {group}={option}{nearest(option, _options(group))}; {group} can be "
                     f"{', '.join(_options(group))}"
                 )
@@ -170,7 +161,7 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
         is_group = key in groups or "/" in key or "@" in key
         is_change = not (override.is_add() or override.is_force_add() or override.is_delete())
         if is_change and not (is_group or key.startswith("hydra.") or key in known):
-            raise ValueError(f"no key {key!r} in the configuration{nearest(key, [*known, *groups])}")
+            raise UserError(f"no key {key!r} in the configuration{nearest(key, [*known, *groups])}")
         if is_change and key in known and not is_group:
             given = override.value()
             for value in given.list if isinstance(given, ChoiceSweep) else [given]:
@@ -196,7 +187,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         def job(config: DictConfig) -> Any:
             try:
                 if missing := OmegaConf.missing_keys(config):
-                    raise ValueError(f"{min(missing)} is not set: write {min(missing)}=…")
+                    raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")
                 return function(config)
             except (ValueError, OSError, ImportError) as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":

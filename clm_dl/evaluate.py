@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from clm_dl.config import command, nearest, plain
+from clm_dl.config import command, plain
 from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError, nearest
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.experiment.backtest import backtest
 from clm_dl.experiment.experiment import FOLDS
@@ -44,7 +45,7 @@ def main(config: DictConfig) -> None:
     store = None if settings["data"]["name"] == "table" else open_store(settings["data"], settings["paths"], print)
     if config.cutoffs is not None:
         if store is None:
-            raise ValueError(
+            raise UserError(
                 f"{run.path} was trained on a table without time, so it has no later cutoffs: leave cutoffs out"
             )
         found = backtest(run, store, plain(config.cutoffs), resamples=config.bootstrap)
@@ -56,7 +57,7 @@ def main(config: DictConfig) -> None:
     for name in config.slices:
         if store is None or name not in store.static.columns:
             known = [] if store is None else list(store.static.columns)
-            raise ValueError(
+            raise UserError(
                 f"no customer attribute {name!r} to slice by{nearest(name, known)}; the store has "
                 f"{', '.join(known) or 'none'}"
             )

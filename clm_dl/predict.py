@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from clm_dl.config import command, plain
 from clm_dl.data.tables import write_parquet
+from clm_dl.errors import UserError
 from clm_dl.experiment.settings import RANKED
 from clm_dl.run import load_run
 
@@ -17,7 +18,7 @@ def main(config: DictConfig) -> None:
     options = {key: plain(config[key]) for key in ("k", "customers", "where", "model") if config[key] is not None}
     if run.config["task"]["name"] in RANKED:
         if config.recalibrate:
-            raise ValueError(f"recalibrate is for probabilities, and {config.run} recommends: leave it out")
+            raise UserError(f"recalibrate is for probabilities, and {config.run} recommends: leave it out")
         table = run.recommend(config.input, cutoff=config.cutoff, **options)
         said = f"{table['customer_id'].nunique():,} customers, {len(table):,} recommendations"
         if len(table) and not table["nearest"].any():
@@ -27,7 +28,7 @@ def main(config: DictConfig) -> None:
             )
     else:
         if options:
-            raise ValueError(
+            raise UserError(
                 f"{next(iter(options))} is for runs that recommend, and {config.run} answers "
                 f"{run.config['task']['name']}: leave it out"
             )

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clm_dl.config import nearest
 from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.errors import UserError, nearest
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.experiment.inference import customer_vectors, snapshots_of
 from clm_dl.experiment.refit import chosen_model, refitted
@@ -59,9 +59,9 @@ def recommend(
     task, catalogue = ranked_task(run), run.catalogue
     num_items, k = len(catalogue.item_ids), run.config["k"] if k is None else k
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
-        raise ValueError(f"k is the length of a list and must be an integer, got {k!r}")
+        raise UserError(f"k is the length of a list and must be an integer, got {k!r}")
     if not 1 <= k <= num_items:
-        raise ValueError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
+        raise UserError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
     wanted_V, model = _wanted(catalogue, where or {}), chosen_model(run, model)
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, _):
         ids = store.customer_ids[snapshots.customer]
@@ -117,7 +117,7 @@ def item_vectors(run: Run) -> pd.DataFrame:
 def ranked_task(run: Run) -> NextItemTask:
     """The run's trained network; ValueError when it does not rank items."""
     if not isinstance(run.task, NextItemTask):
-        raise ValueError(
+        raise UserError(
             f"run {run.path} answers {run.task.name} and ranks no items: give a run of next_item or next_order"
         )
     return run.task
@@ -126,11 +126,11 @@ def ranked_task(run: Run) -> NextItemTask:
 def _find(ids: np.ndarray, customers: Sequence[Any]) -> np.ndarray:
     customers = one_or_many(customers)
     if not customers:
-        raise ValueError("customers names nobody: give ids, or leave it out for everyone in the log")
+        raise UserError("customers names nobody: give ids, or leave it out for everyone in the log")
     place = pd.Index(ids.astype(str)).get_indexer([str(customer) for customer in customers])
     if (place < 0).any():
         missing = [str(customer) for customer, found in zip(customers, place, strict=True) if found < 0]
-        raise ValueError(
+        raise UserError(
             f"customer {missing[0]!r} has no event before the cutoff, so there is no history to recommend from: leave "
             "it out"
         )
@@ -140,7 +140,7 @@ def _find(ids: np.ndarray, customers: Sequence[Any]) -> np.ndarray:
 def _wanted(catalogue: Catalogue, where: Mapping[str, Any]) -> np.ndarray:
     wanted_V = np.ones(len(catalogue.item_ids), bool)
     if not isinstance(where, Mapping):
-        raise ValueError(f"where must name columns and their values, got {where!r}: write where={{column: value}}")
+        raise UserError(f"where must name columns and their values, got {where!r}: write where={{column: value}}")
     for name, value in where.items():
         if name not in catalogue.values:
             known = list(catalogue.values)
@@ -150,13 +150,13 @@ def _wanted(catalogue: Catalogue, where: Mapping[str, Any]) -> np.ndarray:
                 if name in catalogue.numeric
                 else lacks
             )
-            raise ValueError(f"{what}; the run's catalogue has {', '.join(known) or 'none'}")
+            raise UserError(f"{what}; the run's catalogue has {', '.join(known) or 'none'}")
         values = one_or_many(value)
         if not values:
-            raise ValueError(f"where={{{name}: []}} leaves no item: give a value, or leave the column out")
+            raise UserError(f"where={{{name}: []}} leaves no item: give a value, or leave the column out")
         for one in values:
             if str(one) not in catalogue.values[name]:
-                raise ValueError(
+                raise UserError(
                     f"no item has {name}={one}{nearest(str(one), catalogue.values[name])}: filter by a value of the "
                     "catalogue"
                 )

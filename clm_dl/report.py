@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from clm_dl.config import command
+from clm_dl.errors import MissingFile
 from clm_dl.run import load_run
 from clm_dl.visual.html import render_report
 from clm_dl.visual.terminal import print_runs
@@ -30,7 +31,7 @@ def run_folders(path: Path) -> list[Path]:
     found = sorted(file.parent for file in path.glob("**/status.json"))
     folders = [folder for folder in found if not any(parent in found for parent in folder.parents)]
     if not folders:
-        raise FileNotFoundError(f"no run directory in {path}: give the folder that clm-train printed, or one above it")
+        raise MissingFile(f"no run directory in {path}: give the folder that clm-train printed, or one above it")
     return folders
 
 

@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clm_dl.errors import MissingExtra, UserError
+
 Ints = NDArray[np.int64]
 Ragged = tuple[Ints, Ints]  # offsets [B + 1] and items [sum]: row b has items[offsets[b]:offsets[b + 1]]
 SIMILARITIES = ("dot", "cosine")
@@ -36,13 +38,13 @@ def top_k(score_BV: Tensor | NDArray[Any], k: int, *, removed: Ragged | None = N
     score_BV = as_tensor(score_BV)
     num_rows, num_items = score_BV.shape
     if not 1 <= k <= num_items:
-        raise ValueError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
+        raise UserError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
     if removed is not None:
         score_BV = score_BV.clone()
         score_BV[_rows(removed[0], score_BV.device), torch.as_tensor(removed[1], device=score_BV.device)] = -torch.inf
     value_BK, item_BK = score_BV.topk(min(k + 1, num_items), dim=1)
     if value_BK[:, :1].isnan().any():  # topk takes NaN for the largest
-        raise ValueError(
+        raise UserError(
             f"scores must be numbers, got NaN in {int(value_BK[:, 0].isnan().sum())} of {num_rows} rows; check the "
             "model"
         )
@@ -83,12 +85,12 @@ class ItemIndex:
         self, vectors: NDArray[Any] | Tensor, item_ids: Sequence[Any] | NDArray[Any], *, similarity: str = "dot"
     ) -> None:
         if similarity not in SIMILARITIES:
-            raise ValueError(f"similarity must be {' or '.join(SIMILARITIES)}, got {similarity!r}")
+            raise UserError(f"similarity must be {' or '.join(SIMILARITIES)}, got {similarity!r}")
         self.similarity = similarity
         self.item_ids = np.asarray(item_ids, dtype=object)
         self.vectors_VD = self._normal(vectors)
         if len(self.vectors_VD) != len(self.item_ids):
-            raise ValueError(
+            raise UserError(
                 f"an index needs one vector an item, got {len(self.vectors_VD)} vectors for {len(self.item_ids)} items"
             )
 
@@ -104,7 +106,7 @@ class ItemIndex:
         if (code < 0).any():
             unknown = items[int(np.argmax(code < 0))]
             near = difflib.get_close_matches(unknown, map(str, self.item_ids), n=1, cutoff=0.0)
-            raise ValueError(
+            raise UserError(
                 f"no item {unknown!r} among the {len(self)} items of the catalogue; the nearest is {near[0]!r}"
             )
         return code.astype(np.int64)
@@ -141,7 +143,7 @@ class ItemIndex:
         code = self.codes(items)
         ids = np.asarray(customer_ids, dtype=object)
         if not 1 <= k <= len(ids):
-            raise ValueError(f"k must be from 1 to the {len(ids)} customers, got {k}")
+            raise UserError(f"k must be from 1 to the {len(ids)} customers, got {k}")
         found, score = ItemIndex(z_CD, ids, similarity=self.similarity).search(self.vectors_VD[code], k)
         return _long("item_id", self.item_ids[code], "customer_id", ids, found, score)
 
@@ -150,11 +152,11 @@ class ItemIndex:
         codes.
         """
         if engine not in EXPORTS:
-            raise ValueError(f"an index is exported to {' or '.join(EXPORTS)}, got {engine!r}")
+            raise UserError(f"an index is exported to {' or '.join(EXPORTS)}, got {engine!r}")
         try:
             library = importlib.import_module("faiss" if engine == "faiss" else "usearch.index")
         except ImportError as error:
-            raise ImportError(
+            raise MissingExtra(
                 f"export to {engine} needs the extra retrieval: pip install 'clm-dl[retrieval]'"
             ) from error
         EXPORTS[engine](library, np.ascontiguousarray(self.vectors_VD.numpy()), str(path))

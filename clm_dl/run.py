@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.sequences.vocabulary import Vocabulary
+from clm_dl.errors import MissingFile, UserError
 from clm_dl.evaluation.calibration import CurveCalibrator, PlattCalibrator
 from clm_dl.experiment.run_files import ITEMS, MODEL, RUN_VERSION
 from clm_dl.tasks.module import SequenceTask
@@ -34,12 +35,12 @@ class Run:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if not (self.path / "config.yaml").is_file():
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"{self.path} is no run directory (it has no config.yaml): give the folder that clm-train printed"
             )
         self.status: dict[str, Any] = json.loads((self.path / "status.json").read_text())
         if self.status["version"] != RUN_VERSION:
-            raise ValueError(
+            raise UserError(
                 f"run {self.path} has version {self.status['version']}, this clm_dl reads version {RUN_VERSION}: train "
                 "it again"
             )
@@ -50,9 +51,7 @@ class Run:
 
     def _file(self, name: str) -> Path:
         if not (self.path / name).is_file():
-            raise FileNotFoundError(
-                f"run {self.path} ({self.status['state']}) has no {name}: only a finished run has one"
-            )
+            raise MissingFile(f"run {self.path} ({self.status['state']}) has no {name}: only a finished run has one")
         return self.path / name
 
     @cached_property
@@ -80,13 +79,13 @@ class Run:
     def checkpoint(self) -> dict[str, Any]:
         """The scoring checkpoint: version, task, hyper_parameters, state_dict, vocabulary, schema, calibration."""
         if self.config["encoder"]["name"] == "none":
-            raise ValueError(
+            raise UserError(
                 f"run {self.path} was made with encoder=none, so there is no network to use: train one with another "
                 "encoder"
             )
         checkpoint = load_checkpoint(self._file(str(MODEL)))
         if checkpoint.get("version") != RUN_VERSION:
-            raise ValueError(
+            raise UserError(
                 f"{self.path / MODEL} has version {checkpoint.get('version')}, this clm_dl reads version "
                 f"{RUN_VERSION}: train it again"
             )
@@ -134,7 +133,7 @@ class Run:
         try:
             task.load_state_dict(self.checkpoint["state_dict"])
         except RuntimeError as error:
-            raise ValueError(
+            raise UserError(
                 f"checkpoint {self.path / MODEL} is corrupt: its weights do not fit its own schema; train again"
             ) from error
         return task.eval()
@@ -161,7 +160,7 @@ class Run:
         """Copy the run directory to `path`, which must not exist or be empty."""
         target = Path(path)
         if target.exists() and any(target.iterdir()):
-            raise ValueError(f"{target} is not empty: choose another folder to save the run to")
+            raise UserError(f"{target} is not empty: choose another folder to save the run to")
         shutil.copytree(self.path, target, dirs_exist_ok=True)
         return Run(target)
 
@@ -185,13 +184,13 @@ def read_calibrator(question: str, state: Mapping[str, Any]) -> Any:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint as data: nothing in it is executed (`weights_only=True`)."""
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}: give runs/…/checkpoints/last.ckpt of a run that was trained")
+        raise MissingFile(f"no checkpoint at {path}: give runs/…/checkpoints/last.ckpt of a run that was trained")
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
-        raise ValueError(
+        raise UserError(
             f"checkpoint {path} is corrupt or holds more than data ({type(error).__name__}): train it again"
         ) from error
     if not isinstance(checkpoint, dict):
-        raise ValueError(f"{path} is no checkpoint of clm_dl: give runs/…/checkpoints/last.ckpt")
+        raise UserError(f"{path} is no checkpoint of clm_dl: give runs/…/checkpoints/last.ckpt")
     return checkpoint

@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from clm_dl.config import command
+from clm_dl.errors import UserError
 from clm_dl.experiment.experiment import run_experiment
 from clm_dl.experiment.run_files import helper_process
 from clm_dl.visual.terminal import print_comparison
@@ -25,12 +26,12 @@ def main(config: DictConfig) -> float:
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         if any(text.startswith("paths.output_dir=") for text in hydra.overrides.task):
-            raise ValueError(
+            raise UserError(
                 "paths.output_dir together with -m would overwrite every trial with the next: leave it out, or set "
                 "hydra.sweep.dir"
             )
         if config.trainer.devices not in (1, "1"):
-            raise ValueError(
+            raise UserError(
                 f"a sweep runs one device a job, got trainer.devices={config.trainer.devices}: set trainer.devices=1"
             )
         config.paths.output_dir = hydra.runtime.output_dir
@@ -54,7 +55,7 @@ def objective(metrics: dict, name: str) -> float:
     overall = metrics["split"]["val"]["overall"] or metrics["split"]["test"]["overall"]
     models = [overall["network"]] if "network" in overall else list(overall.values())
     if name not in models[0]:
-        raise ValueError(f"objective must be one of {', '.join(models[0])}, got {name!r}")
+        raise UserError(f"objective must be one of {', '.join(models[0])}, got {name!r}")
     values = [math.nan if model[name]["value"] is None else model[name]["value"] for model in models]
     return min(values) if lower_is_better(name) else max(values)
 

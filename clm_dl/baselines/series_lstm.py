@@ -7,6 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from clm_dl.errors import UserError
 from clm_dl.lifecycle.forecast import check_series
 
 
@@ -57,9 +58,9 @@ class SeriesLSTM:
     def forecast(self, num_periods: int) -> np.ndarray:
         """Expected values of the next periods `[num_periods]`, each fed back as if it had come true."""
         if not hasattr(self, "history_"):
-            raise ValueError("SeriesLSTM is not fitted: call fit(series) first")
+            raise UserError("SeriesLSTM is not fitted: call fit(series) first")
         if num_periods < 1:
-            raise ValueError(f"num_periods must be ≥ 1, got {num_periods}")
+            raise UserError(f"num_periods must be ≥ 1, got {num_periods}")
         hidden_1WH, state = self.lstm_(self.history_)
         value, ahead = self.history_[:, -1:], []
         for _ in range(num_periods):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from clm_dl.errors import UserError
+
 
 def write_parquet(table: pd.DataFrame, path: str | Path) -> None:
     """Write `table` beside `path`, then rename: an interrupted write leaves nothing half."""
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: give the path of a file to write")
+        raise UserError(f"{path} is a folder: give the path of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
+from clm_dl.errors import UserError
 from clm_dl.evaluation.classification import cumulate, rank
 
 CLIP = 1e-7  # probabilities enter the logit no closer to 0 and 1 than this (float32 scores reach both)
@@ -49,11 +50,11 @@ class PlattCalibrator:
         x_N = _logit(p)
         y_N = np.asarray(y, dtype=np.float64)
         if x_N.shape != y_N.shape or x_N.ndim != 1:
-            raise ValueError(f"calibration needs one label a score, got {x_N.shape} scores and {y_N.shape} labels")
+            raise UserError(f"calibration needs one label a score, got {x_N.shape} scores and {y_N.shape} labels")
         num_positive = float(y_N.sum())
         num_negative = len(y_N) - num_positive
         if num_positive == 0 or num_negative == 0:
-            raise ValueError(
+            raise UserError(
                 f"calibration needs both classes, got {num_positive:.0f} positive and {num_negative:.0f} negative "
                 "labels; choose a validation cutoff with both"
             )
@@ -124,7 +125,7 @@ def prior_correction(p: ArrayLike, train_rate: float, sampled_rate: float) -> ND
     """
     for name, rate in (("train_rate", train_rate), ("sampled_rate", sampled_rate)):
         if not 0 < rate < 1:
-            raise ValueError(f"{name} must lie strictly between 0 and 1, got {rate}; both classes are needed")
+            raise UserError(f"{name} must lie strictly between 0 and 1, got {rate}; both classes are needed")
     p_N = np.asarray(p, dtype=np.float64)
     positive_N = p_N * (train_rate / sampled_rate)
     return positive_N / (positive_N + (1 - p_N) * ((1 - train_rate) / (1 - sampled_rate)))

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clm_dl.errors import UserError
+
 Floats = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)  # scores are clipped to [EPS, 1 − EPS] in the log loss, as scikit-learn does
 
@@ -79,7 +81,7 @@ def rank(score: ArrayLike) -> Order:
     """The order of `score` [N], highest first."""
     score_N = np.asarray(score, dtype=np.float64)
     if np.isnan(score_N).any():
-        raise ValueError(
+        raise UserError(
             f"scores must be numbers, got {int(np.isnan(score_N).sum())} NaN of {len(score_N)}; drop those rows first"
         )
     rows_N = np.argsort(-score_N, kind="stable")
@@ -123,7 +125,7 @@ def lift_at_k(label: ArrayLike, score: ArrayLike, k: float = 0.1, weight: ArrayL
 def recall_at_k(label: ArrayLike, score: ArrayLike, k: float = 0.1, weight: ArrayLike | None = None) -> float:
     """Share of the positives in the top fraction k (0 < k ≤ 1), expected over ties."""
     if not 0 < k <= 1:
-        raise ValueError(f"k must be a fraction in (0, 1], got {k}; write 0.1 for the top 10 %")
+        raise UserError(f"k must be a fraction in (0, 1], got {k}; write 0.1 for the top 10 %")
     return float(cumulate(label, score, rank(score), weight).recall_at(k)[0])
 
 
@@ -199,9 +201,9 @@ def confusion_cells(label_N: Floats, named_N: NDArray[np.bool_]) -> tuple[Floats
 def _arrays(label: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     label_N, score_N = np.asarray(label, dtype=np.float64), np.asarray(score, dtype=np.float64)
     if label_N.shape != score_N.shape or label_N.ndim != 1:
-        raise ValueError(f"metrics need one label a score, got labels {label_N.shape} and scores {score_N.shape}")
+        raise UserError(f"metrics need one label a score, got labels {label_N.shape} and scores {score_N.shape}")
     if np.isnan(label_N).any():
-        raise ValueError(
+        raise UserError(
             f"metrics need matured labels, got {int(np.isnan(label_N).sum())} censored; drop those rows first"
         )
     return label_N, score_N

@@ -16,6 +16,7 @@ from clm_dl.data.snapshots.labels import label_span
 from clm_dl.data.snapshots.later import later_snapshots
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 from clm_dl.evaluation.drift import psi, total_bias
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.experiment.experiment import FOLDS
@@ -53,7 +54,7 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
     settings = run.config
     name = settings["task"]["name"]
     if name not in ONE_OUTCOME or settings["encoder"]["name"] == "none":
-        raise ValueError(
+        raise UserError(
             f"cutoffs= backtests the network of a run of {' or '.join(ONE_OUTCOME)}, and {run.path} has none: leave it "
             "out"
         )
@@ -125,9 +126,9 @@ def later_cutoffs(
     free = known_from(snapshots, span)
     if isinstance(cutoffs, str):
         if cutoffs != "rolling":
-            raise ValueError(f"cutoffs must be rolling or a list of dates, got {cutoffs!r}")
+            raise UserError(f"cutoffs must be rolling or a list of dates, got {cutoffs!r}")
         if store.end - span < free:
-            raise ValueError(
+            raise UserError(
                 f"no later cutoff has matured: the data ends {iso(store.end)}, the labels of training reach to "
                 f"{iso(free)}, and a label window takes {span / DAY:g} days"
             )
@@ -135,7 +136,7 @@ def later_cutoffs(
     chosen = np.unique(np.array([parse_cutoff(value) for value in cutoffs], dtype=np.int64))
     for cutoff in chosen:
         if not free <= cutoff <= store.end - span:
-            raise ValueError(
+            raise UserError(
                 f"cutoff {iso(cutoff)} cannot be backtested: choose from {iso(free)}, when the last training label was "
                 f"known, to {iso(store.end - span)}, whose own labels are the last to be known"
             )

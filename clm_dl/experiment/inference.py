@@ -21,6 +21,7 @@ from clm_dl.data.snapshots.labels import label_span
 from clm_dl.data.snapshots.later import later_snapshots, scoring_snapshots
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.evaluation.scores import curve_table, scores_table, value_table
 from clm_dl.experiment.settings import RANKED
@@ -133,7 +134,7 @@ def snapshots_of(
                 else {"frame": events}
             )
             if source and data.get("sources"):
-                raise ValueError(
+                raise UserError(
                     "this run was trained on several data.sources: predict from its own log by leaving input out"
                 )
             store = prepare_store(
@@ -187,14 +188,14 @@ def predict(run: Run, events: Any = None, *, cutoff: Any = None, recalibrate: bo
         and expected_orders. Of a multi-task run the rows of every question, one below the other.
     """
     if run.question in RANKED:
-        raise ValueError(f"run {run.path} answers {run.question} with ranked lists: use run.recommend")
+        raise UserError(f"run {run.path} answers {run.question} with ranked lists: use run.recommend")
     if run.question == "pretrain":
-        raise ValueError(
+        raise UserError(
             f"run {run.path} was pretrained and answers no question: start a run from it with init, or use its embed"
         )
     with snapshots_of(run, events, cutoff) as (store, datamodule, snapshots, in_population):
         if recalibrate and run.question not in ONE_OUTCOME:
-            raise ValueError(
+            raise UserError(
                 f"recalibrate is for runs of {' or '.join(ONE_OUTCOME)}, got one of {run.question}: leave it out"
             )
         calibration = newest_calibration(run, store) if recalibrate else None

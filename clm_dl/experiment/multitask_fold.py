@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.errors import UserError
 from clm_dl.evaluation.calibration import PartCalibrators
 from clm_dl.experiment.fold import Fold
 from clm_dl.experiment.pretrain_fold import training_sample
@@ -45,7 +46,7 @@ class MultiTaskFold(Fold):
                 settings, self.store, 0, self.folder, self.clock, network=False, snapshots=self.snapshots
             )
         except ValueError as error:
-            raise ValueError(f"{error}, or leave the question out with task.weights.{name}=0") from error
+            raise UserError(f"{error}, or leave the question out with task.weights.{name}=0") from error
 
     def head_schema(self) -> dict[str, Any]:
         return {key: value for part in self.parts.values() for key, value in part.head_schema().items()}

@@ -13,6 +13,7 @@ import pandas as pd
 from clm_dl.data.snapshots.cutoffs import DAY, iso
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 from clm_dl.experiment.inference import customer_vectors, scoring_datamodule
 from clm_dl.run import Run, load_run
 from clm_dl.tasks.module import PooledTask, SequenceTask
@@ -34,18 +35,18 @@ def open_pretrained(settings: Mapping[str, Any], snapshots: Snapshots) -> Run:
     run = load_run(settings["init"])
     task, state = run.config["task"]["name"], run.status["state"]
     if task != "pretrain" or state != "finished":
-        raise ValueError(
+        raise UserError(
             f"init must be a finished run of task=pretrain, got {run.path}, a run of task={task} that is {state}"
         )
     seen, cutoff = round(run.scores["cutoff"].max().timestamp() * 1e6), last_training_cutoff(snapshots)
     if seen > cutoff:
-        raise ValueError(
+        raise UserError(
             f"init={run.path} saw events up to {iso(seen)}, but the last training cutoff of this run is {iso(cutoff)}: "
             "pretrain with the snapshots of this run"
         )
     kept, theirs = (float(of["snapshots"].get("val_customers") or 0.0) for of in (settings, run.config))
     if kept != theirs:
-        raise ValueError(
+        raise UserError(
             f"init={run.path} kept snapshots.val_customers={theirs:g} out of training, this run has {kept:g}: pretrain "
             "with this run's"
         )
@@ -53,9 +54,9 @@ def open_pretrained(settings: Mapping[str, Any], snapshots: Snapshots) -> Run:
         {key: value for key, value in of["encoder"].items() if key not in UNLIKE} for of in (settings, run.config)
     )
     if settings["encoder"]["name"] != "none" and mine != its:
-        raise ValueError(f"init={run.path} has the encoder {its}, this run {mine}: choose the same")
+        raise UserError(f"init={run.path} has the encoder {its}, this run {mine}: choose the same")
     if settings["sequence"]["token"] != run.schema["token"]:
-        raise ValueError(
+        raise UserError(
             f"init={run.path} reads {run.schema['token']} tokens, got sequence.token={settings['sequence']['token']}: "
             "choose the same"
         )
@@ -82,7 +83,7 @@ def load_weights(task: SequenceTask, run: Run) -> None:
         if {key: value.shape for key, value in found.items()} == {key: value.shape for key, value in own.items()}:
             part.load_state_dict(found)
         elif name != "pooling":
-            raise ValueError(
+            raise UserError(
                 f"init={run.path} has an {name} of other sizes: choose its encoder and task.{name} settings"
             )
 

@@ -18,6 +18,7 @@ from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
 from clm_dl.data.store.store import EventStore
 from clm_dl.data.tables import write_parquet
+from clm_dl.errors import UserError
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.experiment.fold import changed
 from clm_dl.experiment.inference import network_scorer
@@ -53,7 +54,7 @@ class RankedFold:
         self.settings, self.store, self.folder, self.clock = settings, store, folder, clock
         task = settings["task"]
         if not store.has("item"):
-            raise ValueError(
+            raise UserError(
                 f"the log of data={settings['data']['name']} has no items to recommend: set data.roles.item"
             )
         self.ranking = clock(
@@ -68,7 +69,7 @@ class RankedFold:
         self.snapshots = self.ranking.snapshots
         self.catalogue = clock("catalogue", Catalogue.from_store, store, self.ranking.training_rows, **task["content"])
         if not 1 <= settings["k"] <= len(self.catalogue.item_ids):
-            raise ValueError(
+            raise UserError(
                 f"k must be from 1 to the {len(self.catalogue.item_ids)} items of the catalogue, got {settings['k']}"
             )
         self.network: Network | None = None

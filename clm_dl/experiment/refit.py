@@ -7,10 +7,10 @@ catalogue.
 from __future__ import annotations
 
 from clm_dl.baselines.recommenders.base import Recommender
-from clm_dl.config import nearest
 from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError, nearest
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.experiment.inference import network_scorer, scoring_datamodule
 from clm_dl.experiment.ranked_fold import RankedFold
@@ -29,7 +29,7 @@ def chosen_model(run: Run, name: str) -> str:
     if name == BEST:
         return str(run.metrics["best_model"]["name"])
     if name not in known:
-        raise ValueError(
+        raise UserError(
             f"run {run.path} has no model {name!r}{nearest(name, known)}; it has {', '.join(known)}, and best"
         )
     return name

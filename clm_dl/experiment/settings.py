@@ -7,8 +7,8 @@ from typing import Any
 
 from clm_dl.baselines.tabular.classifier import build_baseline
 from clm_dl.baselines.tabular.regressor import build_value_baseline
-from clm_dl.config import build, nearest
-from clm_dl.data.log.roles import choice
+from clm_dl.config import build
+from clm_dl.errors import UserError, choice, nearest
 from clm_dl.evaluation.bootstrap import METRICS
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.tasks.multitask.module import questions
@@ -26,11 +26,11 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with the task's objective filled in, after the checks that need no data."""
     seed, task = settings["seed"], settings["task"]["name"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
+        raise UserError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
     check_numbers(settings)
     if task not in RANKED:
         if settings["data"]["name"] == "table" and task != "churn":
-            raise ValueError(f"data=table has no time, so it answers task=churn alone, got task={task}")
+            raise UserError(f"data=table has no time, so it answers task=churn alone, got task={task}")
         for name in questions(settings["task"]):
             check_question(of_question(settings, name))
     check_pretraining(settings)
@@ -41,14 +41,14 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(RANKED, f"ndcg@{settings['k']}"),
     }.get(questions(settings["task"])[0], "log_loss")
     if settings["objective"] not in known:
-        raise ValueError(
+        raise UserError(
             f"objective must be one of {', '.join(known)}, got "
             f"{settings['objective']!r}{nearest(settings['objective'], known)}"
         )
     if task in RANKED:
         choice(settings["policy"]["repeats"], REPEATS, "policy.repeats")
         if settings["snapshots"].get("folds", 1) > 1:
-            raise ValueError(
+            raise UserError(
                 f"task={task} has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set "
                 "snapshots.folds=1"
             )
@@ -56,18 +56,18 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     for name in questions(settings["task"]):
         _check_baselines(of_question(settings, name))
     if settings["ckpt"] and settings["snapshots"].get("folds", 1) > 1:
-        raise ValueError(
+        raise UserError(
             f"ckpt resumes one network, got snapshots.folds={settings['snapshots']['folds']}: set snapshots.folds=1"
         )
     if settings["encoder"]["name"] == "none":
         for name in questions(settings["task"]):
             if not baseline_settings(of_question(settings, name))["baselines"]:
                 what = f"nothing that answers {name}" if name != task else "nothing to train"
-                raise ValueError(
+                raise UserError(
                     f"encoder=none and baselines={settings['baselines']} leave {what}: choose an encoder or a baseline"
                 )
     if settings["encoder"]["name"] == "none" and settings["ckpt"]:
-        raise ValueError(
+        raise UserError(
             "ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint"
         )
     return settings
@@ -77,22 +77,22 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     """Raise ValueError for a number that no run can be made with."""
     epochs, lr = settings["trainer"]["max_epochs"], settings["task"].get("optimizer", {}).get("lr", 0.0)
     if not isinstance(settings["bootstrap"], int) or settings["bootstrap"] < 1:
-        raise ValueError(
+        raise UserError(
             f"bootstrap is the number of resamples and must be an integer ≥ 1, got {settings['bootstrap']!r}"
         )
     if not 0 <= settings["threshold"] <= 1:
-        raise ValueError(f"threshold is a probability and must be in [0, 1], got {settings['threshold']}")
+        raise UserError(f"threshold is a probability and must be in [0, 1], got {settings['threshold']}")
     if epochs is not None and epochs != -1 and epochs < 1:
-        raise ValueError(f"trainer.max_epochs must be ≥ 1, or -1 to train until the callbacks stop it, got {epochs}")
+        raise UserError(f"trainer.max_epochs must be ≥ 1, or -1 to train until the callbacks stop it, got {epochs}")
     if not lr >= 0:
-        raise ValueError(f"task.optimizer.lr must be ≥ 0, got {lr}")
+        raise UserError(f"task.optimizer.lr must be ≥ 0, got {lr}")
     for group in ("task", "encoder"):
         if not 0 <= (share := settings[group].get("dropout", 0.0)) < 1:
-            raise ValueError(f"{group}.dropout is a share and must be in [0, 1), got {share}")
+            raise UserError(f"{group}.dropout is a share and must be in [0, 1), got {share}")
         for name in ("size", "hidden_size"):
             width = settings[group].get(name)
             if width is not None and (not isinstance(width, int) or width < 1):
-                raise ValueError(f"{group}.{name} is a width and must be an integer ≥ 1, got {width!r}")
+                raise UserError(f"{group}.{name} is a width and must be an integer ≥ 1, got {width!r}")
 
 
 def known_metrics(settings: Mapping[str, Any]) -> list[str]:
@@ -114,19 +114,19 @@ def check_question(settings: dict[str, Any]) -> None:
     """
     task, labels = settings["task"]["name"], settings["labels"]["name"]
     if task == "churn" and labels == "event":
-        raise ValueError("labels=event says whether something happened, which is no churn: set task=propensity")
+        raise UserError("labels=event says whether something happened, which is no churn: set task=propensity")
     if task == "propensity" and labels not in ("event", "given", "churn_event"):
-        raise ValueError(
+        raise UserError(
             f"task=propensity asks whether something happens, got labels={labels}: choose labels=event or give "
             "labels=FILE"
         )
     if task == "value":
         if labels != "no_event":
-            raise ValueError(
+            raise UserError(
                 f"task=value forecasts the spend of the label window, got labels={labels}: set labels=no_event"
             )
         if settings["imbalance"] != "none":
-            raise ValueError(
+            raise UserError(
                 f"task=value has no classes to balance, got imbalance={settings['imbalance']}: set imbalance=none"
             )
         check_value_options(settings["task"])
@@ -142,16 +142,16 @@ def check_pretraining(settings: dict[str, Any]) -> None:
     if task == "pretrain":
         settings["sequence"]["features"] = False  # no head that they could enter
         if settings["snapshots"]["folds"] > 1:
-            raise ValueError(
+            raise UserError(
                 f"task=pretrain has a single fold, got snapshots.folds={settings['snapshots']['folds']}: set "
                 "snapshots.folds=1"
             )
         if encoder["name"] == "none":
-            raise ValueError("task=pretrain trains an encoder, got encoder=none: choose one")
+            raise UserError("task=pretrain trains an encoder, got encoder=none: choose one")
     if task == "pretrain" or task in RANKED or settings["data"]["name"] == "table":
         for key, value in {"init": settings["init"], "encoder.frozen": encoder["frozen"]}.items():
             if value:
-                raise ValueError(
+                raise UserError(
                     f"{key} is for tasks that answer per snapshot from a sequence, got {key}={value} with task={task}"
                 )
 
@@ -201,7 +201,7 @@ def _check_recommender(config: Mapping[str, Any], settings: Mapping[str, Any], s
         known = [*[NETWORK] * (settings["encoder"]["name"] != "none"), *sorted(single)]
         members = known if config["members"] is None else config["members"]
         if not members or set(members) - set(known):
-            raise ValueError(
+            raise UserError(
                 f"the baseline {config['name']} combines {', '.join(members) or 'other models'}, but the run has "
                 f"{', '.join(known) or 'none'}: add what is missing to baselines"
             )
@@ -238,7 +238,7 @@ def baseline_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
                     if sees
                     else f": {name} answers {', '.join(config['task'])}"
                 )
-            raise ValueError(
+            raise UserError(
                 f"no baseline {name!r} of task {task}{other or nearest(name, known)}; there are {', '.join(known)}"
             )
     return {

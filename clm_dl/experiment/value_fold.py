@@ -14,6 +14,7 @@ import pandas as pd
 from clm_dl.baselines.tabular.regressor import fit_score_value
 from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.errors import UserError
 from clm_dl.evaluation.scores import value_table
 from clm_dl.experiment.fold import Fold
 from clm_dl.experiment.inference import calibrated_forecasts, fit_value_calibrator, value_forecasts
@@ -39,7 +40,7 @@ class ValueFold(Fold):
         for split in ("train", "val", "test"):
             spend = self.value[self.snapshots.split == split, 0]
             if not np.nansum(spend) > 0:
-                raise ValueError(
+                raise UserError(
                     f"all-zero spend in {split}: nobody of {len(spend):,} snapshots spends in the label window, so "
                     "there is nothing to learn or measure: check data.roles.amount and snapshots.horizon_days"
                 )

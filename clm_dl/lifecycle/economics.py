@@ -7,6 +7,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from clm_dl.errors import UserError
+
 
 def discounted_clv(cash_flows: ArrayLike, rate: float, *, start_of_period: bool = False) -> float | np.ndarray:
     """Present value of cash flows `[…, P]` at an interest `rate` a period: Σ flow_k / (1 + rate)^k.
@@ -22,9 +24,9 @@ def discounted_clv(cash_flows: ArrayLike, rate: float, *, start_of_period: bool 
     """
     flows = np.asarray(cash_flows, dtype=np.float64)
     if flows.ndim == 0 or flows.shape[-1] == 0:
-        raise ValueError("cash_flows is empty: give one number a period")
+        raise UserError("cash_flows is empty: give one number a period")
     if not np.isfinite(flows).all():
-        raise ValueError("cash_flows must be finite, got a missing or infinite one: give 0 for a period without")
+        raise UserError("cash_flows must be finite, got a missing or infinite one: give 0 for a period without")
     _check_rate(rate)
     value = flows @ (1.0 + rate) ** -(np.arange(flows.shape[-1]) + (0.0 if start_of_period else 1.0))
     return float(value) if value.ndim == 0 else np.asarray(value)
@@ -50,15 +52,15 @@ def retention_clv(
     kept, profit = np.asarray(retention, dtype=np.float64), np.asarray(margin, dtype=np.float64)
     share = (kept >= 0) & (kept <= 1)
     if not share.all():
-        raise ValueError(
+        raise UserError(
             f"retention is a share of the customers a period and must be in [0, 1], got {kept[~share].flat[0]:g}"
         )
     _check_rate(rate)
     factor = kept / (1.0 + rate)
     if num_periods is None and (factor >= 1).any():
-        raise ValueError("retention ≥ 1 + rate never ends: give num_periods, or a rate above 0")
+        raise UserError("retention ≥ 1 + rate never ends: give num_periods, or a rate above 0")
     if num_periods is not None and num_periods < 1:
-        raise ValueError(f"num_periods must be ≥ 1 or null, got {num_periods}")
+        raise UserError(f"num_periods must be ≥ 1 or null, got {num_periods}")
     series = 1 / (1 - factor) if num_periods is None else (factor[..., None] ** np.arange(num_periods)).sum(-1)
     value = profit * series * (1.0 if start_of_period else factor)
     return float(value) if value.ndim == 0 else np.asarray(value)
@@ -69,16 +71,14 @@ def cohort_rates(num_start: float, num_lost: float) -> tuple[float, float]:
     do not count.
     """
     if not 0 <= num_lost <= num_start or num_start == 0:
-        raise ValueError(
-            f"of {num_start:g} customers at the start {num_lost:g} cannot have left: count the same cohort"
-        )
+        raise UserError(f"of {num_start:g} customers at the start {num_lost:g} cannot have left: count the same cohort")
     return num_lost / num_start, (num_start - num_lost) / num_start
 
 
 def acquisition_cost(spend: float, num_acquired: float) -> float:
     """CAC: spend on acquisition over the customers acquired by it."""
     if not (spend >= 0 and num_acquired > 0):
-        raise ValueError(
+        raise UserError(
             f"acquisition cost needs spend ≥ 0 and at least one customer acquired, got {spend:g} and {num_acquired:g}"
         )
     return spend / num_acquired
@@ -86,4 +86,4 @@ def acquisition_cost(spend: float, num_acquired: float) -> float:
 
 def _check_rate(rate: float) -> None:
     if not (np.isfinite(rate) and rate > -1):
-        raise ValueError(f"rate is the interest a period and must be > −1, got {rate} (10 % is 0.1)")
+        raise UserError(f"rate is the interest a period and must be > −1, got {rate} (10 % is 0.1)")

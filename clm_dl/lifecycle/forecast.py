@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from clm_dl.errors import MissingExtra, UserError
+
 CRITERIA = ("aicc", "bic")
 MAX_TERMS = 4  # p + q of a candidate
 
@@ -38,9 +40,9 @@ class Arima:
         criterion: str = "aicc",
     ):
         if criterion not in CRITERIA:
-            raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
+            raise UserError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
         if order is not None and (len(order) != 3 or min(order) < 0):
-            raise ValueError(f"order is p, d, q, three counts, got {list(order)}")
+            raise UserError(f"order is p, d, q, three counts, got {list(order)}")
         self.order, self.d, self.drift = order, d, drift
         self.max_p, self.max_q, self.criterion = max_p, max_q, criterion
 
@@ -63,7 +65,7 @@ class Arima:
         fitted = [(self._fit_one(y, order, drift), order, drift) for order, drift in candidates]
         fitted = [one for one in fitted if one[0] is not None]
         if not fitted:
-            raise ValueError(
+            raise UserError(
                 f"no ARIMA could be fitted to {len(y)} periods, of order {self.order or 'any'}: try (0, 1, 0)"
             )
         self.result_, self.order_, self.drift_ = min(fitted, key=lambda one: self._criterion(one[0]))
@@ -80,9 +82,9 @@ class Arima:
 
     def _ahead(self, num_periods: int) -> Any:
         if not hasattr(self, "result_"):
-            raise ValueError("Arima is not fitted: call fit(series) first")
+            raise UserError("Arima is not fitted: call fit(series) first")
         if num_periods < 1:
-            raise ValueError(f"num_periods must be ≥ 1, got {num_periods}")
+            raise UserError(f"num_periods must be ≥ 1, got {num_periods}")
         return self.result_.get_forecast(num_periods)
 
     def _fit_one(self, y: np.ndarray, order: tuple[int, ...], drift: bool) -> Any:
@@ -133,7 +135,7 @@ def backtest(
     y = check_series(series)
     wrong = [origin for origin in origins if not 3 <= origin <= len(y) - num_periods]
     if num_periods < 1 or not len(origins) or wrong:
-        raise ValueError(
+        raise UserError(
             f"origins must leave at least 3 values before and {num_periods} after them in {len(y)}, got "
             f"{wrong or list(origins)}"
         )
@@ -156,9 +158,9 @@ def check_series(series: ArrayLike) -> np.ndarray:
     """As float64 `[W]`; raises ValueError where it is too short or has gaps."""
     y = np.asarray(series, dtype=np.float64)
     if y.ndim != 1 or len(y) < 3:
-        raise ValueError(f"a series needs at least 3 periods, one value each, got shape {y.shape}")
+        raise UserError(f"a series needs at least 3 periods, one value each, got shape {y.shape}")
     if not np.isfinite(y).all():
-        raise ValueError("a series must be finite in every period: give 0 where nothing happened")
+        raise UserError("a series must be finite in every period: give 0 where nothing happened")
     return y
 
 
@@ -170,4 +172,4 @@ def _statsmodels(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("forecasts need the package statsmodels: pip install 'clm-dl[analysis]'") from error
+        raise MissingExtra("forecasts need the package statsmodels: pip install 'clm-dl[analysis]'") from error

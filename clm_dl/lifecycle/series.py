@@ -7,6 +7,7 @@ import pandas as pd
 
 from clm_dl.data.snapshots.cutoffs import DAY, to_us
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 WEEK = 7 * DAY
 
@@ -28,7 +29,7 @@ def weekly_silenced(store: EventStore, *, horizon_days: float) -> pd.Series:
     A customer who comes back and falls silent again counts again.
     """
     if not horizon_days > 0:
-        raise ValueError(f"horizon_days must be > 0, got {horizon_days}")
+        raise UserError(f"horizon_days must be > 0, got {horizon_days}")
     time, horizon = np.asarray(store.time), to_us(horizon_days)
     last = np.zeros(len(time), bool)
     last[np.asarray(store.offsets)[1:][np.diff(store.offsets) > 0] - 1] = True
@@ -41,7 +42,7 @@ def weekly_silenced(store: EventStore, *, horizon_days: float) -> pd.Series:
 def weekly_demand(store: EventStore, field: str) -> pd.DataFrame:
     """Lines of each value of a categorical field in each whole week `[W, values]`; lines without a value do not count."""
     if not store.has(field):
-        raise ValueError(f"no field {field!r} in the store; it has {', '.join(f.name for f in store.fields)}")
+        raise UserError(f"no field {field!r} in the store; it has {', '.join(f.name for f in store.fields)}")
     code, names = np.asarray(store.column(field)), store.dictionary(field)
     start, week = _weeks(store, np.asarray(store.time))
     used = (week >= 0) & (code >= 0)
@@ -57,7 +58,7 @@ def first_between(store: EventStore, start: str, stop: str) -> np.ndarray:
     low, high = (pd.Timestamp(date, tz="UTC").value // 1000 for date in (start, stop))
     chosen = (first >= low) & (first < high) & (np.diff(store.offsets) > 0)
     if not chosen.any():
-        raise ValueError(f"nobody has a first event between {start} and {stop}: choose other dates")
+        raise UserError(f"nobody has a first event between {start} and {stop}: choose other dates")
     return np.asarray(chosen)
 
 
@@ -71,7 +72,7 @@ def _weeks(store: EventStore, time: np.ndarray) -> tuple[pd.DatetimeIndex, np.nd
     """
     num = int((store.end - np.asarray(store.time).min()) // WEEK) if store.num_events else 0
     if num < 1:
-        raise ValueError("the log is shorter than one week, so it has no weekly series")
+        raise UserError("the log is shorter than one week, so it has no weekly series")
     begin = store.end - num * WEEK
     start = pd.to_datetime(begin + WEEK * np.arange(num), unit="us", utc=True)
     return start, np.where((time >= begin) & (time < store.end), (time - begin) // WEEK, -1)

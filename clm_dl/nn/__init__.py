@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from clm_dl.errors import UserError
 from clm_dl.nn.embedding import EventEmbedding
 from clm_dl.nn.encoders.convolution import CausalConvolution
 from clm_dl.nn.encoders.hstu import HSTU
@@ -52,13 +53,13 @@ def build_encoder(config: Mapping[str, Any], input_size: int) -> nn.Module:
     options = dict(config)
     name, _ = options.pop("name"), options.pop("frozen", None)
     if name not in ENCODERS:
-        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
+        raise UserError(f"encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
     valid = list(inspect.signature(ENCODERS[name]).parameters)[1:]
     for key in options:
         if key not in valid:
             near = difflib.get_close_matches(key, valid, n=1) or valid
-            raise ValueError(f"encoder {name} has no option {key!r}; nearest: {', '.join(near)}")
+            raise UserError(f"encoder {name} has no option {key!r}; nearest: {', '.join(near)}")
     for key in ("hidden_size", "num_layers"):
         if not options.get(key, 1) >= 1:
-            raise ValueError(f"encoder.{key} must be ≥ 1, got {options[key]}")
+            raise UserError(f"encoder.{key} must be ≥ 1, got {options[key]}")
     return ENCODERS[name](input_size, **options)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clm_dl.errors import UserError
 from clm_dl.nn.embedding_bag import bag_mean
 
 if TYPE_CHECKING:
@@ -95,12 +96,12 @@ class EventEmbedding(nn.Module):
         super().__init__()
         sizes = sizes or {}
         if unknown := [name for name in sizes if name not in schema["categorical"]]:
-            raise ValueError(
+            raise UserError(
                 f"embedding sizes name {unknown[0]!r}, which is none of the categorical fields "
                 f"{list(schema['categorical'])}"
             )
         if unknown := [name for name in calendar if name not in CALENDAR]:
-            raise ValueError(f"calendar must be of {', '.join(CALENDAR)}, got {unknown[0]!r}")
+            raise UserError(f"calendar must be of {', '.join(CALENDAR)}, got {unknown[0]!r}")
         self.bags, self.calendar, self.unknown_rate = bool(schema["bags"]), tuple(calendar), unknown_rate
         self.fields = tuple(schema["categorical"])
         self.tables = nn.ParameterList()  # by position: a ModuleDict takes no field called "type" or "a.b"

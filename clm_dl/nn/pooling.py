@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from clm_dl.errors import UserError
+
 
 class LastPooling(nn.Module):
     """The state after the last real event."""
@@ -74,5 +76,5 @@ POOLINGS: dict[str, type[nn.Module]] = {
 def build_pooling(name: str, size: int) -> nn.Module:
     """The pooling called `name` for states of width `size`; its `output_size` is the width of z_BD."""
     if name not in POOLINGS:
-        raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {name!r}")
+        raise UserError(f"pooling must be one of {', '.join(POOLINGS)}, got {name!r}")
     return POOLINGS[name](size)

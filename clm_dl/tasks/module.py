@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.errors import UserError
 from clm_dl.nn import EventEmbedding, HeadFeatures, build_encoder, build_pooling
 from clm_dl.tasks.question import Question
 
@@ -35,7 +36,7 @@ def learning_rate_factor(step: int, *, num_steps: int, name: str, warmup: float)
     1e-4.
     """
     if name not in ("constant", "cosine", "one_cycle"):
-        raise ValueError(f"task.schedule.name must be constant, cosine or one_cycle, got {name!r}")
+        raise UserError(f"task.schedule.name must be constant, cosine or one_cycle, got {name!r}")
     num_warmup = max(1, round(warmup * num_steps))
     if step < num_warmup:
         start = 0.04 if name == "one_cycle" else 0.0  # Smith & Topin 2018 start at peak / 25
@@ -123,7 +124,7 @@ class SequenceTask(pl.LightningModule):
     def _stop_if_not_finite(self) -> None:
         bad = int(self.first_bad_batch)
         if bad >= 0:
-            raise ValueError(
+            raise UserError(
                 f"the training loss is not finite since batch {bad} of epoch {self.current_epoch}: lower "
                 "task.optimizer.lr or look for extreme values in the numeric columns"
             )

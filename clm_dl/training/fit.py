@@ -23,6 +23,7 @@ from clm_dl.config import build
 from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 from clm_dl.experiment.run_files import write_json
 from clm_dl.run import load_checkpoint
 from clm_dl.tasks.module import SequenceTask
@@ -74,7 +75,7 @@ def prepare_network(settings: Mapping[str, Any], datamodule: SequenceDataModule,
             reload_dataloaders_every_n_epochs=checkpoint["epoch"] + 1 if checkpoint else 0,
         )
     except (MisconfigurationException, ModuleNotFoundError) as error:
-        raise ValueError(
+        raise UserError(
             f"trainer: {str(error).rstrip('.!')}: choose other options of trainer, e.g. trainer=default"
         ) from error
     best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
@@ -186,17 +187,17 @@ def read_resumable(path: Path, task: SequenceTask) -> dict[str, Any]:
     """
     checkpoint = load_checkpoint(path)
     if "state_dict" not in checkpoint or "callbacks" not in checkpoint:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be resumed: give the last.ckpt that Lightning wrote, not the scoring checkpoint"
         )
     if checkpoint["hyper_parameters"]["schema"] != task.hparams["schema"]:
-        raise ValueError(
+        raise UserError(
             f"checkpoint {path} was trained on another schema (columns, vocabulary or training period): resume with "
             "its own data"
         )
     for name, tensor in task.state_dict().items():
         if name not in checkpoint["state_dict"] or checkpoint["state_dict"][name].shape != tensor.shape:
-            raise ValueError(
+            raise UserError(
                 f"checkpoint {path} belongs to another network ({name} differs): resume with its own encoder and task "
                 "settings"
             )

@@ -13,6 +13,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from clm_dl.errors import UserError
 from clm_dl.evaluation.comparison import Group, group_runs, paired_difference
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.experiment.parts import Part
@@ -47,7 +48,7 @@ def render_report(folders: Sequence[Path]) -> str:
     runs = [load_run(folder) for folder in folders]
     finished = [run for run in runs if (run.path / "metrics.json").is_file()]
     if not finished:
-        raise ValueError(
+        raise UserError(
             "no run with metrics among " + ", ".join(str(folder) for folder in folders) + ": train one first"
         )
     page = Environment(

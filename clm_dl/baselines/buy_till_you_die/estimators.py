@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from clm_dl.baselines.buy_till_you_die.models import BetaGeo, GammaGamma, ModifiedBetaGeo, ParetoNBD
+from clm_dl.errors import UserError
 
 MODELS: dict[str, type[Any]] = {"bg_nbd": BetaGeo, "mbg_nbd": ModifiedBetaGeo, "pareto_nbd": ParetoNBD}
 
@@ -36,14 +37,14 @@ class _HistoryModel(BaseEstimator):
 
     def __init__(self, *, model: str = "bg_nbd", horizon_days: float | None = None):
         if model not in MODELS:
-            raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model!r}")
+            raise UserError(f"model must be one of {', '.join(MODELS)}, got {model!r}")
         self.model = model
         self.horizon_days = horizon_days
 
     def _fit_purchases(self, X: pd.DataFrame, groups: np.ndarray | None) -> pd.DataFrame:
         """Sets `purchases_` and returns the rows that it was fitted on."""
         if self.horizon_days is None:
-            raise ValueError(f"{self.model} needs a horizon: set horizon_days")
+            raise UserError(f"{self.model} needs a horizon: set horizon_days")
         if groups is not None:
             newest = np.lexsort((X["tenure"].to_numpy(), groups))
             X = X.iloc[newest[np.r_[np.diff(np.asarray(groups)[newest]) != 0, True]]]

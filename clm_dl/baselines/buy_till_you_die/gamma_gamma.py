@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma, gammaln
 
 from clm_dl.baselines.buy_till_you_die.likelihood import maximise
+from clm_dl.errors import UserError
 
 
 class GammaGamma:
@@ -36,7 +37,7 @@ class GammaGamma:
         x, mean = check_spend(frequency, mean_value)
         used = (x > 0) & (mean > 0)
         if not used.any():
-            raise ValueError(
+            raise UserError(
                 "no customer has both a purchase and a mean value above 0: all spend is zero, so there is nothing to "
                 "learn"
             )
@@ -59,7 +60,7 @@ class GammaGamma:
         Infinite where p·frequency + q ≤ 1, that is for customers without a purchase when q ≤ 1.
         """
         if not hasattr(self, "log_likelihood_"):
-            raise ValueError("GammaGamma is not fitted: call fit(frequency, mean_value) first")
+            raise UserError("GammaGamma is not fitted: call fit(frequency, mean_value) first")
         x, mean = check_spend(frequency, mean_value)
         below = self.p_ * x + self.q_ - 1
         with np.errstate(divide="ignore"):
@@ -91,11 +92,11 @@ def check_spend(frequency: ArrayLike, mean_value: ArrayLike) -> tuple[np.ndarray
     """Both as float64 `[N]`; raises ValueError in one sentence for negative or missing values."""
     x, mean = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (frequency, mean_value))
     if x.shape != mean.shape or x.ndim != 1:
-        raise ValueError(
+        raise UserError(
             f"frequency and mean_value must have one value a customer, got shapes {x.shape} and {mean.shape}"
         )
     for name, values in {"frequency": x, "mean_value": mean}.items():
         if not np.isfinite(values).all() or (values < 0).any():
             wrong = values[~(np.isfinite(values) & (values >= 0))][0]
-            raise ValueError(f"{name} must be finite and ≥ 0, got {wrong:g}: leave returns out of the spend")
+            raise UserError(f"{name} must be finite and ≥ 0, got {wrong:g}: leave returns out of the spend")
     return x, mean

@@ -12,6 +12,7 @@ from scipy.special import betaln, digamma, expit, gammaln, hyp2f1
 from clm_dl.baselines.buy_till_you_die.gamma_gamma import GammaGamma
 from clm_dl.baselines.buy_till_you_die.likelihood import ConvergenceError
 from clm_dl.baselines.buy_till_you_die.purchase_model import PurchaseModel
+from clm_dl.errors import UserError
 
 __all__ = ["BetaGeo", "ConvergenceError", "GammaGamma", "ModifiedBetaGeo", "ParetoNBD"]
 
@@ -76,7 +77,7 @@ class BetaGeo(PurchaseModel):
         series = hyp2f1(first, second, total, -np.expm1(log_shrink))
         purchases = np.asarray(total / (a - 1) * (1 - np.exp(np.where(euler, a - 1, shape) * log_shrink) * series))
         if not np.isfinite(purchases).all():
-            raise ValueError(
+            raise UserError(
                 f"a horizon of {horizon.max():g} is too long for histories of {T.min():g} to {T.max():g}: give a "
                 "shorter one"
             )

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from clm_dl.baselines.buy_till_you_die.likelihood import maximise
+from clm_dl.errors import UserError
 
 
 class PurchaseModel(ABC):
@@ -45,11 +46,11 @@ class PurchaseModel(ABC):
         """
         x, t_x, T = self._fitted = check_history(frequency, recency, t)
         if not len(x):
-            raise ValueError("no customers, so there is nothing to learn")
+            raise UserError("no customers, so there is nothing to learn")
         if not T.max() > 0:
-            raise ValueError("t is 0 for every customer: the data cover one period only, so nobody can have come back")
+            raise UserError("t is 0 for every customer: the data cover one period only, so nobody can have come back")
         if not x.any():
-            raise ValueError("frequency is 0 for every customer: nobody bought twice, so there is no rate to learn")
+            raise UserError("frequency is 0 for every customer: nobody bought twice, so there is no rate to learn")
         scale = float(T.mean())  # so that the unit of time changes nothing
         (x, t_x, T), weight = count_equal(x, t_x / scale, T / scale)
         parameters, value = maximise(
@@ -103,11 +104,11 @@ class PurchaseModel(ABC):
 
     def _history(self, *given: ArrayLike | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if not hasattr(self, "log_likelihood_"):
-            raise ValueError(f"{type(self).__name__} is not fitted: call fit(frequency, recency, t) first")
+            raise UserError(f"{type(self).__name__} is not fitted: call fit(frequency, recency, t) first")
         if all(values is None for values in given):
             return self._fitted
         if any(values is None for values in given):
-            raise ValueError("give frequency, recency and t together, or none of them for the customers of fit")
+            raise UserError("give frequency, recency and t together, or none of them for the customers of fit")
         return check_history(*given)  # type: ignore[arg-type]
 
     @abstractmethod
@@ -129,22 +130,20 @@ def check_history(frequency: ArrayLike, recency: ArrayLike, t: ArrayLike) -> tup
     """The three as float64 `[N]`; raises ValueError in one sentence where they cannot be a history."""
     x, t_x, T = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (frequency, recency, t))
     if not x.shape == t_x.shape == T.shape or x.ndim != 1:
-        raise ValueError(
+        raise UserError(
             f"frequency, recency and t must have one value a customer, got shapes {x.shape}, {t_x.shape} and {T.shape}"
         )
     for name, values in {"frequency": x, "recency": t_x, "t": T}.items():
         if not np.isfinite(values).all() or (values < 0).any():
-            raise ValueError(
-                f"{name} must be finite and ≥ 0, got {values[~(np.isfinite(values) & (values >= 0))][0]:g}"
-            )
+            raise UserError(f"{name} must be finite and ≥ 0, got {values[~(np.isfinite(values) & (values >= 0))][0]:g}")
     if (t_x > T).any():
         row = int(np.flatnonzero(t_x > T)[0])
-        raise ValueError(
+        raise UserError(
             f"recency is the time from the first purchase to the last and cannot exceed t, got {t_x[row]:g} of "
             f"{T[row]:g}"
         )
     if ((x == 0) & (t_x > 0)).any():
-        raise ValueError("recency must be 0 where frequency is 0: without a repeat purchase the first is the last")
+        raise UserError("recency must be 0 where frequency is 0: without a repeat purchase the first is the last")
     return x, t_x, T
 
 
@@ -152,7 +151,7 @@ def check_horizon(horizon: ArrayLike) -> np.ndarray:
     """As float64, finite and ≥ 0."""
     value = np.asarray(horizon, dtype=np.float64)
     if not np.isfinite(value).all() or (value < 0).any():
-        raise ValueError(f"horizon must be finite and ≥ 0, in the unit of t, got {value.min():g}")
+        raise UserError(f"horizon must be finite and ≥ 0, in the unit of t, got {value.min():g}")
     return value
 
 

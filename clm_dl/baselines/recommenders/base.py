@@ -14,11 +14,11 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from clm_dl.data.log.roles import choice, nearest
 from clm_dl.data.ranking.catalogue import item_dictionary
 from clm_dl.data.snapshots.cutoffs import parse_cutoff
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError, choice, nearest
 
 REPEATS = ("remove", "allow")
 BLOCK_CELLS = 1 << 24  # scores held at once by `recommend`: 64 MiB of float32
@@ -68,7 +68,7 @@ class Recommender(BaseEstimator):
             self.stop_ = self.start_ + count_before(store.offsets, store.time, np.arange(store.num_customers), at)
         self.count_ = np.bincount(self.lines(store, self.start_, self.stop_).item, minlength=len(self.item_ids_))
         if not self.count_.any():
-            raise ValueError(
+            raise UserError(
                 f"no item line of the store {store.path} lies before the cutoff {cutoff}, so choose a later one"
             )
         self._fit(store, self.start_, self.stop_)
@@ -109,12 +109,12 @@ class Recommender(BaseEstimator):
         num_items = len(self.item_ids_)
         choice(repeats, REPEATS, "repeats")
         if not 1 <= k <= num_items:
-            raise ValueError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
+            raise UserError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
         code = pd.Index(self.store_.customer_ids).get_indexer(pd.Index(customers))
         if (code < 0).any():
             unknown = np.asarray(customers, dtype=object)[code < 0][0]
             near = nearest(str(unknown), [str(customer) for customer in self.store_.customer_ids])
-            raise ValueError(f"customer {unknown!r} is not in the log {self.store_.path}{near}: give ids that it has")
+            raise UserError(f"customer {unknown!r} is not in the log {self.store_.path}{near}: give ids that it has")
         size = max(1, BLOCK_CELLS // num_items)
         parts = [self._top(code[first : first + size], k, repeats) for first in range(0, len(code), size)]
         return pd.concat(parts, ignore_index=True) if parts else self._top(code, k, repeats)

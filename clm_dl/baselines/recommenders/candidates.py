@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from clm_dl.errors import UserError
 from clm_dl.retrieval import Ragged, take_ragged
 from clm_dl.tasks.recommend.ranks import Scorer
 
@@ -150,7 +151,7 @@ def _pad(values: np.ndarray, width: int, fill: float) -> np.ndarray:
 def check_folds(folds: int) -> None:
     """Raise ValueError when what is fitted on validation could not be measured there."""
     if folds < 2:
-        raise ValueError(
+        raise UserError(
             f"folds must be at least 2, got {folds}: a single one would be measured on what it was fitted on"
         )
 
@@ -163,7 +164,7 @@ def split_folds(customer_N: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """
     customers, place_N = np.unique(customer_N, return_inverse=True)
     if len(customers) < folds:
-        raise ValueError(
+        raise UserError(
             f"folds={folds} needs as many validation customers, got {len(customers)}: lower it, or leave the hybrids "
             "out"
         )
@@ -176,13 +177,13 @@ def check_members(scorers: Mapping[str, Scorer], members: Sequence[str] | None, 
     """
     missing = [name for name in members or () if name not in scorers]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{what} combines {', '.join(members or ())}, but there are no scores of {missing[0]!r}: add it to the "
             "baselines"
         )
     chosen = {name: scorers[name] for name in (scorers if members is None else members)}
     if not chosen:
-        raise ValueError(f"{what} needs at least one other model to combine, got none: add some to the baselines")
+        raise UserError(f"{what} needs at least one other model to combine, got none: add some to the baselines")
     return chosen
 
 

@@ -8,6 +8,7 @@ from scipy.linalg import lapack
 
 from clm_dl.baselines.recommenders.base import Recommender, age
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 
 class EASE(Recommender):
@@ -31,7 +32,7 @@ class EASE(Recommender):
 
     def _fit(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> None:
         if not self.penalty > 0:
-            raise ValueError(f"penalty must be > 0, got {self.penalty}")
+            raise UserError(f"penalty must be > 0, got {self.penalty}")
         order = np.argsort(-self.count_, kind="stable")[: self.max_items]
         self.kept_ = np.sort(order[self.count_[order] > 0])
         bought = EASE._history(self, store, start, stop)[:, self.kept_]
@@ -75,7 +76,7 @@ class RecencyEASE(EASE):
 
     def _fit(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> None:
         if not self.tau > 0:
-            raise ValueError(f"tau must be > 0 steps, got {self.tau}")
+            raise UserError(f"tau must be > 0 steps, got {self.tau}")
         super()._fit(store, start, stop)
 
     def _history(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> sparse.csr_array:

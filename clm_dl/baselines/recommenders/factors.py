@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from clm_dl.baselines.recommenders.base import Recommender
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import MissingExtra
 
 
 class ALS(Recommender):
@@ -123,6 +124,6 @@ def _implicit(module: str) -> Any:
     try:
         return importlib.import_module(f"implicit.cpu.{module}")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtra(
             f"the baseline {module} needs the package implicit: pip install 'clm-dl[recommend]'"
         ) from error

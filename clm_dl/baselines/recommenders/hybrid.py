@@ -20,10 +20,10 @@ from clm_dl.baselines.recommenders.candidates import (
     split_folds,
     standardise,
 )
-from clm_dl.data.log.roles import choice
 from clm_dl.data.ranking.protocols import Ranking
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import choice
 from clm_dl.retrieval import Ragged
 from clm_dl.tasks.recommend.ranks import Scorer
 

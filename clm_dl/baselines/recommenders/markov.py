@@ -6,8 +6,8 @@ import numpy as np
 from scipy import sparse
 
 from clm_dl.baselines.recommenders.base import Recommender, age
-from clm_dl.data.log.roles import choice
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError, choice
 
 
 class Markov(Recommender):
@@ -38,7 +38,7 @@ class Markov(Recommender):
     def _fit(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> None:
         for name, value in (("window", self.window), ("context", self.context)):
             if value < 1:
-                raise ValueError(f"{name} must be at least 1 step, got {value}")
+                raise UserError(f"{name} must be at least 1 step, got {value}")
         lines = self.lines(store, start, stop)
         step = (
             lines.event

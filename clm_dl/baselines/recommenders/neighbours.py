@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import sparse
 
 from clm_dl.baselines.recommenders.base import BLOCK_CELLS, Recommender
-from clm_dl.data.log.roles import choice
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError, choice
 
 SIMILARITIES = ("cosine", "pearson")
 
@@ -123,7 +123,7 @@ class UserKNN(Recommender):
         """Mean rating `[C, V]` and 1 where there is one."""
         store = self.store_
         if rating not in store.names("numeric"):
-            raise ValueError(
+            raise UserError(
                 f"no numeric field {rating!r} to predict: the store has {', '.join(store.names('numeric')) or 'none'}"
             )
         lines = self.lines(store, self.start_, self.stop_)
@@ -199,13 +199,13 @@ def _nearest(similar: np.ndarray, k: int) -> sparse.csr_array:
 def _check(k: int, similarity: str) -> None:
     choice(similarity, SIMILARITIES, "similarity")
     if k < 1:
-        raise ValueError(f"k must be at least 1 neighbour, got {k}")
+        raise UserError(f"k must be at least 1 neighbour, got {k}")
 
 
 def _codes(ids: np.ndarray, wanted: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
     code = pd.Index(ids).get_indexer(pd.Index(wanted))
     if (code < 0).any():
-        raise ValueError(
+        raise UserError(
             f"{what} {np.asarray(wanted, dtype=object)[code < 0][0]!r} is not in the log: give ids that it has"
         )
     return np.asarray(code)

@@ -10,6 +10,7 @@ from scipy import sparse
 from clm_dl.baselines.recommenders.base import Recommender
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 
 class Popular(Recommender):
@@ -79,4 +80,4 @@ class Repeat(Recommender):
 def check_half_life(days: float) -> None:
     """Raise ValueError unless the half-life is above 0 days."""
     if not days > 0:
-        raise ValueError(f"half_life_days must be > 0, got {days}")
+        raise UserError(f"half_life_days must be > 0, got {days}")

@@ -24,6 +24,7 @@ from clm_dl.data.ranking.ranking import Ranking
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 from clm_dl.retrieval import Ragged
 from clm_dl.tasks.recommend.ranks import Scorer
 
@@ -108,7 +109,7 @@ class TwoStage:
         )
         valid_NL, hits_NL = candidates.valid, candidates.hits((ranking.target_offsets, ranking.targets), index)
         if not hits_NL.any():
-            raise ValueError(
+            raise UserError(
                 f"two_stage: none of the {self.depth} best items of any member is bought in validation, so raise depth"
             )
         table_RF, label_R = (

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from clm_dl.errors import UserError
+
 
 class BayesNet(ClassifierMixin, BaseEstimator):
     """Discrete Bayesian network whose structure is the tree that explains most (Chow-Liu on mutual information given
@@ -29,7 +31,7 @@ class BayesNet(ClassifierMixin, BaseEstimator):
     def fit(self, X: np.ndarray, y: np.ndarray) -> BayesNet:
         """Fit `[N, F]` numbers without gaps; sets `parent_` `[F]` (−1: the label alone) and the tables."""
         if self.num_bins < 2 or not self.smoothing > 0:
-            raise ValueError(
+            raise UserError(
                 f"a Bayesian network needs num_bins ≥ 2 and smoothing > 0, got {self.num_bins} and {self.smoothing}"
             )
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y)

@@ -19,6 +19,7 @@ from clm_dl.baselines.tabular.preprocessing import IMBALANCE, IMPUTE, build_prep
 from clm_dl.config import build
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 from clm_dl.evaluation.calibration import PlattCalibrator, prior_correction
 from clm_dl.evaluation.scores import scores_table
 
@@ -70,7 +71,7 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
         """
         y = np.asarray(y, dtype=np.int64)
         if y.min() == y.max():
-            raise ValueError(f"one class only in train: all {len(y)} labels are {y[0]}, so there is nothing to learn")
+            raise UserError(f"one class only in train: all {len(y)} labels are {y[0]}, so there is nothing to learn")
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         self.classes_ = np.array([0, 1])
         X = self._select(X)
@@ -136,7 +137,7 @@ class ChurnBaseline(ClassifierMixin, BaseEstimator):
         names = list(self.feature_names_in_ if self.columns is None else self.columns)
         missing = [name for name in names if name not in X]
         if missing:
-            raise ValueError(f"the feature table has no column {missing[0]!r}, it has {', '.join(map(str, X.columns))}")
+            raise UserError(f"the feature table has no column {missing[0]!r}, it has {', '.join(map(str, X.columns))}")
         return X[names]
 
     def _corrected(self, raw: np.ndarray) -> np.ndarray:
@@ -165,7 +166,7 @@ def build_baseline(
     """
     for name, value, known in (("impute", impute, IMPUTE), ("imbalance", imbalance, IMBALANCE)):
         if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+            raise UserError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     options = {
         key: value for key, value in config.items() if key not in ("name", "task", "sees", "columns", "max_rows")
     }

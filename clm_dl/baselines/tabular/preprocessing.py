@@ -16,6 +16,8 @@ from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from clm_dl.errors import UserError
+
 STRATEGIES = {"mean": "mean", "median": "median", "mode": "most_frequent"}
 IMPUTE = (*STRATEGIES, "iterative")
 IMBALANCE = ("none", "class_weight", "undersample", "smote", "adasyn")
@@ -34,7 +36,7 @@ def build_preprocessor(X: pd.DataFrame, *, impute: str, seed: int) -> ColumnTran
     other dtype): one-hot, missing is a level of its own, levels unseen in training are all zeros.
     """
     if impute not in IMPUTE:
-        raise ValueError(f"impute must be one of {', '.join(IMPUTE)}, got {impute!r}")
+        raise UserError(f"impute must be one of {', '.join(IMPUTE)}, got {impute!r}")
     numeric = list(X.select_dtypes("number").columns)
     categorical = [name for name in X.columns if name not in numeric]
     imputer: Any = (
@@ -62,7 +64,7 @@ def resample(X: np.ndarray, y: np.ndarray, imbalance: str, *, seed: int) -> tupl
     rare = int(min(y.sum(), len(y) - y.sum()))
     neighbors = min(5, rare - 1)
     if neighbors < 1 and imbalance in ("smote", "adasyn"):
-        raise ValueError(
+        raise UserError(
             f"imbalance={imbalance} needs at least 2 training rows of the rare class, got {rare}: use "
             "imbalance=class_weight"
         )

@@ -18,6 +18,7 @@ from clm_dl.baselines.tabular.preprocessing import IMPUTE, build_preprocessor
 from clm_dl.config import build
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 from clm_dl.evaluation.scores import value_table
 from clm_dl.tasks.value.calibration import ValueCalibrator
 
@@ -53,7 +54,7 @@ class ValueBaseline(RegressorMixin, BaseEstimator):
         """
         y = check_value(y)
         if not y.any():
-            raise ValueError(
+            raise UserError(
                 f"all-zero spend in train: nobody of {len(y)} snapshots spends in the horizon, so there is nothing to "
                 "learn"
             )
@@ -87,7 +88,7 @@ class ValueBaseline(RegressorMixin, BaseEstimator):
         missing = [name for name in names if name not in X]
         if missing:
             hint = ": name the column of spend as data.roles.amount" if missing[0].startswith("spend") else ""
-            raise ValueError(
+            raise UserError(
                 f"the feature table has no column {missing[0]!r}, it has {', '.join(map(str, X.columns))}{hint}"
             )
         return X[names]
@@ -107,7 +108,7 @@ class PastMean(RegressorMixin, BaseEstimator):
     def fit(self, X: pd.DataFrame, y: np.ndarray | None = None) -> PastMean:
         """Checks the horizon."""
         if self.horizon_days is None or not self.horizon_days > 0:
-            raise ValueError(f"past_mean needs a horizon of more than 0 days, got {self.horizon_days}")
+            raise UserError(f"past_mean needs a horizon of more than 0 days, got {self.horizon_days}")
         self.days_ = float(self.horizon_days)
         return self
 
@@ -124,7 +125,7 @@ def build_value_baseline(
     arguments.
     """
     if impute not in IMPUTE:
-        raise ValueError(f"impute must be one of {', '.join(IMPUTE)}, got {impute!r}")
+        raise UserError(f"impute must be one of {', '.join(IMPUTE)}, got {impute!r}")
     estimator = build(
         {key: value for key, value in config.items() if key not in ("name", "task", "columns")}, trusted=trusted
     )
@@ -194,7 +195,7 @@ def check_value(y: np.ndarray) -> np.ndarray:
     y = np.asarray(y, dtype=np.float64)
     wrong = ~(np.isfinite(y) & (y >= 0))
     if wrong.any():
-        raise ValueError(
+        raise UserError(
             f"the spend to be expected must be finite and ≥ 0, got {y[wrong][0]:g}: leave returns and censored windows "
             "out"
         )

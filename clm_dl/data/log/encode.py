@@ -22,6 +22,7 @@ from clm_dl.data.log.joins import Joins
 from clm_dl.data.log.roles import DataSpec
 from clm_dl.data.store.files import ColumnFile
 from clm_dl.data.store.store import DTYPES, MISSING_CODE, MISSING_TIME, Field
+from clm_dl.errors import UserError
 
 
 class Encoder:
@@ -86,7 +87,7 @@ class Encoder:
                 table = joined.table.filter(joined.table[join.right].notnull())
                 joins.check_unique(table, join.right, joined, join)
                 if join.left != log.roles["customer"]:
-                    raise ValueError(
+                    raise UserError(
                         f"a join to customers is on the customer column {log.roles['customer']!r}, got {join.left!r}"
                     )
                 names = [name for name in joins.columns(join, source) if not wanted or name in wanted]

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from clm_dl.data.log import interchange, sources
 from clm_dl.data.log.roles import Join, Log
+from clm_dl.errors import UserError
 
 BATCH_ROWS = 1 << 17
 
@@ -55,7 +56,7 @@ def named(source: Source, columns: Sequence[str] | None) -> Source:
         return source
     have = source.table.columns
     if len(columns) != len(have):
-        raise ValueError(
+        raise UserError(
             f"data.columns must name every column of {source.what}: it has {len(have)}, got {len(columns)} names"
         )
     return replace(source, table=source.table.rename(dict(zip(columns, have, strict=True))))
@@ -121,7 +122,7 @@ class DuckDB:
             return Source(self.view(sources.read_blank_separated(separated)), True, what)
         kind = sources.file_format(files[0], source.format, separator)
         if columns is not None and kind not in ("csv", "txt"):
-            raise ValueError(
+            raise UserError(
                 f"data.columns names the columns of a text file without a header, and {what} is {kind}: leave it out"
             )
         if kind == "sequences":
@@ -148,7 +149,7 @@ class DuckDB:
 
     def _read_csv(self, files: list[str], what: str, *, header: bool = True, **options: str) -> Source:
         if all(not Path(file).stat().st_size for file in files):
-            raise ValueError(f"{what} is empty: give a log with a header and at least one event")
+            raise UserError(f"{what} is empty: give a log with a header and at least one event")
         rejects = self.name()
         lines = self.backend.read_csv(
             files,
@@ -183,5 +184,5 @@ class DuckDB:
 def open_engine(name: str, folder: Path, memory_limit: str) -> Any:
     """The engine called `name`; ValueError names the extra where it is not installed."""
     if name == "spark":
-        raise ValueError("data.engine=spark is not available in this version: use data.engine=duckdb")
+        raise UserError("data.engine=spark is not available in this version: use data.engine=duckdb")
     return DuckDB(folder, memory_limit)

@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clm_dl.errors import MissingFile, UserError
+
 ATOMIC_SUFFIXES = (".inter", ".item")
 # None: a store holds no lists
 ATOMIC_KINDS = {"token": "categorical", "token_seq": "categorical", "float": "numeric", "float_seq": None}
@@ -24,7 +26,7 @@ def atomic_names(header: Iterable[str], what: str) -> dict[str, str]:
     for column in header:
         name, _, kind = column.rpartition(":")
         if not name or kind not in ATOMIC_KINDS:
-            raise ValueError(
+            raise UserError(
                 f"the header of {what} has the column {column!r}: write name:type with a type of "
                 f"{', '.join(ATOMIC_KINDS)}, divided by tabs"
             )
@@ -73,12 +75,10 @@ def _interactions_file(place: Path) -> Path:
         return place
     files = sorted(place.glob("*.inter"))
     if not files:
-        raise FileNotFoundError(
-            f"folder {place} holds no .inter file: give the folder of RecBole's NAME.inter and NAME.item"
-        )
+        raise MissingFile(f"folder {place} holds no .inter file: give the folder of RecBole's NAME.inter and NAME.item")
     named = [file for file in files if file.stem == place.resolve().name]
     if len(files) > 1 and not named:
-        raise ValueError(
+        raise UserError(
             f"folder {place} holds several .inter files ({', '.join(f.name for f in files)}): give one of them as "
             "data.path"
         )
@@ -108,12 +108,12 @@ def read_sequences(files: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
             try:
                 rows += lines.read().removesuffix("\n").split("\n")
             except UnicodeDecodeError as error:
-                raise ValueError(f"cannot read {file} as text: save it as UTF-8") from error
+                raise UserError(f"cannot read {file} as text: save it as UTF-8") from error
     text = pa.array(rows, pa.large_string())
     words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(text))
     whole = pc.greater(pc.list_value_length(words), 1)
     if not pc.any(whole).as_py():
-        raise ValueError(
+        raise UserError(
             f"no line of {files[0]} has an item: write a line a customer, customer item item …, divided by blanks"
         )
     items = pc.list_slice(words.filter(whole), 1)

@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 from clm_dl.data.log import parse
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.roles import Join, Log
+from clm_dl.errors import UserError
 
 
 class Joins:
@@ -33,7 +34,7 @@ class Joins:
             return [name for name in table.table.columns if name != join.right and name not in source.table.columns]
         clash = [name for name in join.columns if name in source.table.columns]
         if clash:
-            raise ValueError(
+            raise UserError(
                 f"column {clash[0]!r} is in {source.what} and in {table.what}: leave it out of the join's columns"
             )
         return list(join.columns)
@@ -68,7 +69,7 @@ class Joins:
             table.group_by(key).aggregate(rows=table.count()).filter(lambda t: t.rows > 1).limit(1)
         )
         if repeated.num_rows:
-            raise ValueError(
+            raise UserError(
                 f"{joined.what} has {repeated['rows'][0]} rows with {join.right} = {repeated[key][0]}: a joined table "
                 "needs one row a key"
             )

@@ -12,7 +12,8 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from clm_dl.data.log.engine import Source, epoch_us, epoch_us_zoned, from_zone, try_strptime
-from clm_dl.data.log.roles import Log, nearest
+from clm_dl.data.log.roles import Log
+from clm_dl.errors import UserError, nearest
 
 DAY = 86_400_000_000  # microseconds
 EARLIEST = -2_208_988_800_000_000  # 1900-01-01
@@ -26,7 +27,7 @@ def check_columns(source: Source, needed: Iterable[str], what: str) -> None:
     columns = list(source.table.columns)
     for name in needed:
         if name not in columns:
-            raise ValueError(
+            raise UserError(
                 f"{what} {name!r} is not a column of {source.what}{nearest(name, columns)}; it has "
                 f"{', '.join(columns) or 'none'}"
             )
@@ -36,7 +37,7 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"unknown time zone {name!r}: use a name such as UTC or Europe/Berlin") from error
+        raise UserError(f"unknown time zone {name!r}: use a name such as UTC or Europe/Berlin") from error
 
 
 def parse_moment(value: Any, timezone: str, what: str) -> int:
@@ -48,7 +49,7 @@ def parse_moment(value: Any, timezone: str, what: str) -> int:
         moment = moment.tz_localize(zone(timezone)) if moment.tzinfo is None else moment
         return int(moment.tz_convert("UTC").tz_localize(None).to_datetime64().astype("datetime64[us]").astype("int64"))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{what} must be a date such as 2017-12-31, got {value!r}") from error
+        raise UserError(f"{what} must be a date such as 2017-12-31, got {value!r}") from error
 
 
 def next_midnight(moment: int, timezone: str) -> int:
@@ -86,7 +87,7 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
         moment = _from_epoch(column.try_cast("int64"))
         return moment, moment
     if not kind.is_string():
-        raise ValueError(
+        raise UserError(
             f"column {column.get_name()!r} of type {kind} cannot be a time: give text, dates, timestamps or integers"
         )
     text = column.strip()
@@ -134,7 +135,7 @@ def number(column: ir.Column, name: str) -> tuple[ir.Column, ir.Column, ir.Colum
     elif kind.is_numeric() or kind.is_boolean():
         value, wrong = column.cast("float64"), false
     else:
-        raise ValueError(
+        raise UserError(
             f"column {column.get_name()!r} of type {kind} cannot be numeric: list it in data.categorical, or leave it "
             "out"
         )

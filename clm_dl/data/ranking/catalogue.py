@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 
-from clm_dl.data.log.roles import nearest
 from clm_dl.data.sequences.schema import robust_scale
 from clm_dl.data.store.store import MISSING_CODE, EventStore
+from clm_dl.errors import MissingFile, UserError, nearest
 
 ITEM_ID, COUNT, VECTOR = "item_id", "count", "vector"  # columns of `Catalogue.to_frame` beside the content's own
 
@@ -165,7 +165,7 @@ def item_dictionary(store: EventStore) -> np.ndarray:
     """The item ids of a store in code order; ValueError where its log has none."""
     ids = store.dictionary("item") if store.has("item") else np.zeros(0, object)
     if not len(ids):
-        raise ValueError(
+        raise UserError(
             f"the store {store.path} has no items, so there is nothing to recommend: name the column with "
             "data.roles.item"
         )
@@ -175,12 +175,12 @@ def item_dictionary(store: EventStore) -> np.ndarray:
 def _check_field(store: EventStore, name: str, kind: str) -> None:
     names = store.names(kind)
     if name not in names:
-        raise ValueError(
+        raise UserError(
             f"no {kind} field {name!r} to describe items by{nearest(name, names)}: the store has "
             f"{', '.join(names) or 'none'}"
         )
     if name in (ITEM_ID, COUNT, VECTOR):
-        raise ValueError(f"a field that describes items cannot be called {name!r}: rename it in the log")
+        raise UserError(f"a field that describes items cannot be called {name!r}: rename it in the log")
 
 
 def _first_values(
@@ -217,13 +217,13 @@ def _means(column: np.ndarray, item: np.ndarray, training_rows: np.ndarray, num_
 
 def _text_vectors(texts: np.ndarray, warm: np.ndarray, name: str, size: int) -> np.ndarray:
     if size < 1:
-        raise ValueError(f"text_size must be at least 1, got {size}")
+        raise UserError(f"text_size must be at least 1, got {size}")
     known = np.array([text is not None for text in texts])
     words = TfidfVectorizer()
     try:
         fitted = words.fit_transform(texts[known & warm])
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"the field {name!r} holds no words in the training period: name another text for the items"
         ) from error
     _, _, basis = randomized_svd(fitted, n_components=min(size, *fitted.shape), random_state=0)
@@ -234,17 +234,17 @@ def _text_vectors(texts: np.ndarray, warm: np.ndarray, name: str, size: int) -> 
 
 def _read_vectors(path: Path, item_ids: np.ndarray) -> np.ndarray:
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFile(
             f"no file of item vectors at {path}: give a Parquet file with the columns {ITEM_ID} and {VECTOR}"
         )
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is no Parquet file: give item vectors as Parquet with the columns {ITEM_ID} and {VECTOR}"
         ) from error
     if lacking := [name for name in (ITEM_ID, VECTOR) if name not in table.column_names]:
-        raise ValueError(
+        raise UserError(
             f"{path} lacks the column {lacking[0]!r}{nearest(lacking[0], table.column_names)}: it needs {ITEM_ID} and "
             f"{VECTOR}"
         )
@@ -252,24 +252,24 @@ def _read_vectors(path: Path, item_ids: np.ndarray) -> np.ndarray:
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)) or not (
         pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
     ):
-        raise ValueError(f"the column {VECTOR} of {path} holds {kind}: give every item a list of numbers")
+        raise UserError(f"the column {VECTOR} of {path} holds {kind}: give every item a list of numbers")
     table = table.filter(pc.is_valid(table[VECTOR]))
     named = pd.Index([str(value) for value in table[ITEM_ID].to_pylist()], dtype=object)
     if named.has_duplicates:
-        raise ValueError(f"{path} has several vectors of item {named[named.duplicated()][0]}: give every item one")
+        raise UserError(f"{path} has several vectors of item {named[named.duplicated()][0]}: give every item one")
     place = pd.Index(item_ids).get_indexer(named)
     if not (place >= 0).any():
-        raise ValueError(
+        raise UserError(
             f"{path} has a vector of none of the {len(item_ids):,} items: check that its {ITEM_ID} is the log's item"
         )
     widths = np.unique(pc.list_value_length(table[VECTOR]).to_numpy())
     if len(widths) > 1 or not widths[0]:
-        raise ValueError(
+        raise UserError(
             f"{path} has vectors of {', '.join(map(str, widths[:3]))} numbers: give every item a vector of one length"
         )
     found = pc.list_flatten(table[VECTOR]).to_numpy().astype(np.float32).reshape(-1, int(widths[0]))
     if not np.isfinite(found).all():
-        raise ValueError(f"{path} has vectors with numbers that are not finite: leave the items without a vector out")
+        raise UserError(f"{path} has vectors with numbers that are not finite: leave the items without a vector out")
     vectors = np.zeros((len(item_ids), int(widths[0])), dtype=np.float32)
     vectors[place[place >= 0]] = found[place >= 0]
     return vectors

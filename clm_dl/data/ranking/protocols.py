@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from clm_dl.data.log.roles import check_keys, choice
 from clm_dl.data.ranking.catalogue import item_dictionary
 from clm_dl.data.ranking.ranking import Ranking, assemble, part_of
 from clm_dl.data.snapshots.cutoffs import check_rule, cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
 from clm_dl.data.snapshots.snapshots import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError, check_keys, choice
 
 __all__ = ["Ranking", "build_ranking"]
 UNITS = ("line", "order")
@@ -59,7 +59,7 @@ def build_ranking(
 
 def _leave_one_out(store: EventStore, unit: str, *, min_events: int = MIN_EVENTS) -> Ranking:
     if not isinstance(min_events, int) or min_events < MIN_EVENTS:
-        raise ValueError(
+        raise UserError(
             f"protocol.min_events must be at least {MIN_EVENTS}, an integer (to train, validate and test), got "
             f"{min_events}"
         )
@@ -95,14 +95,14 @@ def _global_time(
         else ()
     )
     if len(shares) != 2 or not 0 < shares[0] < shares[1] < 1:
-        raise ValueError(f"protocol.quantiles must be two ascending shares between 0 and 1, got {quantiles!r}")
+        raise UserError(f"protocol.quantiles must be two ascending shares between 0 and 1, got {quantiles!r}")
     found = np.quantile(time, quantiles, method="higher").tolist()
     begin = {
         split: int(quantile) if date is None else parse_cutoff(date)
         for split, date, quantile in zip(("val", "test"), (val, test), found, strict=True)
     }
     if not time.min() < begin["val"] < begin["test"] <= time.max():
-        raise ValueError(
+        raise UserError(
             f"protocol.val {iso(begin['val'])} and protocol.test {iso(begin['test'])} must ascend within the data "
             f"({iso(time.min())} to {iso(time.max())}): choose other dates or quantiles"
         )
@@ -130,14 +130,14 @@ def _global_time(
 
 def _rolling(store: EventStore, rule: dict[str, Any]) -> Ranking:
     if rule.get("horizon_days") is None:
-        raise ValueError(
+        raise UserError(
             "protocol=rolling has no window: give snapshots.horizon_days, the days after a cutoff whose items are to "
             "be found"
         )
     horizon_days, gap_days, every_days = rule["horizon_days"], rule.get("gap_days", 0.0), rule.get("every_days", 14.0)
     active_days, recent_days, fold = rule.get("active_days"), rule.get("recent_days"), rule.get("fold", 0)
     if rule.get("val_customers"):
-        raise ValueError(
+        raise UserError(
             f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule['val_customers']}: set it "
             "to 0 or choose protocol=leave_one_out"
         )
@@ -152,7 +152,7 @@ def _rolling(store: EventStore, rule: dict[str, Any]) -> Ranking:
         grid, lists, first=first, end=store.end, span=span, shift=fold * span, splits=("val", "test")
     )
     if int(cutoffs["test"][-1]) + span > store.end:
-        raise ValueError(
+        raise UserError(
             f"the window of the test cutoff {iso(cutoffs['test'][-1])} ends {iso(cutoffs['test'][-1] + span)}, after "
             f"the end of the data {iso(store.end)}: choose an earlier snapshots.test"
         )

@@ -14,6 +14,7 @@ import numpy as np
 from clm_dl.data.snapshots.cutoffs import SPLITS, iso, split_rank
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 Part = dict[str, np.ndarray]  # customer, cutoff, split, stop of the history, target rows [first, last), recent
 
@@ -99,7 +100,7 @@ class Ranking:
             index = int(np.argmax(bad)) if place is None else int(place[np.argmax(bad)])
             split, customer = self.snapshots.split[index], self.store.customer_ids[self.snapshots.customer[index]]
             item = "" if place is None else f" (item {self.store.dictionary('item')[self.targets[np.argmax(bad)]]!r})"
-            raise ValueError(
+            raise UserError(
                 f"leak: the {split} snapshot of customer {customer} at {iso(self.snapshots.cutoff[index])} "
                 f"{what}{item}, one of {int(bad.sum())} such: the protocol is broken, so no figure of this run may be "
                 "used"
@@ -130,7 +131,7 @@ def assemble(
     start, time = np.asarray(store.offsets[:-1]), np.asarray(store.time)
     learners = np.flatnonzero(training_stop > start)
     if not len(learners):
-        raise ValueError(
+        raise UserError(
             f"the store {store.path} has no events to train on before the validation targets: let validation begin "
             "later"
         )
@@ -152,7 +153,7 @@ def assemble(
     for split in SPLITS[1:]:
         if not (table["split"] == split).any():
             reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.items() if count)
-            raise ValueError(
+            raise UserError(
                 f"no customer has a history and a target in {split} ({reasons}): choose another protocol or other dates"
             )
     snapshots = Snapshots(

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from clm_dl.data.sequences.tokens import DAY, Sequences
 from clm_dl.data.sequences.vocabulary import PAD, Vocabulary
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.errors import UserError
 
 
 @dataclass
@@ -119,10 +120,10 @@ class EventDataset(Dataset[EventBatch]):
         target_NK: np.ndarray | None = None,
     ):
         if max_tokens < 1:
-            raise ValueError(f"sequence.max_tokens must be at least 1, got {max_tokens}")
+            raise UserError(f"sequence.max_tokens must be at least 1, got {max_tokens}")
         first, last = sequences.token_range(snapshots)
         if (last <= first).any():
-            raise ValueError(
+            raise UserError(
                 f"{int((last <= first).sum())} snapshots have no event before their cutoff: leave them out of the "
                 "population"
             )

@@ -22,6 +22,7 @@ from clm_dl.data.snapshots.calendar import known_future
 from clm_dl.data.snapshots.features import history_features
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 
 class SequenceDataModule(pl.LightningDataModule):
@@ -77,7 +78,7 @@ class SequenceDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         if (vocabulary is None) != (schema is None):
-            raise ValueError(
+            raise UserError(
                 "a vocabulary and a schema belong together: give both of a trained run, or neither to fit them"
             )
         # of a pretraining: fields and scales are given, a head's are fitted
@@ -103,7 +104,7 @@ class SequenceDataModule(pl.LightningDataModule):
         training = snapshots.training
         if vocabulary is None or schema is None or begun:
             if not training.any():
-                raise ValueError(
+                raise UserError(
                     "there is no labelled training snapshot to fit the vocabulary on: check the cutoffs and the horizon"
                 )
             chosen = snapshots.select(training)
@@ -211,7 +212,7 @@ def _as_is(batch: Any) -> Any:
 def _check_begun(schema: Mapping[str, Any], vocabulary: Vocabulary, sequences: Sequences) -> None:
     for kind, names in {"categorical": sequences.categorical, "numeric": sequences.numeric}.items():
         if list(schema[kind]) != names:
-            raise ValueError(
+            raise UserError(
                 f"the pretrained run has the {kind} fields {', '.join(schema[kind]) or '(none)'}, this one "
                 f"{', '.join(names) or '(none)'}: choose the same with sequence.{kind} and sequence.exclude"
             )
@@ -223,7 +224,7 @@ def _check_begun(schema: Mapping[str, Any], vocabulary: Vocabulary, sequences: S
 def _check_fields(store: EventStore, categorical: Sequence[str], numeric: Sequence[str]) -> None:
     for kind, names in {"categorical": categorical, "numeric": numeric}.items():
         if missing := [name for name in names if name not in store.names(kind)]:
-            raise ValueError(
+            raise UserError(
                 f"the run was trained with the {kind} field {missing[0]!r}, which the log lacks; its {kind} fields are "
                 f"{', '.join(store.names(kind)) or '(none)'}"
             )

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import DistributedSampler
 
+from clm_dl.errors import UserError
+
 POOL_BATCHES = 50  # batches that a pool of the shuffled snapshots is sorted and cut into
 SLACK = 1.02  # batches an epoch may have beyond the first count, so that every epoch has the same number
 
@@ -41,9 +43,9 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
     ):
         for name, value in {"max_tokens_per_batch": max_tokens, "batch_size": batch_size}.items():
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise UserError(f"{name} must be at least 1, got {value}")
         if max_tokens is None and batch_size is None:
-            raise ValueError("a batch has no size: give max_tokens_per_batch or batch_size")
+            raise UserError("a batch has no size: give max_tokens_per_batch or batch_size")
         super().__init__(range(len(length_N)), num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.length_N = np.asarray(length_N, dtype=np.int64)
         self.index_N = np.arange(len(length_N)) if index_N is None else np.asarray(index_N, dtype=np.int64)

@@ -15,6 +15,7 @@ import pandas as pd
 from clm_dl.data.sequences.tokens import DAY, Sequences
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.errors import UserError
 
 SCHEMA_VERSION = 1
 NUM_BINS = 8  # of the piecewise linear encoding of a number at the head
@@ -69,26 +70,26 @@ def check_schema(
 ) -> None:
     """Raise ValueError, in one sentence, where a given schema does not fit what is to be read with it."""
     if schema.get("version") != SCHEMA_VERSION:
-        raise ValueError(
+        raise UserError(
             f"schema has version {schema.get('version')}, this clm_dl reads version {SCHEMA_VERSION}: train the run "
             "again"
         )
     if schema["token"] != token:
-        raise ValueError(
+        raise UserError(
             f"the run was trained on {schema['token']} tokens, got sequence.token={token}: use the run's own setting"
         )
     if dict(schema["categorical"]) != vocabulary.sizes:
-        raise ValueError(
+        raise UserError(
             f"the vocabulary ({vocabulary.sizes}) is not the one of the schema ({dict(schema['categorical'])}): take "
             "both from the same run"
         )
     if missing := [name for name in schema["known"] if name not in known]:
-        raise ValueError(
+        raise UserError(
             f"the run was trained with {missing[0]!r}, known at the cutoff, got {list(known)}: give the same columns "
             "and the same data.calendar"
         )
     if missing := [name for name in schema["static"] if name not in static]:
-        raise ValueError(
+        raise UserError(
             f"the run was trained with the customer attribute {missing[0]!r}, which the store lacks: name it in "
             "data.static"
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 DAY = 86_400_000_000  # microseconds
 TOKENS = ("order", "line")
@@ -65,9 +66,9 @@ class Sequences:
             ValueError: an unknown token, an unknown field, or a field of another kind.
         """
         if token not in TOKENS:
-            raise ValueError(f"sequence.token must be order or line, got {token!r}")
+            raise UserError(f"sequence.token must be order or line, got {token!r}")
         if max_lines is not None and max_lines < 1:
-            raise ValueError(f"sequence.max_lines must be at least 1, got {max_lines}")
+            raise UserError(f"sequence.max_lines must be at least 1, got {max_lines}")
         for name in exclude:
             store.field(name)
         fields = {
@@ -131,7 +132,7 @@ def _fields(store: EventStore, kind: str, wanted: Sequence[str] | None, exclude:
         wanted = [field.name for field in store.fields if field.kind == kind and field.role != "text"]
     for name in wanted:
         if store.field(name).kind != kind:
-            raise ValueError(
+            raise UserError(
                 f"field {name!r} is {store.field(name).kind}, so it cannot be among the {kind} fields of the sequence"
             )
     return [name for name in wanted if name not in exclude]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 PAD = 0  # no event
 UNK = 1  # missing, rare or never seen in training
@@ -44,7 +45,7 @@ class Vocabulary:
         """
         overrides = overrides or {}
         if unknown := [name for name in overrides if name not in fields]:
-            raise ValueError(
+            raise UserError(
                 f"vocabulary.fields names {unknown[0]!r}, which is none of the categorical fields "
                 f"{', '.join(fields) or '(none)'}"
             )
@@ -52,10 +53,10 @@ class Vocabulary:
         for name in fields:
             limits = {"min_count": min_count, "max_size": max_size} | dict(overrides.get(name, {}))
             if odd := set(limits) - {"min_count", "max_size"}:
-                raise ValueError(f"vocabulary.fields.{name} takes min_count and max_size, got {', '.join(sorted(odd))}")
+                raise UserError(f"vocabulary.fields.{name} takes min_count and max_size, got {', '.join(sorted(odd))}")
             for key, value in limits.items():
                 if value is not None and value < 1:
-                    raise ValueError(f"vocabulary {key} of {name!r} must be at least 1, got {value}")
+                    raise UserError(f"vocabulary {key} of {name!r} must be at least 1, got {value}")
             values, codes = store.dictionary(name), store.column(name)
             count = np.zeros(len(values) + 1, dtype=np.int64)  # [0] counts the missing
             for first in range(0, len(codes), _BLOCK):
@@ -86,7 +87,7 @@ class Vocabulary:
     def from_json(cls, data: Mapping[str, Any]) -> Vocabulary:
         """The inverse of `to_json`; ValueError on another version."""
         if data.get("version") != VOCABULARY_VERSION:
-            raise ValueError(
+            raise UserError(
                 f"vocabulary has version {data.get('version')}, this clm_dl reads version {VOCABULARY_VERSION}: train "
                 "the run again"
             )

@@ -16,6 +16,7 @@ from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 # moods lie within 1 / (1 − MEMORY); linear interpolation between these errs by less than 1e-6
 GRID = np.linspace(-2.5, 2.5, 4001)
@@ -34,13 +35,13 @@ def true_survival(store: EventStore, snapshots: Snapshots, horizons_days: Sequen
     path = store.path / "truth.parquet"
     truth = pd.read_parquet(path) if path.is_file() else pd.DataFrame()
     if "leave" not in truth:
-        raise ValueError(
+        raise UserError(
             f"the store {store.path} is not of the simulator's order world: only there the true time of leaving is "
             "known"
         )
     days = np.asarray(horizons_days, dtype=float)
     if snapshots.horizon_days < 2 * PERIOD or (days % 1).any() or ((snapshots.cutoff - START) % DAY).any():
-        raise ValueError(
+        raise UserError(
             f"the true curve needs cutoffs at midnight, whole days and snapshots.horizon_days of at least {2 * PERIOD}"
         )
     offsets = np.searchsorted(truth["customer"], np.arange(store.num_customers + 1))

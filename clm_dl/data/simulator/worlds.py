@@ -23,6 +23,7 @@ from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore, Field
+from clm_dl.errors import UserError
 
 SIMULATOR_VERSION = 1  # part of the fingerprint: raise it when the same arguments come to give another log
 START = pd.Timestamp("2020-01-01").value // 1000  # microseconds of day 0, on which the first period begins
@@ -61,9 +62,9 @@ def simulate(world: str, *, num_customers: int, num_days: int = 364, seed: int =
     The rfm world counts in days: `visit_chance(visits, age, recency)` is the chance of one event on a day.
     """
     if world not in ("rfm", "order"):
-        raise ValueError(f"data.world must be rfm or order, got {world!r}")
+        raise UserError(f"data.world must be rfm or order, got {world!r}")
     if num_customers < 1 or num_days < PERIOD:
-        raise ValueError(
+        raise UserError(
             f"the simulator needs at least 1 customer and {PERIOD} days, got {num_customers} and {num_days}"
         )
     rng = np.random.default_rng(seed)
@@ -126,10 +127,10 @@ def oracle_probability(store: EventStore, snapshots: Snapshots) -> np.ndarray:
     """
     path = store.path / "truth.parquet"
     if not path.is_file():
-        raise ValueError(f"store {store.path} has no truth.parquet: the oracle knows simulated stores only")
+        raise UserError(f"store {store.path} has no truth.parquet: the oracle knows simulated stores only")
     whole = (np.asarray(snapshots.cutoff) - START) % DAY == 0
     if snapshots.gap_days or snapshots.horizon_days % 1 or not whole.all():
-        raise ValueError("the oracle needs cutoffs at midnight, a horizon of whole days and gap_days=0")
+        raise UserError("the oracle needs cutoffs at midnight, a horizon of whole days and gap_days=0")
     truth = pd.read_parquet(path)
     offsets = np.searchsorted(truth["customer"], np.arange(store.num_customers + 1))
     row = (

@@ -13,6 +13,7 @@ import pandas as pd
 
 from clm_dl.data.sequences.tokens import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.errors import UserError
 
 
 def known_future(calendar: Mapping[str, Any], snapshots: Snapshots) -> pd.DataFrame:
@@ -28,22 +29,22 @@ def known_future(calendar: Mapping[str, Any], snapshots: Snapshots) -> pd.DataFr
     """
     path = Path(calendar["path"])
     if not path.is_file():
-        raise ValueError(f"no calendar table at {path}: check data.calendar.path")
+        raise UserError(f"no calendar table at {path}: check data.calendar.path")
     frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     time = calendar.get("time") or "time"
     columns = list(calendar.get("columns") or [name for name in frame.columns if name != time])
     for name in [time, *columns]:
         if name not in frame.columns:
-            raise ValueError(
+            raise UserError(
                 f"calendar table {path} has no column {name!r}; it has {', '.join(map(str, frame.columns))}"
             )
     for name in columns:
         if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name])):
-            raise ValueError(f"calendar column {name!r} must be numeric (a flag is 0 or 1), got {frame[name].dtype}")
+            raise UserError(f"calendar column {name!r} must be numeric (a flag is 0 or 1), got {frame[name].dtype}")
     try:
         day = pd.to_datetime(frame[time], utc=True).astype("datetime64[us, UTC]").astype(np.int64).to_numpy()
     except (ValueError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"calendar column {time!r} has a value that is no date ({error}): write dates as 2017-12-25"
         ) from error
     order = np.argsort(day, kind="stable")

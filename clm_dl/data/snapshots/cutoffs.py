@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clm_dl.errors import UserError
+
 SPLITS = ("train", "val", "test")
 DAY = 86_400_000_000  # microseconds
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,7 +37,7 @@ def parse_cutoff(value: Any) -> int:
     try:
         stamp = datetime.fromisoformat(str(value))
     except ValueError as error:
-        raise ValueError(f"a cutoff must be an ISO date such as 2017-12-01, got {value!r}") from error
+        raise UserError(f"a cutoff must be an ISO date such as 2017-12-01, got {value!r}") from error
     stamp = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
     return (stamp - EPOCH) // timedelta(microseconds=1)
 
@@ -44,7 +46,7 @@ def cutoff_grid(first: int, end: int, *, span: int, every: int) -> np.ndarray:
     """Cutoffs stepping back by `every` from `end - span`, all after `first`, ascending (microseconds)."""
     last = end - span
     if last <= first:
-        raise ValueError(
+        raise UserError(
             f"no snapshot matured: the log spans {(end - first) / DAY:g} days and a label window with its follow-up "
             f"{span / DAY:g}, so shorten snapshots.horizon_days (of task=survival also task.horizons_days)"
         )
@@ -82,13 +84,13 @@ def split_cutoffs(
         dates = lists[name]
         if isinstance(dates, str):
             if dates != "auto":
-                raise ValueError(f"snapshots.{name} must be auto or a list of dates, got {dates!r}")
+                raise UserError(f"snapshots.{name} must be auto or a list of dates, got {dates!r}")
             needed = span if name == "train" else span + follow
             chosen = grid if limit is None else grid[grid + needed <= limit]
             if name != "train" and len(chosen):
                 chosen = chosen[chosen > chosen[-1] - span]
             if not len(chosen):
-                raise ValueError(
+                raise UserError(
                     f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of "
                     f"{needed / DAY:g} days, so shorten snapshots.horizon_days (of task=survival also "
                     "task.horizons_days) or set snapshots.val_customers"
@@ -96,7 +98,7 @@ def split_cutoffs(
         else:
             chosen = _explicit(name, dates, first=first, end=end, shift=shift)
         if limit is not None and chosen[-1] + span > limit:
-            raise ValueError(
+            raise UserError(
                 f"splits overlap: the label window of the last {name} cutoff {iso(chosen[-1])} ends "
                 f"{iso(chosen[-1] + span)}, after the first later cutoff {iso(limit)}, so move snapshots.{name} back "
                 f"by {(chosen[-1] + span - limit) / DAY:g} days or more"
@@ -108,18 +110,18 @@ def split_cutoffs(
 
 def _explicit(name: str, dates: Sequence[Any] | None, *, first: int, end: int, shift: int) -> np.ndarray:
     if not dates:
-        raise ValueError(f"snapshots.{name} has no dates, so give auto or at least one date")
+        raise UserError(f"snapshots.{name} has no dates, so give auto or at least one date")
     chosen = np.unique(np.array([parse_cutoff(value) for value in dates], dtype=np.int64))
     outside = chosen[(chosen <= first) | (chosen > end)]
     if len(outside):
-        raise ValueError(
+        raise UserError(
             f"{name} cutoff {iso(outside[0])} is outside the data, so choose one after {iso(first)} and not after "
             f"{iso(end)}"
         )
     moved = chosen - shift
     moved = moved[moved > first]
     if not len(moved):
-        raise ValueError(
+        raise UserError(
             f"no {name} cutoff is left in the data after moving back by {shift / DAY:g} days, so use fewer "
             "snapshots.folds"
         )
@@ -149,12 +151,12 @@ def check_rule(
         "recent_days": recent,
     }.items():
         if value is not None and not value > 0:
-            raise ValueError(f"snapshots.{name} must be > 0 days, got {value}")
+            raise UserError(f"snapshots.{name} must be > 0 days, got {value}")
     if not gap >= 0:
-        raise ValueError(f"snapshots.gap_days must be ≥ 0, got {gap}")
+        raise UserError(f"snapshots.gap_days must be ≥ 0, got {gap}")
     if not 0 <= val_customers < 1:
-        raise ValueError(
+        raise UserError(
             f"snapshots.val_customers is a share of the customers and must be in [0, 1), got {val_customers}"
         )
     if not (folds >= 1 and 0 <= fold < folds):
-        raise ValueError(f"snapshots.fold must be from 0 to snapshots.folds − 1, got fold {fold} of {folds}")
+        raise UserError(f"snapshots.fold must be from 0 to snapshots.folds − 1, got fold {fold} of {folds}")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 
 def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -19,13 +20,13 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"labels.path: no file {path}, so give a CSV or Parquet file with columns customer, time, label"
         )
     frame = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
     missing = [name for name in ("customer", "time", "label") if name not in frame]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"labels.path: {path} has no column {missing[0]!r}, it has {', '.join(map(str, frame.columns))}"
         )
     index = pd.Index(store.customer_ids)
@@ -45,7 +46,7 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     )
     bad = words.isna() & frame["label"].notna()
     if bad.any():
-        raise ValueError(f"labels.path: label must be 1, 0 or empty (censored), got {frame['label'][bad].iloc[0]!r}")
+        raise UserError(f"labels.path: label must be 1, 0 or empty (censored), got {frame['label'][bad].iloc[0]!r}")
     repeated = pd.DataFrame({"code": code, "time": time}).duplicated().to_numpy()
     reasons = {"unknown_customer": code < 0, "unparseable_time": time.isna().to_numpy(), "repeated": repeated}
     reason = np.select(list(reasons.values()), list(reasons), default="")

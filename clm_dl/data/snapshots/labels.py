@@ -10,6 +10,7 @@ import numpy as np
 from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.store.search import count_before, rows_where
 from clm_dl.data.store.store import MISSING_TIME, EventStore
+from clm_dl.errors import UserError
 
 # values of a categorical churn_event that mean no churn
 FALSE_WORDS = {"", "0", "0.0", "false", "f", "no", "n", "none"}
@@ -59,11 +60,9 @@ class Contractual:
 
     def __init__(self, store: EventStore, *, horizon: int, gap: int, grace_days: float = 30.0):
         if not store.has("expiry"):
-            raise ValueError(
-                "labels=contractual needs the day a contract expires, but the log has no data.roles.expiry"
-            )
+            raise UserError("labels=contractual needs the day a contract expires, but the log has no data.roles.expiry")
         if grace_days < 0:
-            raise ValueError(f"labels.grace_days must be ≥ 0, got {grace_days}")
+            raise UserError(f"labels.grace_days must be ≥ 0, got {grace_days}")
         self.end, self.gap, self.horizon, self.grace = store.end, gap, horizon, to_us(grace_days)
         self.span = gap + horizon + self.grace
         self.offsets, self.time = store.offsets, store.time
@@ -93,7 +92,7 @@ class ChurnEvent:
 
     def __init__(self, store: EventStore, *, horizon: int, gap: int):
         if not store.has("churn_event"):
-            raise ValueError("labels=churn_event needs a churn flag, but the log has no data.roles.churn_event")
+            raise UserError("labels=churn_event needs a churn flag, but the log has no data.roles.churn_event")
         self.end, self.gap, self.span = store.end, gap, gap + horizon
         self.time = store.time
         self.offsets, self.flagged = rows_where(store.offsets, store.time, churn_flag(store))
@@ -131,15 +130,15 @@ class ChosenEvent:
         dormant_days: float | None = None,
     ):
         if (field is None) != (not values):
-            raise ValueError(
+            raise UserError(
                 f"labels.field and labels.values belong together, got {field!r} and {values!r}: give both or neither"
             )
         if first and field is None:
-            raise ValueError(
+            raise UserError(
                 "labels.first=true needs the event that did not happen yet: set labels.field and labels.values"
             )
         if dormant_days is not None and not dormant_days > 0:
-            raise ValueError(f"labels.dormant_days must be > 0 days, got {dormant_days}")
+            raise UserError(f"labels.dormant_days must be > 0 days, got {dormant_days}")
         self.end, self.gap, self.span, self.first = store.end, gap, gap + horizon, first
         self.dormant = None if dormant_days is None else to_us(dormant_days)
         self.time = self.chosen = np.asarray(store.time)
@@ -165,12 +164,12 @@ def has_value(store: EventStore, field: str, values: Iterable[Any], key: str) ->
     if field not in store.names("categorical"):
         known = ", ".join(store.names("categorical")) or "none"
         role = ", but the log has no data.roles.event_type" if field == "event_type" else ""
-        raise ValueError(f"{key} needs the categorical field {field!r}{role}; its categorical fields are {known}")
+        raise UserError(f"{key} needs the categorical field {field!r}{role}; its categorical fields are {known}")
     dictionary = store.dictionary(field)
     unknown = sorted({str(value) for value in values} - set(dictionary))
     if unknown:
         known = ", ".join(sorted(dictionary)[:20]) + (" …" if len(dictionary) > 20 else "")
-        raise ValueError(f"{key}: no event with {field} {unknown[0]!r} in the log, it has {known}")
+        raise UserError(f"{key}: no event with {field} {unknown[0]!r} in the log, it has {known}")
     chosen = np.isin(dictionary, [str(value) for value in values])
     return np.append(chosen, False)[store.column(field)]  # code −1 (missing) reads the last one
 
@@ -190,7 +189,7 @@ def build_labeller(store: EventStore, labels: Mapping[str, Any], *, horizon: int
     options = dict(labels)
     name = options.pop("name")
     if name not in LABELS:
-        raise ValueError(f"labels.name must be one of {', '.join([*LABELS, 'given'])}, got {name!r}")
+        raise UserError(f"labels.name must be one of {', '.join([*LABELS, 'given'])}, got {name!r}")
     labeller: Labeller = LABELS[name](store, horizon=horizon, gap=gap, **options)
     return labeller
 

@@ -13,6 +13,7 @@ from clm_dl.data.snapshots.cutoffs import iso, to_us
 from clm_dl.data.snapshots.labels import build_labeller
 from clm_dl.data.snapshots.snapshots import NO_EVENT, Snapshots, history_part, labelled_part
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 
 def scoring_snapshots(
@@ -31,7 +32,7 @@ def scoring_snapshots(
     recency = to_us(horizon_days if recent_days is None else recent_days)
     part = history_part(store, np.arange(store.num_customers), np.asarray(cutoff, np.int64), recency)
     if not len(part["customer"]):
-        raise ValueError(f"no customer has an event before the cutoff {iso(cutoff)}, so choose a later one")
+        raise UserError(f"no customer has an event before the cutoff {iso(cutoff)}, so choose a later one")
     last = np.asarray(store.time)[part["stop"] - 1]
     in_population = np.ones(len(last), bool) if active_days is None else last >= cutoff - to_us(active_days)
     if labels["name"] != "given":
@@ -58,7 +59,7 @@ def later_snapshots(
         ValueError: labels that are given row by row, or nobody in the population.
     """
     if labels["name"] == "given":
-        raise ValueError(
+        raise UserError(
             "labels=given bring their own cutoffs, so there are no later ones: use labels=no_event or another "
             "computed label"
         )
@@ -68,7 +69,7 @@ def later_snapshots(
     parts = [labelled_part(store, labeller, everyone, "test", cutoff, active, recency) for cutoff in cutoffs.tolist()]
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if not len(arrays["customer"]):
-        raise ValueError(
+        raise UserError(
             f"nobody is in the population of {', '.join(iso(cutoff) for cutoff in cutoffs.tolist())}: choose other "
             "cutoffs"
         )

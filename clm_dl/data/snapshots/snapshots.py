@@ -25,6 +25,7 @@ from clm_dl.data.snapshots.label_file import read_given
 from clm_dl.data.snapshots.labels import Labeller, build_labeller
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 __all__ = ["SPLITS", "Snapshots", "build_snapshots", "check_classes", "count_before"]
 NO_EVENT: Mapping[str, Any] = {"name": "no_event"}
@@ -158,9 +159,9 @@ def build_snapshots(
     """
     check_rule(horizon_days, gap_days, every_days, active_days, recent_days, val_customers, folds, fold)
     if not 0 < label_share <= 1:
-        raise ValueError(f"snapshots.label_share must be above 0 and at most 1, got {label_share}")
+        raise UserError(f"snapshots.label_share must be above 0 and at most 1, got {label_share}")
     if not store.num_events:
-        raise ValueError(f"the store {store.path} has no events, so there is nothing to take a snapshot of")
+        raise UserError(f"the store {store.path} has no events, so there is nothing to take a snapshot of")
     horizon, gap, follow = to_us(horizon_days), to_us(gap_days), to_us(follow_days)
     first = int(np.asarray(store.time)[store.offsets[:-1][np.diff(store.offsets) > 0]].min())
     given = labels["name"] == "given"
@@ -225,7 +226,7 @@ def check_classes(snapshots: Snapshots) -> None:
         label = snapshots.label[snapshots.split == split]
         label = label[~np.isnan(label)]
         if len(label) and label.min() == label.max():
-            raise ValueError(
+            raise UserError(
                 f"one class only in {split}: all {len(label)} labels are {label[0]:g}, so change "
                 "snapshots.horizon_days, snapshots.active_days or the cutoffs"
             )
@@ -280,12 +281,12 @@ def _check_population(snapshots: Snapshots, cutoffs: Mapping[str, np.ndarray], s
         label = snapshots.label[snapshots.split == split]
         dates = ", ".join(iso(time) for time in cutoffs[split][-3:])
         if not len(label):
-            raise ValueError(
+            raise UserError(
                 f"no customer is in the population of {split} (cutoffs {dates or 'none'}), so check "
                 "snapshots.active_days"
             )
         if np.isnan(label).all():
-            raise ValueError(
+            raise UserError(
                 f"no {split} snapshot matured: the data ends {iso(end)}, less than {span / DAY:g} days after the "
                 f"cutoffs {dates}, so choose earlier ones"
             )

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from clm_dl.errors import MissingFile, UserError
+
 STORE_VERSION = 1
 MISSING_CODE = -1  # of a categorical value
 MISSING_TIME = np.iinfo(np.int64).min  # of a field of kind "time"
@@ -52,23 +54,23 @@ class EventStore:
         self.path = Path(path)
         meta_path = self.path / "meta.json"
         if not meta_path.is_file():
-            raise FileNotFoundError(f"no event store at {self.path}: run clm-prepare first")
+            raise MissingFile(f"no event store at {self.path}: run clm-prepare first")
         try:
             self.meta: dict[str, Any] = json.loads(meta_path.read_text())
             version = self.meta["version"]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"event store {self.path} is corrupt (meta.json): delete the folder and prepare it again"
             ) from error
         if version != STORE_VERSION:
-            raise ValueError(
+            raise UserError(
                 f"event store {self.path} has version {version}, this clm_dl reads version {STORE_VERSION}: prepare it "
                 "again"
             )
         for name, size in self.meta["sizes"].items():
             file = self.path / name
             if not file.is_file() or file.stat().st_size != size:
-                raise ValueError(
+                raise UserError(
                     f"event store {self.path} is corrupt ({name} is missing or cut short): delete the folder and "
                     "prepare it again"
                 )
@@ -110,7 +112,7 @@ class EventStore:
         for field in self.fields:
             if field.name == name:
                 return field
-        raise ValueError(
+        raise UserError(
             f"no field {name!r} in the store {self.path}; it has {', '.join(f.name for f in self.fields) or 'none'}"
         )
 
@@ -131,7 +133,7 @@ class EventStore:
     def dictionary(self, name: str) -> np.ndarray:
         """Values (str objects) of a categorical field; position = code."""
         if self.field(name).kind != "categorical":
-            raise ValueError(f"field {name!r} is {self.field(name).kind}: only categorical fields have a dictionary")
+            raise UserError(f"field {name!r} is {self.field(name).kind}: only categorical fields have a dictionary")
         return np.asarray(
             pq.read_table(self.path / f"dict_{name}.parquet")["value"].to_numpy(zero_copy_only=False), dtype=object
         )
@@ -140,7 +142,7 @@ class EventStore:
         """Recompute every checksum. Raises ValueError naming the first file that differs."""
         for name, expected in self.meta["checksums"].items():
             if checksum(self.path / name) != expected:
-                raise ValueError(
+                raise UserError(
                     f"event store {self.path} is corrupt ({name} differs from its checksum): delete the folder and "
                     "prepare it again"
                 )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clm_dl.errors import UserError
 from clm_dl.nn.dropout import Dropout
 
 SECONDS = 86_400.0
@@ -71,7 +72,7 @@ class HSTU(nn.Module):
     ) -> None:
         super().__init__()
         if hidden_size % num_heads:
-            raise ValueError(f"hidden_size must be a multiple of num_heads = {num_heads}, got {hidden_size}")
+            raise UserError(f"hidden_size must be a multiple of num_heads = {num_heads}, got {hidden_size}")
         self.num_buckets = num_buckets
         self.input = nn.Identity() if input_size == hidden_size else nn.Linear(input_size, hidden_size)
         options = {"num_heads": num_heads, "max_positions": max_positions, "num_buckets": num_buckets}
@@ -84,7 +85,7 @@ class HSTU(nn.Module):
         bucket_BTT = None
         if self.num_buckets:
             if time_BT is None:
-                raise ValueError(
+                raise UserError(
                     "encoder hstu needs time_BT in days, got None; pass the batch's time_BT or take num_buckets=0"
                 )
             bucket_BTT = time_bucket(time_BT, self.num_buckets)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clm_dl.errors import UserError
 from clm_dl.nn.dropout import Dropout
 
 POSITIONS = ("rope", "time", "learned", "none")
@@ -119,11 +120,11 @@ class CausalTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if positions not in POSITIONS:
-            raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {positions!r}")
+            raise UserError(f"positions must be one of {', '.join(POSITIONS)}, got {positions!r}")
         if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+            raise UserError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
         if hidden_size % (2 * num_heads):
-            raise ValueError(f"hidden_size must be a multiple of 2 × num_heads = {2 * num_heads}, got {hidden_size}")
+            raise UserError(f"hidden_size must be a multiple of 2 × num_heads = {2 * num_heads}, got {hidden_size}")
         if feedforward_size is None:
             feedforward_size = 8 * hidden_size // 3 if activation == "swiglu" else 4 * hidden_size
         self.positions, self.causal = positions, causal
@@ -150,7 +151,7 @@ class CausalTransformer(nn.Module):
         num, turn, seen_B1TT = x_BTD.shape[1], None, None
         if self.positions == "time":
             if time_BT is None:
-                raise ValueError(
+                raise UserError(
                     "positions=time needs time_BT in days, got None; pass the batch's time_BT or take positions=rope"
                 )
             turn = rotation(time_BT, self.rate_R)
@@ -158,7 +159,7 @@ class CausalTransformer(nn.Module):
             turn = rotation(torch.arange(num, device=x_BTD.device).unsqueeze(0), self.rate_R)
         elif self.place_TD is not None:
             if num > len(self.place_TD):
-                raise ValueError(
+                raise UserError(
                     f"encoder.max_positions is {len(self.place_TD)}, got {num} tokens; raise it or lower "
                     "sequence.max_tokens"
                 )

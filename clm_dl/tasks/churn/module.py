@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
 from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.errors import UserError
 from clm_dl.nn import BinaryHead
 from clm_dl.tasks.churn.loss import binary_cross_entropy
 from clm_dl.tasks.module import SnapshotTask
@@ -29,7 +30,7 @@ class ChurnQuestion(Question):
     def __init__(self, task: Mapping[str, Any], schema: Mapping[str, Any], *, columns: slice = slice(None)) -> None:
         super().__init__(task, schema, columns=columns)
         if not task["positive_weight"] > 0:
-            raise ValueError(f"task.positive_weight must be > 0, got {task['positive_weight']}")
+            raise UserError(f"task.positive_weight must be > 0, got {task['positive_weight']}")
         self.shift = math.log(task["positive_weight"])
 
     def head(self, size: int, extra_size: int) -> nn.Module:

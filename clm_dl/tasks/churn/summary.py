@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clm_dl.errors import UserError
 from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
 from clm_dl.evaluation.classification import lift_ceiling, log_loss, majority_floor
 from clm_dl.evaluation.splits import NETWORK, summarise_splits
@@ -167,7 +168,7 @@ def _check_same_snapshots(first: pd.DataFrame, part: pd.DataFrame, name: str, ot
         for column in ("customer_id", "cutoff", "label")
     )
     if not same:
-        raise ValueError(
+        raise UserError(
             f"{name} and {other} must be scored on the same {split} snapshots and labels, got {len(first)} and "
             f"{len(part)} rows that differ; score them again together"
         )

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from clm_dl.baselines.tabular.classifier import build_baseline
-from clm_dl.config import nearest
+from clm_dl.errors import MissingFile, UserError, nearest
 
 POSITIVE = ("1", "1.0", "true", "yes", "y")
 NEGATIVE = ("0", "0.0", "false", "no", "n")
@@ -46,7 +46,7 @@ def table_scores(
     folds = data.get("folds", 5)
     rare = int(min(label.sum(), len(label) - label.sum()))
     if not 2 <= folds <= rare // 2:
-        raise ValueError(f"data.folds must be from 2 to half of the rarer class ({rare} rows), got {folds}")
+        raise UserError(f"data.folds must be from 2 to half of the rarer class ({rare} rows), got {folds}")
     timeless = [config for config in baselines if "horizon_days" not in config]
     configs = [config for config in timeless if set(config.get("columns") or ()) <= set(X.columns)]
     if data.get("network"):
@@ -95,9 +95,7 @@ def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.nd
     for key, names in named.items():
         for name in names:
             if name not in frame:
-                raise ValueError(
-                    f"{key}: the table has no column {name!r}{nearest(str(name), map(str, frame.columns))}"
-                )
+                raise UserError(f"{key}: the table has no column {name!r}{nearest(str(name), map(str, frame.columns))}")
     ids = frame[customer] if customer is not None else pd.Series(np.arange(rows_in), index=frame.index)
     text = _text(frame[label])
     reasons = {
@@ -133,10 +131,10 @@ def _load(data: Mapping[str, Any]) -> pd.DataFrame:
     if frame is not None:
         return frame if isinstance(frame, pd.DataFrame) else frame.to_pandas()
     if not data.get("path"):
-        raise ValueError("data.path is not set, so give a CSV or Parquet file with one row a customer")
+        raise UserError("data.path is not set, so give a CSV or Parquet file with one row a customer")
     path = Path(data["path"])
     if not path.is_file():
-        raise FileNotFoundError(f"data.path: no file {path}, so give a CSV or Parquet file with one row a customer")
+        raise MissingFile(f"data.path: no file {path}, so give a CSV or Parquet file with one row a customer")
     return pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
 
 
@@ -149,7 +147,7 @@ def _text(column: pd.Series) -> pd.Series:
 def _label(text: pd.Series, positive: Any, name: str) -> np.ndarray:
     values = sorted(text.unique())
     if not values:
-        raise ValueError(
+        raise UserError(
             f"data.label: no row of the table has a customer and a value in {name!r}, so all rows are quarantined"
         )
     chosen = [str(positive)] if positive is not None else [value for value in values if value.lower() in POSITIVE]
@@ -157,13 +155,13 @@ def _label(text: pd.Series, positive: Any, name: str) -> np.ndarray:
         chosen = [value for value in values if value.lower() in (POSITIVE if positive else NEGATIVE)]
     others = [value for value in values if value not in chosen and (positive is not None or value.lower() in NEGATIVE)]
     if not set(chosen) & set(values) or len(chosen) + len(others) < len(values):
-        raise ValueError(
+        raise UserError(
             f"data.positive must name the value of {name!r} that means churn, got {positive!r}, values are "
             f"{', '.join(values[:10])}"
         )
     y = text.isin(chosen).to_numpy().astype(np.int64)
     if y.all():
-        raise ValueError(
+        raise UserError(
             f"one class only: all {len(y)} rows have {chosen[0]!r} in {name!r}, so there is nothing to learn"
         )
     return y
@@ -182,5 +180,5 @@ def _features(frame: pd.DataFrame, numeric: Sequence[str] | None, categorical: S
         elif name in (categorical or ()) or categorical is None:
             columns[str(name)] = text
     if not columns:
-        raise ValueError("the table has no column besides customer and label, so there is nothing to learn from")
+        raise UserError("the table has no column besides customer and label, so there is nothing to learn from")
     return pd.DataFrame(columns)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.errors import UserError
 from clm_dl.nn import HeadFeatures
 from clm_dl.nn.next_event import NextEventHead
 from clm_dl.tasks.churn.module import ChurnQuestion
@@ -48,7 +49,7 @@ class MultiTask(PooledTask):
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         self.weights = part_weights(self.task)
         if NEXT_EVENT in self.weights and not encoder.get("causal", True):
-            raise ValueError(
+            raise UserError(
                 f"task.weights.next_event needs a causal encoder, got encoder={encoder['name']} with causal=false: set "
                 "it to 0"
             )
@@ -189,18 +190,18 @@ def part_weights(task: Mapping[str, Any]) -> dict[str, float]:
     """
     known, given = (*QUESTIONS, NEXT_EVENT), task["weights"]
     if not isinstance(given, Mapping):
-        raise ValueError(f"task.weights must give a weight to each of {', '.join(known)}, got {given!r}")
+        raise UserError(f"task.weights must give a weight to each of {', '.join(known)}, got {given!r}")
     for name, weight in given.items():
         if name not in known:
-            raise ValueError(f"task.weights has parts {', '.join(known)}, got {name!r}: leave it out")
+            raise UserError(f"task.weights has parts {', '.join(known)}, got {name!r}: leave it out")
         if weight is not None and (
             isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf
         ):
-            raise ValueError(f"task.weights.{name} must be a number ≥ 0 or null, got {weight!r}")
+            raise UserError(f"task.weights.{name} must be a number ≥ 0 or null, got {weight!r}")
     if not any(given.get(name) for name in QUESTIONS):
-        raise ValueError(
+        raise UserError(
             f"task.weights leaves no question to answer: give {', '.join(QUESTIONS)} or one of them a weight above 0"
         )
     if task["weighting"] not in WEIGHTINGS:
-        raise ValueError(f"task.weighting must be fixed or uncertainty, got {task['weighting']!r}")
+        raise UserError(f"task.weighting must be fixed or uncertainty, got {task['weighting']!r}")
     return {name: float(given[name]) for name in known if given.get(name)}

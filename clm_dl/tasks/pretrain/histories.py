@@ -10,6 +10,7 @@ from clm_dl.data.snapshots.cutoffs import iso
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 
 def last_training_cutoff(snapshots: Snapshots) -> int:
@@ -46,7 +47,7 @@ def unlabelled_snapshots(store: EventStore, labelled: Snapshots, *, held_out: fl
     apart = np.unique(labelled.customer[(labelled.split == "val") & (labelled.cutoff <= cutoff)])
     split = np.where((split == "train") & np.isin(customer, apart), "val", split)
     if missing := [name for name in ("train", "val", "test") if not (split == name).any()]:
-        raise ValueError(
+        raise UserError(
             f"task.held_out={held_out} of {len(customer)} customers with an event before {iso(cutoff)} leaves none for "
             f"{missing[0]}: choose another share between 0 and 1"
         )

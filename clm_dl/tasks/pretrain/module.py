@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.errors import UserError
 from clm_dl.nn.next_event import GAP, NextEventHead
 from clm_dl.tasks.module import PooledTask, width
 from clm_dl.tasks.pretrain.contrast import contrastive_loss, draw_slices, take_slices
@@ -39,20 +40,20 @@ class PretrainTask(PooledTask):
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         options = self.task
         if options["objective"] not in OBJECTIVES:
-            raise ValueError(f"task.objective must be one of {', '.join(OBJECTIVES)}, got {options['objective']!r}")
+            raise UserError(f"task.objective must be one of {', '.join(OBJECTIVES)}, got {options['objective']!r}")
         self.objective = options["objective"]
         causal = encoder.get("causal", True)
         if self.objective == "next_event" and not causal:
-            raise ValueError(
+            raise UserError(
                 f"task.objective=next_event needs a causal encoder, got encoder={encoder['name']} with causal=false"
             )
         if self.objective == "masked_event" and causal:
-            raise ValueError(
+            raise UserError(
                 f"task.objective=masked_event needs an encoder that sees both sides, got encoder={encoder['name']}: "
                 "use encoder=transformer encoder.causal=false"
             )
         if self.objective != "coles" and options["pooling"] == "attention":
-            raise ValueError(
+            raise UserError(
                 f"task.objective={self.objective} trains no pooling, got task.pooling=attention: choose last, mean or "
                 "max"
             )
@@ -71,7 +72,7 @@ class PretrainTask(PooledTask):
             slices = options["slices"]
             lengths = 1 <= slices["min_tokens"] <= slices["max_tokens"]
             if not (slices["num"] >= 2 and lengths and slices["negatives"] >= 1 and slices["margin"] > 0):
-                raise ValueError(
+                raise UserError(
                     "task.slices needs num ≥ 2, 1 ≤ min_tokens ≤ max_tokens, margin > 0 and negatives ≥ 1, got "
                     f"{slices}"
                 )

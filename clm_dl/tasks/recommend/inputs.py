@@ -16,6 +16,7 @@ from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 ITEM, WINDOW = "item", "window"  # field of the items; split of the further windows
 
@@ -52,7 +53,7 @@ class RankingDataModule(SequenceDataModule):
         **options: Any,
     ):
         if max_tokens < 2:
-            raise ValueError(
+            raise UserError(
                 f"sequence.max_tokens must be at least 2, a token and the one to predict from it, got {max_tokens}"
             )
         self.ranking, self.catalogue = ranking, catalogue
@@ -63,13 +64,13 @@ class RankingDataModule(SequenceDataModule):
         edges = np.append(starts, store.num_events)
         first, last = np.searchsorted(edges, snapshots.start), np.searchsorted(edges, snapshots.stop)
         if token == "order" and not np.array_equal(edges[last], snapshots.stop):
-            raise ValueError(
+            raise UserError(
                 "sequence.token=order reaches over the end of a history that ends with a line: set sequence.token=line"
             )
         train = snapshots.split == "train"
         self._train = np.flatnonzero(train & (last - first >= 2))
         if train.any() and not len(self._train):
-            raise ValueError(
+            raise UserError(
                 f"no customer has two training {token}s, so there is no next one to learn: let validation begin later"
             )
         windows = _windows(snapshots, np.flatnonzero(train), first, last, edges, np.asarray(store.time), max_tokens)

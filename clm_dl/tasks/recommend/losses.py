@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clm_dl.errors import UserError
 from clm_dl.tasks.recommend.tower import FIRST, ItemTower
 
 BLOCK = {"cpu": 2**18}  # logits worked on at a time by default: 1 MiB stays in a core's cache
@@ -130,7 +131,7 @@ def gbce_beta(num_negatives: int, num_items: int, t: float) -> float:
     softmax does.
     """
     if not 0 <= t <= 1:
-        raise ValueError(f"t of the gBCE loss must be in [0, 1], got {t}")
+        raise UserError(f"t of the gBCE loss must be in [0, 1], got {t}")
     share = min(1.0, num_negatives / max(1, num_items - 1))
     return 1.0 - t * (1.0 - share)
 
@@ -147,7 +148,7 @@ def _draw(tower: ItemTower, num: int, power: float) -> tuple[Tensor, Tensor]:
     items never come.
     """
     if num < 1:
-        raise ValueError(f"num_negatives must be at least 1, got {num}")
+        raise UserError(f"num_negatives must be at least 1, got {num}")
     weight_W = tower.count[tower.warm - FIRST].float() ** power
     place_K = torch.multinomial(weight_W, num, replacement=True)
     return tower.warm[place_K], num * weight_W[place_K] / weight_W.sum()
@@ -260,7 +261,7 @@ def build_ranking_loss(config: Mapping[str, Any]) -> Callable[..., Tensor]:
     options = dict(config)
     name = options.pop("name")
     if name not in RANKING_LOSSES:
-        raise ValueError(f"ranking loss must be one of {', '.join(RANKING_LOSSES)}, got {name!r}")
+        raise UserError(f"ranking loss must be one of {', '.join(RANKING_LOSSES)}, got {name!r}")
     valid = [
         key
         for key, item in inspect.signature(RANKING_LOSSES[name]).parameters.items()
@@ -269,5 +270,5 @@ def build_ranking_loss(config: Mapping[str, Any]) -> Callable[..., Tensor]:
     for key in options:
         if key not in valid:
             near = difflib.get_close_matches(key, valid, n=1) or valid
-            raise ValueError(f"ranking loss {name} has no option {key!r}; nearest: {', '.join(near)}")
+            raise UserError(f"ranking loss {name} has no option {key!r}; nearest: {', '.join(near)}")
     return partial(RANKING_LOSSES[name], **options)

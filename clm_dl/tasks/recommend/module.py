@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.errors import UserError
 from clm_dl.nn import EventEmbedding, build_encoder
 from clm_dl.nn.embedding import UNKNOWN
 from clm_dl.nn.embedding_bag import bag_mean
@@ -49,18 +50,18 @@ class NextItemTask(SequenceTask):
     def build(self, schema: Mapping[str, Any], encoder: Mapping[str, Any]) -> None:
         options = self.task
         if options["objective"] not in OBJECTIVES:
-            raise ValueError(f"task.objective must be next or masked, got {options['objective']!r}")
+            raise UserError(f"task.objective must be next or masked, got {options['objective']!r}")
         if schema["token"] != self.token:
-            raise ValueError(
+            raise UserError(
                 f"task={self.name} reads {self.token}s, got sequence.token={schema['token']}: set sequence={self.token}"
             )
         self.masked = options["objective"] == "masked"
         if self.masked and self.token != "line":
-            raise ValueError(
+            raise UserError(
                 f"task.objective=masked hides lines, got task={self.name}: set task.objective=next or task=next_item"
             )
         if self.masked == bool(encoder.get("causal", True)):
-            raise ValueError(
+            raise UserError(
                 f"task.objective={options['objective']} needs an encoder with causal={str(not self.masked).lower()}, "
                 f"got encoder={encoder['name']}: encoder=bert4rec goes with task.objective=masked, every other with "
                 "next"

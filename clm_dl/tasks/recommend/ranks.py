@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clm_dl.errors import UserError
 from clm_dl.retrieval import Ragged, as_tensor, take_ragged, top_k
 from clm_dl.tasks.recommend.scores import Ranks
 
@@ -55,7 +56,7 @@ def rank(
     """
     for name, value, known in (("policy.repeats", repeats, REPEATS), ("among", among, AMONG)):
         if value not in known:
-            raise ValueError(f"{name} must be {' or '.join(known)}, got {value!r}")
+            raise UserError(f"{name} must be {' or '.join(known)}, got {value!r}")
     num = len(index_N)
     assert len(targets[0]) == len(seen[0]) == num + 1
     target_repeat = _contains(seen, targets, num_items)
@@ -75,7 +76,7 @@ def rank(
         row_B = start + np.argsort(-num_targets[start : start + step], kind="stable")
         given = as_tensor(scorer(index_N[row_B]))
         if given.shape != (len(row_B), num_items):
-            raise ValueError(
+            raise UserError(
                 f"scores must be snapshots × items = {(len(row_B), num_items)}, got {tuple(given.shape)}; check the "
                 "scorer"
             )

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clm_dl.data.ranking.catalogue import Catalogue
+from clm_dl.errors import UserError
 from clm_dl.evaluation.calibration import ece
 from clm_dl.evaluation.splits import NETWORK
 from clm_dl.tasks.recommend.accuracy import snapshot_metrics
@@ -131,7 +132,7 @@ def _ranked(rows: dict[str, NDArray[Any]], num: int, k: int) -> Ranked:
 def _check_same_targets(found: Mapping[str, Ranked], name: str, split: str) -> None:
     (first_name, first), ranked = next(iter(found.items())), found[name]
     if not (np.array_equal(first.row, ranked.row) and np.array_equal(first.item, ranked.item)):
-        raise ValueError(
+        raise UserError(
             f"{first_name} and {name} must be scored on the same {split} snapshots and targets, got {len(first.row)} "
             f"and {len(ranked.row)} targets that differ; score them again together"
         )

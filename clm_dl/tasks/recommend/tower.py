@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clm_dl.errors import UserError
 from clm_dl.nn.embedding import PAD, UNKNOWN, RobustScale, signed_log1p
 
 FIRST = 2  # network id of item code 0
@@ -72,14 +73,14 @@ class ItemTower(nn.Module):
     ) -> None:
         super().__init__()
         if output not in OUTPUTS:
-            raise ValueError(f"item output must be one of {', '.join(OUTPUTS)}, got {output!r}")
+            raise UserError(f"item output must be one of {', '.join(OUTPUTS)}, got {output!r}")
         if similarity not in SIMILARITIES:
-            raise ValueError(f"item similarity must be one of {', '.join(SIMILARITIES)}, got {similarity!r}")
+            raise UserError(f"item similarity must be one of {', '.join(SIMILARITIES)}, got {similarity!r}")
         if not temperature > 0:
-            raise ValueError(f"item temperature must be > 0, got {temperature}")
+            raise UserError(f"item temperature must be > 0, got {temperature}")
         for name, share in {"content_dropout": content_dropout, "id_dropout": id_dropout}.items():
             if not 0 <= share < 1:
-                raise ValueError(f"item {name} is a share of the items and must be in [0, 1), got {share}")
+                raise UserError(f"item {name} is a share of the items and must be in [0, 1), got {share}")
         self.num_items, self.size = int(items["num_items"]), size
         self.cosine, self.temperature = similarity == "cosine", temperature
         self.content_dropout, self.id_dropout = content_dropout, id_dropout

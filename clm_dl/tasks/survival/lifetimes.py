@@ -22,6 +22,7 @@ from clm_dl.data.snapshots.labels import ChurnEvent, NoEvent, build_labeller
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +69,14 @@ def lifetimes(store: EventStore, snapshots: Snapshots, labels: Mapping[str, Any]
         ValueError: labels that do not say when a customer left, or a gap.
     """
     if snapshots.gap_days:
-        raise ValueError(
+        raise UserError(
             f"lifetimes count from the cutoff on, got snapshots.gap_days={snapshots.gap_days:g}: set "
             "snapshots.gap_days=0"
         )
     silence = to_us(snapshots.horizon_days)
     customer, cutoff = snapshots.customer, snapshots.cutoff
     if labels["name"] not in ("no_event", "churn_event"):
-        raise ValueError(
+        raise UserError(
             f"labels={labels['name']} do not say when a customer left: use labels=no_event or labels=churn_event"
         )
     labeller = build_labeller(store, labels, horizon=silence, gap=0)
@@ -116,14 +117,14 @@ def check_horizons(horizons_days: Sequence[float]) -> None:
     """Raise ValueError unless the horizons are days ≥ 0 in ascending order."""
     values = list(horizons_days)
     if not values:
-        raise ValueError("task.horizons_days is empty: give days, e.g. [0,28,56,91]")
+        raise UserError("task.horizons_days is empty: give days, e.g. [0,28,56,91]")
     if any(
         isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf")
         for value in values
     ):
-        raise ValueError(f"task.horizons_days must be days ≥ 0, got {values}")
+        raise UserError(f"task.horizons_days must be days ≥ 0, got {values}")
     if any(later <= earlier for earlier, later in pairwise(values)):
-        raise ValueError(f"task.horizons_days must ascend, got {values}: sort them and name each once")
+        raise UserError(f"task.horizons_days must ascend, got {values}: sort them and name each once")
 
 
 def calibration_rows(snapshots: Snapshots, active_NS: np.ndarray) -> np.ndarray:
@@ -151,13 +152,13 @@ def check_followed(life: Lifetimes, split_N: np.ndarray, horizons_days: Sequence
         for days, outcome_N in zip(horizons_days, outcome_NS.T, strict=True):
             known = outcome_N[~np.isnan(outcome_N)]
             if not len(known):
-                raise ValueError(
+                raise UserError(
                     f"task.horizons_days: no {split} snapshot is followed for {days:g} days and the {silence_days:g} "
                     "days of silence after them, so leave the horizon out or choose earlier cutoffs"
                 )
             if known.min() == known.max():
                 left = bool(known[0]) == (split == "train")
-                raise ValueError(
+                raise UserError(
                     f"one class only in {split}: all {len(known)} snapshots followed for {days:g} days "
                     f"{'left' if left else 'stayed'}, so change task.horizons_days, snapshots.horizon_days or the "
                     "cutoffs"

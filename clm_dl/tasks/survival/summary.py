@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clm_dl.errors import UserError
 from clm_dl.evaluation.bootstrap import Bootstrap
 from clm_dl.evaluation.classification import log_loss
 from clm_dl.evaluation.splits import NETWORK, summarise_splits
@@ -66,7 +67,7 @@ def curve_scores(scores: pd.DataFrame, split: str) -> CurveScores:
     for name, part in parts.items():
         keys = ["customer_id", "cutoff", "horizon", "label"]
         if not first[keys].reset_index(drop=True).equals(part[keys].reset_index(drop=True)):
-            raise ValueError(
+            raise UserError(
                 f"{name} and {models[0]} must be scored on the same {split} snapshots and horizons; score them again "
                 "together"
             )

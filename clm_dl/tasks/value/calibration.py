@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import PoissonRegressor
 
+from clm_dl.errors import UserError
+
 Floats = NDArray[np.float64]
 FLOOR = 1e-3  # scores enter the logarithm no smaller than this share of their mean
 
@@ -47,7 +49,7 @@ class ValueCalibrator:
         """
         score_N, spend_N = np.asarray(score, dtype=np.float64), np.asarray(spend, dtype=np.float64)
         if not len(spend_N) or not spend_N.sum() > 0 or not score_N.sum() > 0:
-            raise ValueError(
+            raise UserError(
                 f"calibration of money needs spend above 0, got {len(spend_N)} snapshots with a total of "
                 f"{spend_N.sum():g} and {score_N.sum():g} expected: choose a validation cutoff with spend"
             )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.errors import UserError
 from clm_dl.tasks.module import SnapshotTask
 from clm_dl.tasks.question import Question
 from clm_dl.tasks.value.distribution import NUM_PARAMETERS, ValueDistribution, value_loss
@@ -69,6 +70,6 @@ def forecast(distribution: ValueDistribution, coverage: float) -> Tensor:
 def check_value_options(task: Mapping[str, Any]) -> None:
     """Raise ValueError for an option of `configs/task/value.yaml` that is out of range."""
     if not 0 < task["coverage"] < 1:
-        raise ValueError(f"task.coverage must lie strictly between 0 and 1, got {task['coverage']}")
+        raise UserError(f"task.coverage must lie strictly between 0 and 1, got {task['coverage']}")
     if not task["orders_weight"] >= 0:
-        raise ValueError(f"task.orders_weight must be ≥ 0, got {task['orders_weight']}")
+        raise UserError(f"task.orders_weight must be ≥ 0, got {task['orders_weight']}")

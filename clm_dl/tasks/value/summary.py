@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clm_dl.errors import UserError
 from clm_dl.evaluation.bootstrap import Bootstrap
 from clm_dl.evaluation.splits import NETWORK, summarise_splits
 from clm_dl.tasks.churn.summary import to_json
@@ -71,7 +72,7 @@ def value_scores(scores: pd.DataFrame, split: str) -> ValueScores:
     keys = ["customer_id", "cutoff", "label", "orders"]
     for name, part in parts.items():
         if not first[keys].reset_index(drop=True).equals(part[keys].reset_index(drop=True)):
-            raise ValueError(
+            raise UserError(
                 f"{name} and {models[0]} must be scored on the same {split} snapshots and spends; score them again "
                 "together"
             )

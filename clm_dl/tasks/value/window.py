@@ -9,6 +9,7 @@ from clm_dl.data.snapshots.features import FIXED_POINT, fixed_point, prefix_sums
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 RETURNS = ("refuse", "ignore")
 
@@ -32,14 +33,14 @@ def window_spend(store: EventStore, snapshots: Snapshots, *, returns: str = "ref
         ValueError: a log without amounts, or with amounts below 0 that are not to be ignored.
     """
     if returns not in RETURNS:
-        raise ValueError(f"task.returns must be one of {', '.join(RETURNS)}, got {returns!r}")
+        raise UserError(f"task.returns must be one of {', '.join(RETURNS)}, got {returns!r}")
     if not store.has("amount"):
-        raise ValueError("spend needs amounts, and the log has no data.roles.amount: name the column of money")
+        raise UserError("spend needs amounts, and the log has no data.roles.amount: name the column of money")
     amount = np.nan_to_num(np.asarray(store.column("amount"), dtype=np.float64))
     below = amount < 0
     if below.any() and returns == "refuse":
         first = int(np.argmax(below))
-        raise ValueError(
+        raise UserError(
             f"{int(below.sum()):,} lines have an amount below 0, the first of them {amount[first]:g} at "
             f"{iso(int(store.time[first]))}: leave returns out of the log, or set task.returns=ignore to count them as "
             "0"
