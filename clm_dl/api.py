@@ -238,5 +238,5 @@ def _fit(
         config.paths.output_dir = str(output_dir)
     if isinstance(events, (str, Path)):
         config.data.path = str(events)
-        return run_experiment(config)
-    return run_experiment(config, frame=events)
+        return Run(run_experiment(config))
+    return Run(run_experiment(config, frame=events))

@@ -189,7 +189,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 if missing := OmegaConf.missing_keys(config):
                     raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")
                 return function(config)
-            except (ValueError, OSError, ImportError) as error:
+            except (UserError, OSError) as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise
                 _fail(error)
@@ -206,7 +206,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             except KeyboardInterrupt:
                 print("error: interrupted with Ctrl-C", file=sys.stderr)
                 raise SystemExit(130) from None
-            except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+            except (UserError, OSError, HydraException, OmegaConfBaseException) as error:
                 _fail(error)
 
         return main

@@ -1,13 +1,14 @@
-"""clm-embed: run directory + log → one vector a customer, and of ranked runs one an item (Parquet)."""
+"""clm-embed: run directory + log → one vector a customer, and of runs that recommend one an item (Parquet)."""
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clm_dl.config import command
-from clm_dl.data.tables import write_parquet
-from clm_dl.recommending import item_vectors
-from clm_dl.run import load_run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @command("embed")
@@ -15,9 +16,12 @@ def main(config: DictConfig) -> None:
     """Embed everyone with an event before the cutoff; `item_output` names the file of the items' vectors, in the same
     space.
     """
-    run = load_run(config.run)
-    items = None if config.item_output is None else item_vectors(run)
-    table = run.embed(config.input, cutoff=config.cutoff)
+    from clm_dl.experiment.inference import embed, item_vectors
+    from clm_dl.experiment.run_files import read_trained, write_parquet
+
+    trained = read_trained(Path(config.run))
+    items = None if config.item_output is None else item_vectors(trained)
+    table = embed(trained, config.input, cutoff=config.cutoff)
     write_parquet(table, config.output)
     print(f"{len(table):,} customers, {table.shape[1] - 2} dimensions: {config.output}")
     if items is not None:

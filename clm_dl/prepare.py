@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from clm_dl.config import command, plain
-from clm_dl.data.log.prepare import describe_counts
-from clm_dl.data.open import open_store
 from clm_dl.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @command("prepare")
 def main(config: DictConfig) -> None:
     """Prepare the store of a data set, or say that it is up to date."""
+    from clm_dl.data.log.prepare import describe_counts
+    from clm_dl.data.open import open_store
+
     settings = plain(config)
     if settings["data"]["name"] == "table":
         raise UserError(
@@ -20,8 +24,8 @@ def main(config: DictConfig) -> None:
         )
     store = open_store(settings["data"], settings["paths"])
     print(
-        f"{describe_counts(store.counts)}\n{store.num_customers:,} customers, {store.num_events:,} events\nstore: "
-        f"{store.path}"
+        f"{describe_counts(store.counts)}\n{store.num_customers:,} customers, {store.num_events:,} events\n"
+        f"store: {store.path}"
     )
 
 

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, ListConfig
+from clm_dl.config import command, plain
+from clm_dl.errors import MissingFile, UserError
 
-from clm_dl.config import command
-from clm_dl.errors import MissingFile
-from clm_dl.run import load_run
-from clm_dl.visual.html import render_report
-from clm_dl.visual.terminal import print_runs
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @command("report")
 def main(config: DictConfig) -> None:
     """Compare finished runs; paired statements only between runs with the same fingerprint."""
-    given = config.runs if isinstance(config.runs, ListConfig) else [config.runs]
-    folders = [folder for path in given for folder in run_folders(Path(path))]
-    runs = [load_run(folder) for folder in folders]
-    print_runs(runs := [run for run in runs if run.status["state"] == "finished"])
+    from clm_dl.experiment.run_files import read_results, read_status
+    from clm_dl.visual.html import render_report
+    from clm_dl.visual.terminal import print_runs
+
+    given = plain(config.runs)
+    folders = [folder for path in (given if isinstance(given, list) else [given]) for folder in run_folders(Path(path))]
+    states = {folder: read_status(folder)["state"] for folder in folders}
+    runs = [read_results(folder) for folder, state in states.items() if state == "finished"]
+    if not runs:
+        raise UserError("no finished run among " + ", ".join(map(str, folders)) + ": train one first")
+    print_runs([results for questions in runs for results in questions])
     output = Path(config.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(render_report([run.path for run in runs]))
+    left_out = [f"{folder.name} ({state})" for folder, state in states.items() if state != "finished"]
+    title = runs[0][0].config["task"]["name"] if len(runs) == 1 else ""
+    output.write_text(render_report(runs, title=title, left_out=left_out))
     print(f"{len(runs)} of {len(folders)} runs finished: {output}")
 
 

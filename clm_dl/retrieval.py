@@ -22,6 +22,7 @@ from clm_dl.errors import MissingExtra, UserError
 
 Ints = NDArray[np.int64]
 Ragged = tuple[Ints, Ints]  # offsets [B + 1] and items [sum]: row b has items[offsets[b]:offsets[b + 1]]
+Scorer = Callable[[Ints], "Tensor | NDArray[Any]"]  # index of snapshots [B] -> scores of every item [B, V]
 SIMILARITIES = ("dot", "cosine")
 BLOCK_CELLS = 1 << 23  # scores held at once by a search
 

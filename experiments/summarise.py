@@ -2,8 +2,9 @@
 
 python experiments/summarise.py experiments/STUDY RUNS… [--pairs network:lightgbm …] [--peers FILE]
 
-A pair MODEL:OTHER is a difference on test, MODEL alone a value; @PART behind it chooses a part of ranked runs (repeats, new, cold_items,
-few_events). `network` stands for each network of the study. Runs of several data sets get a table each.
+A pair MODEL:OTHER is a difference on test, MODEL alone a value; @PART behind it chooses a part of ranked runs (repeats,
+new, cold_items, few_events). `network` stands for each network of the study. Runs of several data sets get a table
+each.
 """
 
 from __future__ import annotations
@@ -15,12 +16,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from clm_dl.evaluation.splits import NETWORK
 
 from clm_dl.evaluation.comparison import Group, group_runs, paired_difference
-from clm_dl.evaluation.splits import NETWORK
 from clm_dl.run import Run, load_run
 
-METRICS = {"auroc": 4, "auprc": 3, "auprc_stay": 3, "log_loss": 4, "brier": 4, "ece": 4, "lift@10": 2}  # of churn, with their decimals
+METRICS = {
+    "auroc": 4,
+    "auprc": 3,
+    "auprc_stay": 3,
+    "log_loss": 4,
+    "brier": 4,
+    "ece": 4,
+    "lift@10": 2,
+}  # of churn, with their decimals
 RECENT = "AUC, recently active"
 KEYS = ("data", "encoder", "seed", "model", "seconds")
 START, END = "<!-- results: made by experiments/summarise.py -->", "<!-- end of results -->"
@@ -32,7 +41,12 @@ def results(runs: Sequence[Run], names: Mapping[Path, str]) -> pd.DataFrame:
     for run in runs:
         seconds = json.loads((run.path / "timing.json").read_text()).get(NETWORK)
         for model in run.metrics["split"]["test"]["overall"]:
-            row = {"data": run.config["data"]["name"], "encoder": names[run.path], "seed": run.config["seed"], "model": model}
+            row = {
+                "data": run.config["data"]["name"],
+                "encoder": names[run.path],
+                "seed": run.config["seed"],
+                "model": model,
+            }
             rows.append(row | FIGURES.get(run.metrics["task"], ranked)(run, model) | {"seconds": seconds})
     return pd.DataFrame(rows).round(6)
 
@@ -40,7 +54,9 @@ def results(runs: Sequence[Run], names: Mapping[Path, str]) -> pd.DataFrame:
 def churn(run: Run, model: str) -> dict[str, float]:
     """Figures of all test snapshots, and the AUC of the recently active."""
     test = run.metrics["split"]["test"]
-    return {name: test["overall"][model][name]["value"] for name in METRICS} | {RECENT: test["recent"][model]["auroc"]["value"]}
+    return {name: test["overall"][model][name]["value"] for name in METRICS} | {
+        RECENT: test["recent"][model]["auroc"]["value"]
+    }
 
 
 def survival(run: Run, model: str) -> dict[str, float | None]:
@@ -53,11 +69,23 @@ def survival(run: Run, model: str) -> dict[str, float | None]:
 def ranked(run: Run, model: str) -> dict[str, float | None]:
     """NDCG on validation, by which a model is chosen; figures on test of all targets and of the parts."""
     ndcg, split = f"ndcg@{run.metrics['k']}", run.metrics["split"]
-    overall = [ndcg.replace("ndcg", "hr"), ndcg, ndcg.replace("ndcg", "recall"), "mrr", ndcg.replace("ndcg", "coverage")]
-    wanted = [("val", "overall", ndcg), *[("test", "overall", metric) for metric in overall], ("test", "cold_items", "auc")]
+    overall = [
+        ndcg.replace("ndcg", "hr"),
+        ndcg,
+        ndcg.replace("ndcg", "recall"),
+        "mrr",
+        ndcg.replace("ndcg", "coverage"),
+    ]
+    wanted = [
+        ("val", "overall", ndcg),
+        *[("test", "overall", metric) for metric in overall],
+        ("test", "cold_items", "auc"),
+    ]
     wanted += [("test", part, ndcg) for part in ("repeats", "new", "few_events")]
     return {
-        " ".join([metric, *["validation"] * (of == "val"), *[part.replace("_", " ")] * (part != "overall")]): split[of][part]
+        " ".join([metric, *["validation"] * (of == "val"), *[part.replace("_", " ")] * (part != "overall")]): split[of][
+            part
+        ]
         .get(model, {})
         .get(metric, {})
         .get("value")
@@ -81,10 +109,13 @@ SHOWN = {
 
 
 def network_names(groups: Sequence[Group]) -> dict[Path, str]:
-    """What each run's network is called: its encoder, and where several groups on the same snapshots share it, the sweep's folder too."""
+    """What each run's network is called: its encoder, and where several groups on the same snapshots share it, the
+    sweep's folder too.
+    """
     keys = [(group.fingerprint, str(group.runs[0].config["encoder"]["name"])) for group in groups]
     named = [
-        key[1] + (f" {group.runs[0].path.parent.name}" if keys.count(key) > 1 else "") for group, key in zip(groups, keys, strict=True)
+        key[1] + (f" {group.runs[0].path.parent.name}" if keys.count(key) > 1 else "")
+        for group, key in zip(groups, keys, strict=True)
     ]
     return {run.path: name for group, name in zip(groups, named, strict=True) for run in group.runs}
 
@@ -107,11 +138,13 @@ def means(table: pd.DataFrame, first: Sequence[str]) -> list[str]:
 
 
 def chosen(table: pd.DataFrame) -> list[str]:
-    """The model, and the network, that validation would choose; nothing where the table has no figures on validation."""
+    """The model, and the network, that validation would choose; nothing where there are no figures on validation."""
     lines = []
     for metric in [name for name in table if name.endswith("validation")]:
         mean = (
-            table.assign(name=table["model"].where(table["model"] != NETWORK, table["encoder"])).groupby(["model", "name"])[metric].mean()
+            table.assign(name=table["model"].where(table["model"] != NETWORK, table["encoder"]))
+            .groupby(["model", "name"])[metric]
+            .mean()
         )
         network = f"; of the networks alone: {mean[NETWORK].idxmax()}" if NETWORK in mean else ""
         lines += ["", f"Chosen by {metric}: {mean.idxmax()[1]}{network}."]
@@ -130,9 +163,15 @@ def differences(groups: Sequence[Group], names: Mapping[Path, str], pairs: Seque
         one, _, two = models.partition(":")
         for group in [group for group in groups if group.model == NETWORK] if one == NETWORK else [having[one]]:
             other = (group if two == NETWORK else having[two]) if two else None
-            found = paired_difference(replace(group, model=one), other, other_model=two or None, part=part or "overall") or {}
+            found = (
+                paired_difference(replace(group, model=one), other, other_model=two or None, part=part or "overall")
+                or {}
+            )
             sign = "+" if two else ""
-            cells = ["{value:{0}.4f} [{low:{0}.4f}, {high:{0}.4f}]".format(sign, **found[m]) if m in found else "–" for m in shown]
+            cells = [
+                "{value:{0}.4f} [{low:{0}.4f}, {high:{0}.4f}]".format(sign, **found[m]) if m in found else "–"
+                for m in shown
+            ]
             name = names[group.runs[0].path] if one == NETWORK else one
             name += f" − {two}" * bool(two) + f", {part.replace('_', ' ')}" * bool(part)
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
@@ -164,9 +203,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         here = [group for group in groups if group.fingerprint == fingerprint]
         data, task = here[0].runs[0].config["data"]["name"], here[0].runs[0].metrics["task"]
         lines += ["", f"**{data}**", ""] if own["data"].nunique() > 1 else []
-        lines += means(table[table["data"] == data], ["repeat"] if task == "next_order" else []) + chosen(own[own["data"] == data])
+        lines += means(table[table["data"] == data], ["repeat"] if task == "next_order" else []) + chosen(
+            own[own["data"] == data]
+        )
         lines += differences(here, names, options.pairs) if options.pairs else []
-    versions, seconds = json.loads((runs[0].path / "versions.json").read_text()), own.loc[own["model"] == NETWORK, "seconds"]
+    versions, seconds = (
+        json.loads((runs[0].path / "versions.json").read_text()),
+        own.loc[own["model"] == NETWORK, "seconds"],
+    )
     machine = f"Machine: {versions['machine']}; torch {versions['torch']}"
     lines += ["", f"{machine}; training took {seconds.min():.0f} to {seconds.max():.0f} s a network."]
     readme = options.study / "README.md"

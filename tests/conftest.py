@@ -27,7 +27,9 @@ def small_log() -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "cust": [f"c{c:02d}" for c in customer],
-            "ts": pd.Timestamp("2020-01-01") + pd.to_timedelta(day, unit="D") + pd.to_timedelta(rng.integers(0, 3, num) * 6, unit="h"),
+            "ts": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(day, unit="D")
+            + pd.to_timedelta(rng.integers(0, 3, num) * 6, unit="h"),
             "sku": [f"i{i}" for i in rng.integers(0, 25, num)],
             "dept": rng.choice(["food", "toys", "garden"], num, p=[0.6, 0.3, 0.1]),
             "spend": np.round(rng.gamma(2.0, 5.0, num), 2),
@@ -39,14 +41,20 @@ def small_log() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def shop_log() -> pd.DataFrame:
-    """About 6,000 events of 200 customers over 300 days of 2021; each buys every few days until a day on which it stops."""
+    """About 6,000 events of 200 customers over 300 days of 2021; each buys every few days until a day on which it
+    stops.
+    """
     rng = np.random.default_rng(1)
     parts = []
     for number in range(200):
         rate, stop = rng.uniform(2, 14), rng.uniform(60, 500)
         day = np.cumsum(rng.exponential(rate, 200)) + rng.uniform(0, 30)
         day = day[day < min(stop, 300)]
-        parts.append(pd.DataFrame({"cust": f"c{number:03d}", "day": day, "dept": rng.choice(["food", "toys", "garden"], len(day))}))
+        parts.append(
+            pd.DataFrame(
+                {"cust": f"c{number:03d}", "day": day, "dept": rng.choice(["food", "toys", "garden"], len(day))}
+            )
+        )
     log = pd.concat(parts, ignore_index=True)
     log["ts"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(log.pop("day"), unit="D").dt.round("s")
     log["spend"] = np.round(rng.gamma(2.0, 8.0, len(log)), 2)
@@ -86,10 +94,18 @@ def train(shop_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
     def run(*overrides: str) -> Run:
         folder = tmp_path_factory.mktemp("runs") / "run"
-        absent = {"encoder=none": "encoder.", "task=pretrain": "task.head_size"}  # what the quick settings say of what is not there
-        quick = [text for text in QUICK if not any(text.startswith(absent[given]) for given in overrides if given in absent)]
-        config = compose("train", [*quick, f"data.path={shop_csv}", f"paths.data_dir={data_dir}", f"paths.output_dir={folder}", *overrides])
-        return run_experiment(config, log=lambda text: None)
+        absent = {
+            "encoder=none": "encoder.",
+            "task=pretrain": "task.head_size",
+        }  # what the quick settings say of what is not there
+        quick = [
+            text for text in QUICK if not any(text.startswith(absent[given]) for given in overrides if given in absent)
+        ]
+        config = compose(
+            "train",
+            [*quick, f"data.path={shop_csv}", f"paths.data_dir={data_dir}", f"paths.output_dir={folder}", *overrides],
+        )
+        return Run(run_experiment(config, log=lambda text: None))
 
     return run
 
@@ -105,7 +121,8 @@ RING = 60  # items
 
 @pytest.fixture(scope="session")
 def ring_log() -> pd.DataFrame:
-    """About 1,400 lines of 120 customers in 2021: 60 items stand in a ring and everyone buys them in turn, two an order.
+    """About 1,400 lines of 120 customers in 2021: 60 items stand in a ring and everyone buys them in turn, two an
+    order.
 
     What comes next follows from the last item alone; how often an item is bought says nothing.
     """
@@ -115,9 +132,16 @@ def ring_log() -> pd.DataFrame:
         size, region = 2 * int(rng.integers(3, 9)), ["north", "south"][number % 2]
         item, order = (2 * rng.integers(0, RING // 2) + np.arange(size)) % RING, np.arange(size) // 2
         minute = np.round(1440 * (rng.uniform(0, 250) + order * rng.uniform(3, 9))) + np.arange(size) % 2
-        part = {"cust": f"c{number:03d}", "ts": pd.Timestamp("2021-01-01") + pd.to_timedelta(minute, unit="min"), "region": region}
+        part = {
+            "cust": f"c{number:03d}",
+            "ts": pd.Timestamp("2021-01-01") + pd.to_timedelta(minute, unit="min"),
+            "region": region,
+        }
         part |= {"basket": [f"c{number:03d}-{place}" for place in order], "sku": [f"i{code:02d}" for code in item]}
-        part |= {"dept": [["food", "toys", "garden"][code % 3] for code in item], "spend": np.round(rng.gamma(2.0, 5.0, size), 2)}
+        part |= {
+            "dept": [["food", "toys", "garden"][code % 3] for code in item],
+            "spend": np.round(rng.gamma(2.0, 5.0, size), 2),
+        }
         parts.append(pd.DataFrame(part))
     return pd.concat(parts).sample(frac=1.0, random_state=0, ignore_index=True)
 
@@ -157,7 +181,8 @@ def ring_csv(ring_log: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def train_ranked(ring_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """Train a tiny recommender on the ring's log: `train_ranked("encoder=sasrec", …)`; the store is shared, the run directory new.
+    """Train a tiny recommender on the ring's log: `train_ranked("encoder=sasrec", …)`; the store is shared, the run
+    directory new.
 
     With `quick` nothing is drawn: no report, no figures in TensorBoard.
     """
@@ -170,9 +195,9 @@ def train_ranked(ring_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         config = compose("train", ["experiment=next_item_events", *RING_LOG, *options, *paths, *overrides])
         with pytest.MonkeyPatch.context() as patch:
             if quick:
-                patch.setattr("clm_dl.experiment.experiment.render_report", lambda folders: "")
-                patch.setattr("clm_dl.experiment.ranked_fold.write_final_ranked", lambda *args, **kwargs: None)
-            return run_experiment(config, log=log)
+                for name in ("render_report", "write_results"):
+                    patch.setattr(f"clm_dl.experiment.experiment.{name}", lambda *args, **kwargs: "")
+            return Run(run_experiment(config, log=log))
 
     return run
 
@@ -195,9 +220,14 @@ def call() -> Callable[..., str]:
 
     def call(*words: str | Path, cwd: Path) -> str:
         done = subprocess.run(
-            [str(word) for word in words], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1", "CLM_DATA_DIR": "data"},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [str(word) for word in words],
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CLM_DATA_DIR": "data"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         assert done.returncode == 0, done.stdout
         assert "Traceback" not in done.stdout
         assert "Warning" not in done.stdout
@@ -211,9 +241,11 @@ DATES = {"val": ["2020-03-01", "2020-03-15"], "test": ["2020-05-01", "2020-05-15
 
 @pytest.fixture
 def make_scores():
-    """(models -> noise) -> Scores table; more noise is a worse model, None a constant one. A tenth of test is censored."""
+    """(models -> noise) -> Scores table; more noise is a worse model, None a constant. A tenth of test is censored."""
 
-    def make(models: dict[str, float | None], num_customers: int = 120, dates: dict[str, list[str]] = DATES) -> pd.DataFrame:
+    def make(
+        models: dict[str, float | None], num_customers: int = 120, dates: dict[str, list[str]] = DATES
+    ) -> pd.DataFrame:
         rng = np.random.default_rng(0)
         risk = rng.standard_normal(num_customers)
         frames = []
@@ -224,10 +256,27 @@ def make_scores():
                     label[rng.random(num_customers) < 0.1] = np.nan
                 recent = rng.random(num_customers) < 0.6
                 for model, noise in models.items():
-                    logit = np.zeros(num_customers) if noise is None else 2 * risk - 1 + noise * rng.standard_normal(num_customers)
-                    frame = {"customer_id": [f"c{i:04d}" for i in range(num_customers)], "cutoff": pd.Timestamp(cutoff, tz="UTC")}
-                    frame |= {"split": split, "model": model, "task": "churn", "horizon": 28.0, "score": 1 / (1 + np.exp(-logit))}
-                    frames.append(pd.DataFrame(frame | {"score_raw": 1 / (1 + np.exp(-logit / 2)), "label": label, "recent": recent}))
+                    logit = (
+                        np.zeros(num_customers)
+                        if noise is None
+                        else 2 * risk - 1 + noise * rng.standard_normal(num_customers)
+                    )
+                    frame = {
+                        "customer_id": [f"c{i:04d}" for i in range(num_customers)],
+                        "cutoff": pd.Timestamp(cutoff, tz="UTC"),
+                    }
+                    frame |= {
+                        "split": split,
+                        "model": model,
+                        "task": "churn",
+                        "horizon": 28.0,
+                        "score": 1 / (1 + np.exp(-logit)),
+                    }
+                    frames.append(
+                        pd.DataFrame(
+                            frame | {"score_raw": 1 / (1 + np.exp(-logit / 2)), "label": label, "recent": recent}
+                        )
+                    )
         return pd.concat(frames, ignore_index=True)
 
     return make

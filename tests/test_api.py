@@ -11,7 +11,13 @@ from clm_dl import Churn, NextItem, load_run
 from clm_dl.recommending import item_vectors
 from clm_dl.run import Run
 
-TINY = ["trainer.max_epochs=1", "trainer.enable_progress_bar=false", "encoder.hidden_size=8", "task.head_size=8", "baselines=[recency]"]
+TINY = [
+    "trainer.max_epochs=1",
+    "trainer.enable_progress_bar=false",
+    "encoder.hidden_size=8",
+    "task.head_size=8",
+    "baselines=[recency]",
+]
 ROLES = {"customer": "cust", "time": "ts", "amount": "spend", "categorical": ["dept"]}
 
 
@@ -35,9 +41,13 @@ def test_fit_gives_a_finished_run(fitted: Run, shop_log: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("kind", ["polars", "arrow"])
-def test_every_kind_of_table_gives_the_same_run(churn: Churn, fitted: Run, shop_log: pd.DataFrame, tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_table_gives_the_same_run(
+    churn: Churn, fitted: Run, shop_log: pd.DataFrame, tmp_path: Path, kind: str
+) -> None:
     columns = {name: shop_log[name].to_list() for name in shop_log}
-    run = churn.fit(pl.DataFrame(columns) if kind == "polars" else pa.table(columns), **ROLES, output_dir=tmp_path / "run")
+    run = churn.fit(
+        pl.DataFrame(columns) if kind == "polars" else pa.table(columns), **ROLES, output_dir=tmp_path / "run"
+    )
     assert run.metrics == fitted.metrics
 
 
@@ -96,22 +106,39 @@ def test_wrong_arguments_are_one_sentence(churn: Churn, shop_log: pd.DataFrame, 
 # --- NextItem
 
 SMALL = [
-    *("trainer.max_epochs=1", "trainer.enable_progress_bar=false", "task.size=8", "encoder.hidden_size=8", "task.embedding.numeric_size=8"),
+    *(
+        "trainer.max_epochs=1",
+        "trainer.enable_progress_bar=false",
+        "task.size=8",
+        "encoder.hidden_size=8",
+        "task.embedding.numeric_size=8",
+    ),
     *("baselines=[popular,markov]", "bootstrap=20", "k=5"),
 ]
-COLUMNS = {"customer": "cust", "time": "ts", "item": "sku", "amount": "spend", "categorical": ["dept", "brand"], "numeric": ["discount"]}
+COLUMNS = {
+    "customer": "cust",
+    "time": "ts",
+    "item": "sku",
+    "amount": "spend",
+    "categorical": ["dept", "brand"],
+    "numeric": ["discount"],
+}
 
 
 @pytest.fixture(scope="module")
 def item_log(small_log: pd.DataFrame) -> pd.DataFrame:
     """The small log with a brand for every sku."""
-    return small_log.assign(brand=small_log["sku"].str.slice(1).astype(int).mod(3).map({0: "north", 1: "south", 2: "west"}))
+    return small_log.assign(
+        brand=small_log["sku"].str.slice(1).astype(int).mod(3).map({0: "north", 1: "south", 2: "west"})
+    )
 
 
 @pytest.fixture(scope="module")
 def recommender(item_log: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Run:
     model = NextItem(encoder="gru", repeats="remove", seed=3, overrides=SMALL)
-    return model.fit(item_log, **COLUMNS, content=["brand", "discount"], output_dir=tmp_path_factory.mktemp("items") / "run")
+    return model.fit(
+        item_log, **COLUMNS, content=["brand", "discount"], output_dir=tmp_path_factory.mktemp("items") / "run"
+    )
 
 
 def test_next_item_gives_a_finished_run_by_the_same_configuration(recommender: Run, item_log: pd.DataFrame) -> None:
@@ -139,8 +166,14 @@ def test_customers_and_items_have_vectors_in_one_space(recommender: Run, item_lo
 
 
 def test_recommend_to_a_customer_never_seen(recommender: Run) -> None:
-    history = {"cust": "stranger", "ts": pd.to_datetime(["2021-01-01", "2021-01-03", "2021-01-05"]), "sku": ["i4", "i6", "i7"]}
-    events = pd.DataFrame({**history, "spend": 5.0, "dept": "toys", "brand": ["south", "north", "south"], "discount": 0.1})
+    history = {
+        "cust": "stranger",
+        "ts": pd.to_datetime(["2021-01-01", "2021-01-03", "2021-01-05"]),
+        "sku": ["i4", "i6", "i7"],
+    }
+    events = pd.DataFrame(
+        {**history, "spend": 5.0, "dept": "toys", "brand": ["south", "north", "south"], "discount": 0.1}
+    )
     table = recommender.recommend(events, k=4)
     assert table["rank"].tolist() == [1, 2, 3, 4]
     assert not set(table["item_id"]) & {"i4", "i6", "i7"}  # repeats are removed
@@ -159,7 +192,10 @@ def test_repeats_may_be_allowed_and_protocols_chosen(item_log: pd.DataFrame, tmp
     item_log.to_parquet(path)
     overrides = [*SMALL, f"paths.data_dir={tmp_path}", "baselines=[repeat]"]
     model = NextItem(
-        encoder="none", protocol="global_time", repeats="allow", overrides=[text for text in overrides if "encoder" not in text]
+        encoder="none",
+        protocol="global_time",
+        repeats="allow",
+        overrides=[text for text in overrides if "encoder" not in text],
     )
     run = model.fit(path, customer="cust", time="ts", item="sku", output_dir=tmp_path / "run")
     assert run.metrics["protocol"]["name"] == "global_time"
@@ -176,7 +212,10 @@ def test_wrong_arguments_of_next_item_are_one_sentence(item_log: pd.DataFrame, t
     with pytest.raises(ValueError, match="did you mean 'leave_one_out'"):
         NextItem(protocol="leave_one")
     model = NextItem(overrides=[*SMALL, "k=26"])
-    with pytest.raises(ValueError, match=r"content names the column 'brnd' \(did you mean 'brand'\?\): name it in categorical or numeric"):
+    with pytest.raises(
+        ValueError,
+        match=r"content names the column 'brnd' \(did you mean 'brand'\?\): name it in categorical or numeric",
+    ):
         model.fit(item_log, **roles, categorical=["brand"], content=["brnd"])
     with pytest.raises(ValueError, match="no role 'ordre'"):
         model.fit(item_log, **roles, ordre="ts")

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.experiment.backtest import backtest, warning
-from clm_dl.data.store.store import EventStore
-from clm_dl.run import Run
-from clm_dl.experiment.run_files import BACKTEST
 from clm_dl.data.open import open_store
+from clm_dl.data.store.store import EventStore
+from clm_dl.experiment.backtest import backtest, warning
+from clm_dl.experiment.run_files import BACKTEST
+from clm_dl.run import Run
 from clm_dl.visual.drift import rows
 
 BIN = Path(sys.executable).parent
@@ -46,7 +46,9 @@ def test_a_cutoff_is_recalibrated_on_what_was_known_by_then_alone(run: Run, foun
     for cutoff, source in sources.items():
         assert source is None or pd.Timestamp(source) + span <= pd.Timestamp(cutoff)
         models = found["metrics"]["split"]["test"]["per_cutoff"][cutoff]
-        assert models["network"]["auroc"]["value"] == pytest.approx(models["recalibrated"]["auroc"]["value"])  # ranks stay
+        assert models["network"]["auroc"]["value"] == pytest.approx(
+            models["recalibrated"]["auroc"]["value"]
+        )  # ranks stay
         if source is None:
             assert models["network"] == models["recalibrated"]
 
@@ -73,7 +75,9 @@ def test_an_ece_that_doubled_is_said_aloud(found: dict) -> None:
     assert warning({**found, "test_error": newest / 1.99}) is None
 
 
-def test_the_command_writes_it_and_the_report_shows_it(train: Callable[..., Run], call: Callable[..., str], tmp_path: Path) -> None:
+def test_the_command_writes_it_and_the_report_shows_it(
+    train: Callable[..., Run], call: Callable[..., str], tmp_path: Path
+) -> None:
     run = train("baselines=[recency]", "seed=7", f"paths.output_dir={tmp_path / 'run'}")
     shown = call(BIN / "clm-evaluate", f"run={run.path}", "cutoffs=rolling", "bootstrap=10", cwd=tmp_path)
     found = json.loads((run.path / BACKTEST).read_text())
@@ -86,7 +90,11 @@ def test_the_command_writes_it_and_the_report_shows_it(train: Callable[..., Run]
 
 @pytest.mark.parametrize(
     ("cutoffs", "message"),
-    [("sometimes", "rolling or a list"), (["2000-01-01"], "cannot be backtested"), (["2999-01-01"], "cannot be backtested")],
+    [
+        ("sometimes", "rolling or a list"),
+        (["2000-01-01"], "cannot be backtested"),
+        (["2999-01-01"], "cannot be backtested"),
+    ],
 )
 def test_wrong_cutoffs_are_refused_in_one_sentence(run: Run, store: EventStore, cutoffs: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -16,8 +16,8 @@ import pytest
 import torch
 import yaml
 
-from clm_dl.run import Run, load_run
 from clm_dl.data.open import open_store, store_path
+from clm_dl.run import Run, load_run
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -65,7 +65,11 @@ def test_missing_file(refused: Callable[..., str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "named"),
-    [("data.roles.customer=custt", "'cust'"), ("data.roles.amount=spendd", "'spend'"), ("data.categorical=[depd]", "'dept'")],
+    [
+        ("data.roles.customer=custt", "'cust'"),
+        ("data.roles.amount=spendd", "'spend'"),
+        ("data.categorical=[depd]", "'dept'"),
+    ],
 )
 def test_wrong_column_suggests_the_nearest(
     refused: Callable[..., str], shop_log: pd.DataFrame, tmp_path: Path, override: str, named: str
@@ -76,7 +80,9 @@ def test_wrong_column_suggests_the_nearest(
 
 
 def test_a_name_where_a_list_is_wanted(refused: Callable[..., str], shop_log: pd.DataFrame) -> None:
-    assert "data.categorical must be a list, got 'dept': write data.categorical=[dept]" in refused("data.categorical=dept", log=shop_log)
+    assert "data.categorical must be a list, got 'dept': write data.categorical=[dept]" in refused(
+        "data.categorical=dept", log=shop_log
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,7 +186,9 @@ def test_options_that_cannot_be(refused: Callable[..., str], overrides: list[str
 
 
 def test_a_log_without_items_has_nothing_to_recommend(refused_ranked: Callable[..., str]) -> None:
-    log = pd.DataFrame({"cust": np.repeat(["a", "b"], 5), "ts": pd.date_range("2021-01-01", periods=10), "spend": 1.0, "dept": "food"})
+    log = pd.DataFrame(
+        {"cust": np.repeat(["a", "b"], 5), "ts": pd.date_range("2021-01-01", periods=10), "spend": 1.0, "dept": "food"}
+    )
     sentence = refused_ranked("data.roles.item=null", "data.roles.order=null", "data.static=[]", log=log)
     assert "has no items to recommend: set data.roles.item" in sentence
 
@@ -221,12 +229,22 @@ def test_the_item_is_read_though_it_is_excluded(train_ranked: Callable[..., Run]
     assert "item" in run.schema["categorical"]
 
 
-def test_items_that_the_table_lacks_are_counted_and_kept(train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path) -> None:
+def test_items_that_the_table_lacks_are_counted_and_kept(
+    train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path
+) -> None:
     table = ring_log.drop_duplicates("sku")[["sku"]].sort_values("sku").assign(brand=lambda t: "b" + t["sku"].str[-1])
     table.iloc[5:].to_csv(tmp_path / "items.csv", index=False)
     said: list[str] = []
-    options = [f"data.joins=[{{path: {tmp_path / 'items.csv'}, on: sku, columns: [brand], to: item}}]", "data.categorical=[brand]"]
-    options += ["task.content.categorical=[brand]", f"paths.data_dir={tmp_path / 'data'}", "trainer.max_epochs=1", "baselines=[popular]"]
+    options = [
+        f"data.joins=[{{path: {tmp_path / 'items.csv'}, on: sku, columns: [brand], to: item}}]",
+        "data.categorical=[brand]",
+    ]
+    options += [
+        "task.content.categorical=[brand]",
+        f"paths.data_dir={tmp_path / 'data'}",
+        "trainer.max_epochs=1",
+        "baselines=[popular]",
+    ]
     run = train_ranked(*options, log=said.append)
     assert len(run.catalogue) == 60
     assert run.catalogue.missing == 5
@@ -251,7 +269,9 @@ def test_model_checkpoint_of_another_schema(run: Run, tmp_path: Path) -> None:
     def rename(checkpoint: dict) -> None:
         for schema in (checkpoint["schema"], checkpoint["hyper_parameters"]["schema"]):
             schema["categorical"] = {"colour": schema["categorical"]["dept"]}
-        checkpoint["state_dict"] = {name.replace("dept", "colour"): tensor for name, tensor in checkpoint["state_dict"].items()}
+        checkpoint["state_dict"] = {
+            name.replace("dept", "colour"): tensor for name, tensor in checkpoint["state_dict"].items()
+        }
 
     with pytest.raises(ValueError, match="'colour', which the log lacks; its categorical fields are dept"):
         tampered(run, tmp_path / "renamed", rename).predict(cutoff="2021-09-01")
@@ -261,7 +281,9 @@ def test_model_checkpoint_of_another_version_or_with_other_weights(run: Run, tmp
     with pytest.raises(ValueError, match="version 0"):
         tampered(run, tmp_path / "old", lambda checkpoint: checkpoint.update(version=0)).predict(cutoff="2021-09-01")
     with pytest.raises(ValueError, match="corrupt"):
-        tampered(run, tmp_path / "lost", lambda checkpoint: checkpoint["state_dict"].popitem()).predict(cutoff="2021-09-01")
+        tampered(run, tmp_path / "lost", lambda checkpoint: checkpoint["state_dict"].popitem()).predict(
+            cutoff="2021-09-01"
+        )
 
 
 def test_corrupt_model_checkpoint(run: Run, tmp_path: Path) -> None:
@@ -314,7 +336,9 @@ def test_full_disk_while_the_store_is_written(
     assert not stores(tmp_path)
 
 
-def test_full_disk_while_the_scores_are_written(train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_full_disk_while_the_scores_are_written(
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def full(self: pd.DataFrame, path: Path, **_: object) -> None:
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
@@ -332,7 +356,9 @@ def test_a_run_that_fails_leaves_no_result_of_an_earlier_one(train: Callable[...
     train("encoder=none", "baselines=[base_rate]", folder)
     with pytest.raises(ValueError, match="not finite"):
         train("baselines=[base_rate]", "task.optimizer.lr=1e30", folder)
-    assert {"metrics.json", "scores.parquet", "report.html"}.isdisjoint(path.name for path in (tmp_path / "run").iterdir())
+    assert {"metrics.json", "scores.parquet", "report.html"}.isdisjoint(
+        path.name for path in (tmp_path / "run").iterdir()
+    )
 
 
 def test_a_run_may_be_trained_again_into_its_folder(train: Callable[..., Run], tmp_path: Path) -> None:
@@ -351,7 +377,13 @@ def test_a_run_may_be_trained_again_into_its_folder(train: Callable[..., Run], t
 
 def command(*words: str, cwd: Path, **options: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", *words], cwd=cwd, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, **options
+        [sys.executable, "-m", *words],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        **options,
     )  # type: ignore[call-overload]
 
 
@@ -369,22 +401,42 @@ def limit_files() -> None:
 
 
 def test_a_store_that_does_not_fit_on_the_disk_is_one_sentence_and_no_store(shop_csv: Path, tmp_path: Path) -> None:
-    roles = ["data=events", f"data.path={shop_csv}", "data.roles.customer=cust", "data.roles.time=ts", "paths.data_dir=data"]
+    roles = [
+        "data=events",
+        f"data.path={shop_csv}",
+        "data.roles.customer=cust",
+        "data.roles.time=ts",
+        "paths.data_dir=data",
+    ]
     one_sentence(command("clm_dl.prepare", *roles, cwd=tmp_path, preexec_fn=limit_files))
     assert not stores(tmp_path)
 
 
 def test_ctrl_c_marks_the_run_and_keeps_its_best_checkpoint(run: Run, tmp_path: Path) -> None:
     config = run.config
-    words = [f"data.path={config['data']['path']}", f"paths.data_dir={config['paths']['data_dir']}", "paths.output_dir=run"]
+    words = [
+        f"data.path={config['data']['path']}",
+        f"paths.data_dir={config['paths']['data_dir']}",
+        "paths.output_dir=run",
+    ]
     words += ["data.roles.customer=cust", "data.roles.time=ts", "trainer.max_epochs=5000", "callbacks.patience=5000"]
     process = subprocess.Popen(
         [sys.executable, "-m", "clm_dl.train", "experiment=churn_events", *words],
-        cwd=tmp_path, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs inherit that Ctrl-C is ignored
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs inherit that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 240
-    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=120)[1]
@@ -399,5 +451,7 @@ def test_ctrl_c_marks_the_run_and_keeps_its_best_checkpoint(run: Run, tmp_path: 
 
 def test_store_path_depends_on_what_is_read() -> None:
     paths = {"data_dir": "data", "store": None, "output_dir": "run"}
-    assert store_path({"name": "events", "path": "a.csv"}, paths) != store_path({"name": "events", "path": "b.csv"}, paths)
+    assert store_path({"name": "events", "path": "a.csv"}, paths) != store_path(
+        {"name": "events", "path": "b.csv"}, paths
+    )
     assert store_path({"name": "events", "path": "a.csv"}, {**paths, "store": "mine"}) == Path("mine")

@@ -1,4 +1,6 @@
-"""Every command as a process of its own, on a small log: prepare, train, sweep, resume, evaluate, predict, embed, report."""
+"""Every command as a process of its own, on a small log: prepare, train, sweep, resume, evaluate, predict, embed,
+report.
+"""
 
 import json
 import subprocess
@@ -39,7 +41,15 @@ def prepared(call: Callable[..., str], folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def trained(call: Callable[..., str], folder: Path, prepared: str) -> str:
-    return call(BIN / "clm-train", "experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "paths.output_dir=first", cwd=folder)
+    return call(
+        BIN / "clm-train",
+        "experiment=churn_events",
+        "data.path=shop.csv",
+        *LOG,
+        *QUICK,
+        "paths.output_dir=first",
+        cwd=folder,
+    )
 
 
 def test_prepare_prints_every_row(prepared: str, folder: Path, shop_log: pd.DataFrame) -> None:
@@ -65,8 +75,17 @@ def test_train_prints_the_comparison_and_where_everything_is(trained: str, folde
 
 
 def test_module_sweeps_two_encoders(call: Callable[..., str], trained: str, folder: Path) -> None:
-    words = ["experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "baselines=none", "trainer.enable_progress_bar=false"]
-    printed = call(sys.executable, "-m", "clm_dl.train", "-m", *words, "encoder=lstm,gru", "hydra.sweep.dir=sweep", cwd=folder)
+    words = [
+        "experiment=churn_events",
+        "data.path=shop.csv",
+        *LOG,
+        *QUICK,
+        "baselines=none",
+        "trainer.enable_progress_bar=false",
+    ]
+    printed = call(
+        sys.executable, "-m", "clm_dl.train", "-m", *words, "encoder=lstm,gru", "hydra.sweep.dir=sweep", cwd=folder
+    )
     runs = [load_run(path) for path in sorted((folder / "sweep").iterdir()) if path.is_dir()]
     assert [run.config["encoder"]["name"] for run in runs] == ["lstm", "gru"]
     assert [run.path.name for run in runs] == ["0", "1"]
@@ -95,7 +114,9 @@ def test_a_command_without_its_run_says_so(name: str) -> None:
 def test_embed_writes_a_table(call: Callable[..., str], trained: str, folder: Path, shop_log: pd.DataFrame) -> None:
     # clm-predict: test_run, in a folder without the log
     known = set(shop_log.loc[shop_log["ts"] < "2021-08-01", "cust"])
-    printed = call(BIN / "clm-embed", "run=first", "input=shop.csv", "cutoff=2021-08-01", "output=out/vectors.parquet", cwd=folder)
+    printed = call(
+        BIN / "clm-embed", "run=first", "input=shop.csv", "cutoff=2021-08-01", "output=out/vectors.parquet", cwd=folder
+    )
     vectors = pd.read_parquet(folder / "out" / "vectors.parquet")
     assert set(vectors["customer_id"]) == known
     assert vectors.shape == (len(known), 2 + 8)
@@ -119,7 +140,10 @@ def test_report_compares_two_runs(call: Callable[..., str], trained: str, folder
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-m", "encoder=lstm,gru", "paths.output_dir=runs/mine"], "paths.output_dir together with -m would overwrite every trial"),
+        (
+            ["-m", "encoder=lstm,gru", "paths.output_dir=runs/mine"],
+            "paths.output_dir together with -m would overwrite every trial",
+        ),
         (["-m", "seed=0,1", "trainer.devices=2"], "a sweep runs one device a job, got trainer.devices=2"),
         (["-m", "encoder=lstm,gruu"], "did you mean 'gru'"),
         (["encodr=lstm"], "did you mean 'encoder'"),
@@ -155,7 +179,12 @@ def test_train_resumes_where_the_run_was(
         *QUICK,
         "task.embedding.numeric_size=8",
     ]
-    words += ["experiment=churn_events", "trainer.max_epochs=3", "trainer.accelerator=cpu", f"ckpt={copy.path}/checkpoints/last.ckpt"]
+    words += [
+        "experiment=churn_events",
+        "trainer.max_epochs=3",
+        "trainer.accelerator=cpu",
+        f"ckpt={copy.path}/checkpoints/last.ckpt",
+    ]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["clm-train", *words])
     train_command.main()
@@ -169,11 +198,24 @@ def test_train_resumes_where_the_run_was(
 
 @pytest.mark.slow
 def test_two_processes_train_one_run(call: Callable[..., str], folder: Path, prepared: str) -> None:
-    words = ["experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "trainer.max_epochs=3", "trainer.accelerator=cpu"]
+    words = [
+        "experiment=churn_events",
+        "data.path=shop.csv",
+        *LOG,
+        *QUICK,
+        "trainer.max_epochs=3",
+        "trainer.accelerator=cpu",
+    ]
     words += ["task.batch_size=32"]
     single = call(BIN / "clm-train", *words, "paths.output_dir=single", cwd=folder)
     double = call(
-        BIN / "clm-train", *words, "task.batch_size=16", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", cwd=folder
+        BIN / "clm-train",
+        *words,
+        "task.batch_size=16",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        cwd=folder,
     )
     assert single.count("tensorboard --logdir") == double.count("tensorboard --logdir") == 1
     (path,) = (folder / "runs" / "churn_events").iterdir()

@@ -1,4 +1,6 @@
-"""The commands on a recommendation run: predict, embed, evaluate, report; in processes of their own where the process matters."""
+"""The commands on a recommendation run: predict, embed, evaluate, report; in processes of their own where the process
+matters.
+"""
 
 import json
 import sys
@@ -38,7 +40,9 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]
     return command
 
 
-def test_predict_writes_lists(call: Callable[..., str], trained: Run, ring_csv: Path, ring_log: pd.DataFrame, tmp_path: Path) -> None:
+def test_predict_writes_lists(
+    call: Callable[..., str], trained: Run, ring_csv: Path, ring_log: pd.DataFrame, tmp_path: Path
+) -> None:
     words = [
         f"run={trained.path}",
         f"input={ring_csv}",
@@ -48,7 +52,10 @@ def test_predict_writes_lists(call: Callable[..., str], trained: Run, ring_csv: 
         "output=out/lists.parquet",
     ]
     printed = call(BIN / "clm-predict", *words, cwd=tmp_path)
-    lists, known = pd.read_parquet(tmp_path / "out" / "lists.parquet"), set(ring_log.loc[ring_log["ts"] < "2021-06-01", "cust"])
+    lists, known = (
+        pd.read_parquet(tmp_path / "out" / "lists.parquet"),
+        set(ring_log.loc[ring_log["ts"] < "2021-06-01", "cust"]),
+    )
     assert f"{len(known)} customers, {3 * len(known)} recommendations: out/lists.parquet" in printed
     assert set(lists["customer_id"]) == known
     expected = trained.recommend(ring_log, cutoff="2021-06-01", k=3, where={"dept": ["toys", "food"]})
@@ -64,7 +71,9 @@ def test_predict_says_when_no_item_is_known(
     assert "no item of these histories is in the run's catalogue" in capsys.readouterr().out
 
 
-def test_a_run_without_a_network_says_so(train_ranked: Callable[..., Run], here: Callable[..., None], capsys: Capture) -> None:
+def test_a_run_without_a_network_says_so(
+    train_ranked: Callable[..., Run], here: Callable[..., None], capsys: Capture
+) -> None:
     run = train_ranked("encoder=none", "baselines=[popular]")
     for main in (predict_command.main, embed_command.main):
         with pytest.raises(SystemExit):
@@ -72,9 +81,20 @@ def test_a_run_without_a_network_says_so(train_ranked: Callable[..., Run], here:
         assert "was made with encoder=none, so there is no network to use" in capsys.readouterr().err
 
 
-def test_embed_writes_customers_and_items(trained: Run, here: Callable[..., None], capsys: Capture, tmp_path: Path) -> None:
-    here(embed_command.main, f"run={trained.path}", "cutoff=2021-06-01", "output=customers.parquet", "item_output=out/items.parquet")
-    customers, items = pd.read_parquet(tmp_path / "customers.parquet"), pd.read_parquet(tmp_path / "out" / "items.parquet")
+def test_embed_writes_customers_and_items(
+    trained: Run, here: Callable[..., None], capsys: Capture, tmp_path: Path
+) -> None:
+    here(
+        embed_command.main,
+        f"run={trained.path}",
+        "cutoff=2021-06-01",
+        "output=customers.parquet",
+        "item_output=out/items.parquet",
+    )
+    customers, items = (
+        pd.read_parquet(tmp_path / "customers.parquet"),
+        pd.read_parquet(tmp_path / "out" / "items.parquet"),
+    )
     assert list(items.columns) == ["item_id", *(f"z{d}" for d in range(16))]
     assert items["item_id"].tolist() == trained.catalogue.item_ids.tolist()
     assert list(customers.columns)[2:] == list(items.columns)[1:]
@@ -98,8 +118,15 @@ def test_evaluate_ranks_the_network_again_and_slices(call: Callable[..., str], t
     assert "by cutoff" not in printed  # leave one out has as many cutoffs as customers
 
 
-def test_evaluate_shows_each_cutoff(train_ranked: Callable[..., Run], here: Callable[..., None], capsys: Capture) -> None:
-    rolling = ["protocol=rolling", "snapshots.horizon_days=21", "snapshots.val=[2021-05-01]", "snapshots.test=[2021-06-01,2021-06-15]"]
+def test_evaluate_shows_each_cutoff(
+    train_ranked: Callable[..., Run], here: Callable[..., None], capsys: Capture
+) -> None:
+    rolling = [
+        "protocol=rolling",
+        "snapshots.horizon_days=21",
+        "snapshots.val=[2021-05-01]",
+        "snapshots.test=[2021-06-01,2021-06-15]",
+    ]
     run = train_ranked("encoder=none", "baselines=[popular,repeat,blend]", *rolling)
     here(evaluate_command.main, f"run={run.path}", "bootstrap=20")
     printed = capsys.readouterr().out
@@ -120,16 +147,23 @@ def test_evaluate_refuses_a_log_that_changed(
     for number, changed in enumerate((ring_log.assign(sku=ring_log["sku"].iloc[::-1].to_numpy()), ring_log.iloc[1:])):
         changed.to_csv(tmp_path / f"{number}.csv", index=False)
         config = (copy.path / "config.yaml").read_text()
-        (copy.path / "config.yaml").write_text(config.replace(ranked_run.config["data"]["path"], str(tmp_path / f"{number}.csv")))
+        (copy.path / "config.yaml").write_text(
+            config.replace(ranked_run.config["data"]["path"], str(tmp_path / f"{number}.csv"))
+        )
         with pytest.raises(SystemExit) as error:
             here(evaluate_command.main, f"run={copy.path}", "bootstrap=20")
         assert error.value.code == 2
-        assert "cannot be made again: its log or labels changed since it was trained; train anew" in capsys.readouterr().err
+        assert (
+            "cannot be made again: its log or labels changed since it was trained; train anew"
+            in capsys.readouterr().err
+        )
         (copy.path / "config.yaml").write_text(config)
     assert not (copy.path / "evaluation.json").exists()
 
 
-def test_report_shows_both_families(ranked_run: Run, run: Run, here: Callable[..., None], capsys: Capture, tmp_path: Path) -> None:
+def test_report_shows_both_families(
+    ranked_run: Run, run: Run, here: Callable[..., None], capsys: Capture, tmp_path: Path
+) -> None:
     here(report_command.main, f"runs=[{ranked_run.path},{run.path}]", "output=report.html")
     html, printed = (tmp_path / "report.html").read_text(), capsys.readouterr().out
     assert "2 of 2 runs finished" in printed
@@ -149,7 +183,11 @@ def test_report_shows_both_families(ranked_run: Run, run: Run, here: Callable[..
         (predict_command, ["model=popluar"], "did you mean 'popular'"),
         (predict_command, ["k=3", "output=."], "is a folder: give the path of a file to write"),
         (predict_command, ["customers=[nobody]"], "customer 'nobody' has no event before the cutoff"),
-        (evaluate_command, ["slices=[regoin]", "bootstrap=5"], "no customer attribute 'regoin' to slice by (did you mean 'region'?)"),
+        (
+            evaluate_command,
+            ["slices=[regoin]", "bootstrap=5"],
+            "no customer attribute 'regoin' to slice by (did you mean 'region'?)",
+        ),
     ],
 )
 def test_one_sentence_for_what_cannot_be(
@@ -188,7 +226,13 @@ def test_lists_and_item_vectors_are_for_runs_that_rank(run: Run, here: Callable[
 def test_two_processes_train_one_run(call: Callable[..., str], ring_words: list[str], tmp_path: Path) -> None:
     words = [*ring_words, "trainer.max_epochs=3"]
     single = call(BIN / "clm-train", *words, "paths.output_dir=single", cwd=tmp_path)
-    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.enable_progress_bar=false", "task.batch_size=8"]
+    ddp = [
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.enable_progress_bar=false",
+        "task.batch_size=8",
+    ]
     double = call(BIN / "clm-train", *words, *ddp, "paths.output_dir=double", cwd=tmp_path)
     assert single.count("tensorboard --logdir") == double.count("tensorboard --logdir") == 1
     one, two = load_run(tmp_path / "single"), load_run(tmp_path / "double")

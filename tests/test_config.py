@@ -24,7 +24,9 @@ def test_typo_names_the_nearest(override: str, nearest: str) -> None:
         check_overrides("train", [override])
 
 
-@pytest.mark.parametrize("override", ["encoder=lstm,gru", "seed=0,1,2", "task.optimizer.lr=0.1", "baselines=[logistic]", "+data.joins=[]"])
+@pytest.mark.parametrize(
+    "override", ["encoder=lstm,gru", "seed=0,1,2", "task.optimizer.lr=0.1", "baselines=[logistic]", "+data.joins=[]"]
+)
 def test_good_overrides_pass_unchanged(override: str) -> None:
     assert check_overrides("train", [override]) == [override]
 
@@ -51,7 +53,13 @@ def test_values_of_another_kind_are_refused(override: str, sentence: str) -> Non
 
 
 def test_values_of_the_kind_are_not_refused() -> None:
-    fine = ["encoder.hidden_size=8,16", "snapshots.active_days=null", "snapshots.horizon_days=14.5", "trainer.devices=auto", "seed=1"]
+    fine = [
+        "encoder.hidden_size=8,16",
+        "snapshots.active_days=null",
+        "snapshots.horizon_days=14.5",
+        "trainer.devices=auto",
+        "seed=1",
+    ]
     assert check_overrides("train", [*fine, "task.optimizer.lr=1", "hydra.sweep.subdir=${seed}"])[: len(fine)] == fine
 
 
@@ -79,6 +87,9 @@ def test_build_refuses_packages_that_are_not_trusted() -> None:
 
 
 def test_build_looks_inside_nested_configurations() -> None:
-    config = {"_target_": "sklearn.ensemble.BaggingClassifier", "estimator": {"_target_": "os.system", "command": "true"}}
+    config = {
+        "_target_": "sklearn.ensemble.BaggingClassifier",
+        "estimator": {"_target_": "os.system", "command": "true"},
+    }
     with pytest.raises(ValueError, match=r"os\.system"):
         build(config)

@@ -46,7 +46,11 @@ def test_option_composes_and_its_targets_bind(group: str, option: str) -> None:
             assert option in ("wandb", "mlflow")  # extras that fail with a sentence of their own
             continue
         inspect.signature(found).bind_partial(
-            **{key: value for key, value in target.items() if key not in ("_target_", "name", "task", "sees", "columns", "max_rows")}
+            **{
+                key: value
+                for key, value in target.items()
+                if key not in ("_target_", "name", "task", "sees", "columns", "max_rows")
+            }
         )
 
 
@@ -66,7 +70,9 @@ def test_first_line_says_what_the_file_is(group: str, option: str) -> None:
     assert lines[0] != "# @package _global_" or lines[1].startswith("# ")
 
 
-@pytest.mark.parametrize("path", [path for path in EXPERIMENTS if path.stem.startswith("next_")], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in EXPERIMENTS if path.stem.startswith("next_")], ids=lambda path: path.stem
+)
 @pytest.mark.parametrize("protocol", ["leave_one_out", "global_time", "rolling"])
 def test_a_protocol_replaces_that_of_a_recommending_preset(path: Path, protocol: str) -> None:
     chosen = plain(compose("train", [f"experiment={path.stem}", f"protocol={protocol}"])["protocol"])

@@ -1,4 +1,6 @@
-"""The pipeline from raw log to scores: nothing at or after a cutoff is read, and customers are scored as the population rule says."""
+"""The pipeline from raw log to scores: nothing at or after a cutoff is read, and customers are scored as the population
+rule says.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,9 @@ CUTOFF = pd.Timestamp("2021-08-01")
 
 @pytest.fixture(scope="module")
 def garbled(shop_log: pd.DataFrame) -> pd.DataFrame:
-    """The log with everything at or after the cutoff changed: values, customers, order of rows, and rows that cannot be read."""
+    """The log with everything at or after the cutoff changed: values, customers, order of rows, and rows that cannot be
+    read.
+    """
     rng = np.random.default_rng(0)
     before, after = shop_log[shop_log["ts"] < CUTOFF], shop_log[shop_log["ts"] >= CUTOFF].copy()
     after["cust"] = rng.choice([*shop_log["cust"].unique(), "someone new"], len(after))
@@ -41,15 +45,21 @@ def test_embed_reads_nothing_at_or_after_the_cutoff(run: Run, shop_log: pd.DataF
     pd.testing.assert_frame_equal(run.embed(garbled, cutoff=CUTOFF), vectors)
 
 
-def test_an_event_before_the_cutoff_does_change_the_score(run: Run, shop_log: pd.DataFrame, predicted: pd.DataFrame) -> None:
+def test_an_event_before_the_cutoff_does_change_the_score(
+    run: Run, shop_log: pd.DataFrame, predicted: pd.DataFrame
+) -> None:
     row = predicted.iloc[0]
-    event = pd.DataFrame({"cust": [row["customer_id"]], "dept": ["food"], "ts": [CUTOFF - pd.Timedelta("1s")], "spend": [40.0]})
+    event = pd.DataFrame(
+        {"cust": [row["customer_id"]], "dept": ["food"], "ts": [CUTOFF - pd.Timedelta("1s")], "spend": [40.0]}
+    )
     again = run.predict(pd.concat([shop_log, event]), cutoff=CUTOFF)
     assert again.loc[0, "score"] != row["score"]
     pd.testing.assert_frame_equal(again.iloc[1:], predicted.iloc[1:])
 
 
-def test_predict_scores_everyone_with_a_history_and_says_who_is_in_the_population(shop_log: pd.DataFrame, predicted: pd.DataFrame) -> None:
+def test_predict_scores_everyone_with_a_history_and_says_who_is_in_the_population(
+    shop_log: pd.DataFrame, predicted: pd.DataFrame
+) -> None:
     history = shop_log[shop_log["ts"] < CUTOFF]
     assert set(predicted["customer_id"]) == set(history["cust"])
     last = history.groupby("cust")["ts"].max()
@@ -71,7 +81,9 @@ def test_customers_without_history_are_absent(run: Run, shop_log: pd.DataFrame) 
         run.predict(shop_log, cutoff="tomorrow")
 
 
-def test_training_sees_nothing_of_the_test_period(train: Callable[..., Run], run: Run, shop_log: pd.DataFrame, tmp_path: Path) -> None:
+def test_training_sees_nothing_of_the_test_period(
+    train: Callable[..., Run], run: Run, shop_log: pd.DataFrame, tmp_path: Path
+) -> None:
     """Change what lies after the last validation window: vocabulary, scalers, weights and calibration stay the same."""
     limit = pd.Timestamp(run.scores.loc[run.scores["split"] == "test", "cutoff"].min()).tz_localize(None)
     changed = shop_log.copy()
@@ -82,7 +94,9 @@ def test_training_sees_nothing_of_the_test_period(train: Callable[..., Run], run
     assert other.vocabulary.to_json() == run.vocabulary.to_json()
     assert other.schema == run.schema
     assert other.calibration.to_dict() == run.calibration.to_dict()
-    assert all((other.checkpoint["state_dict"][name] == tensor).all() for name, tensor in run.checkpoint["state_dict"].items())
+    assert all(
+        (other.checkpoint["state_dict"][name] == tensor).all() for name, tensor in run.checkpoint["state_dict"].items()
+    )
     validation = run.scores["split"] == "val"
     assert other.scores[validation].equals(run.scores[validation])
 
@@ -92,9 +106,17 @@ def test_labels_may_come_from_a_file(train: Callable[..., Run], run: Run, tmp_pa
     rng = np.random.default_rng(0)
     rows = run.scores[run.scores["model"] == "recency"]
     customers = np.unique(rows["customer_id"])
-    training = pd.DataFrame({"customer": np.tile(customers, 2), "time": np.repeat(["2021-04-01", "2021-05-01"], len(customers))})
+    training = pd.DataFrame(
+        {"customer": np.tile(customers, 2), "time": np.repeat(["2021-04-01", "2021-05-01"], len(customers))}
+    )
     training["label"] = rng.integers(0, 2, len(training))
-    given = pd.DataFrame({"customer": rows["customer_id"], "time": rows["cutoff"].dt.strftime("%Y-%m-%dT%H:%M:%S"), "label": rows["label"]})
+    given = pd.DataFrame(
+        {
+            "customer": rows["customer_id"],
+            "time": rows["cutoff"].dt.strftime("%Y-%m-%dT%H:%M:%S"),
+            "label": rows["label"],
+        }
+    )
     pd.concat([training, given]).dropna().to_csv(tmp_path / "labels.csv", index=False)
     other = train(f"labels={tmp_path / 'labels.csv'}", "encoder=none", "baselines=[recency]")
     keys = ["customer_id", "cutoff"]

@@ -1,4 +1,6 @@
-"""The scripts of the studies: tables and paired differences of ranked runs, histories asked again in random order, a peer's split."""
+"""The scripts of the studies: tables and paired differences of ranked runs, histories asked again in random order, a
+peer's split.
+"""
 
 import importlib.util
 import json
@@ -12,14 +14,14 @@ import pytest
 import torch
 
 from clm_dl.config import compose
-from clm_dl.data.sequences.batch import EventBatch
-from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.open import open_store
+from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
-from clm_dl.tasks.recommend.inputs import RankingDataModule
+from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
-from clm_dl.data.open import open_store
+from clm_dl.tasks.recommend.inputs import RankingDataModule
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -43,15 +45,21 @@ def study(tmp_path: Path) -> Path:
 def test_summarise_ranked_runs(ranked_run: Run, train_ranked: Callable[..., Run], study: Path) -> None:
     other = train_ranked("seed=1")
     peers = study / "peers.jsonl"
-    peers.write_text(json.dumps({"data": "events", "model": "peer", "runs": [{"seed": 0, "hr@10": 0.5, "ndcg@10": 0.25}]}) + "\n")
+    peers.write_text(
+        json.dumps({"data": "events", "model": "peer", "runs": [{"seed": 0, "hr@10": 0.5, "ndcg@10": 0.25}]}) + "\n"
+    )
     pairs = ["network:repeat", "repeat:popular", "network@cold_items", "network:popular@new"]
-    script("summarise.py").main([str(study), str(ranked_run.path), str(other.path), "--pairs", *pairs, "--peers", str(peers)])
+    script("summarise.py").main(
+        [str(study), str(ranked_run.path), str(other.path), "--pairs", *pairs, "--peers", str(peers)]
+    )
     table = pd.read_csv(study / "results.csv")
     assert len(table) == 2 * 3 + 1
     row = table[(table["seed"] == 1) & (table["model"] == "network")].iloc[0]
     metrics = other.metrics["split"]
     assert row["ndcg@10"] == pytest.approx(metrics["test"]["overall"]["network"]["ndcg@10"]["value"], abs=1e-6)
-    assert row["ndcg@10 validation"] == pytest.approx(metrics["val"]["overall"]["network"]["ndcg@10"]["value"], abs=1e-6)
+    assert row["ndcg@10 validation"] == pytest.approx(
+        metrics["val"]["overall"]["network"]["ndcg@10"]["value"], abs=1e-6
+    )
     assert row["ndcg@10 new"] == pytest.approx(metrics["test"]["new"]["network"]["ndcg@10"]["value"], abs=1e-6)
     text = (study / "README.md").read_text()
     assert "stale" not in text
@@ -66,12 +74,16 @@ def test_summarise_ranked_runs(ranked_run: Run, train_ranked: Callable[..., Run]
     assert {"repeat − popular", "gru, cold items", "gru − popular, new"} < set(lines)
 
 
-def test_a_ring_s_network_lives_by_the_order_of_its_histories(ranked_run: Run, train_ranked: Callable[..., Run], study: Path) -> None:
+def test_a_ring_s_network_lives_by_the_order_of_its_histories(
+    ranked_run: Run, train_ranked: Callable[..., Run], study: Path
+) -> None:
     shuffle = script("order_matters/shuffle.py")
     (study / "README.md").write_text(f"{shuffle.START}\nstale\n{shuffle.END}\nThe answer.\n")
     shuffle.main([str(ranked_run.path), "--study", str(study)])
     row = pd.read_csv(study / "results.csv").iloc[0]
-    assert row["ndcg@10"] == pytest.approx(ranked_run.metrics["split"]["test"]["overall"]["network"]["ndcg@10"]["value"], abs=1e-5)
+    assert row["ndcg@10"] == pytest.approx(
+        ranked_run.metrics["split"]["test"]["overall"]["network"]["ndcg@10"]["value"], abs=1e-5
+    )
     assert row["shuffled"] < 0.8 * row["ndcg@10"]
     assert row["low"] < row["difference"] < row["high"] < 0
     text = (study / "README.md").read_text()
@@ -134,7 +146,9 @@ def test_new_items_are_ranked_among_themselves(ring_log: pd.DataFrame, tmp_path:
     wanted = np.zeros((len(ranking.snapshots), len(cold_V)))
     wanted[np.repeat(np.arange(len(wanted)), np.diff(ranking.target_offsets)), ranking.targets] = 1.0
     auc = script("cold_start/among_cold.py").auc
-    equal = auc(lambda index_B: 5.0 * np.tile(cold_V, (len(index_B), 1)), ranking, cold_V)  # above all others, and equal
+    equal = auc(
+        lambda index_B: 5.0 * np.tile(cold_V, (len(index_B), 1)), ranking, cold_V
+    )  # above all others, and equal
     assert [equal[name] for name in ("auc", "low", "high")] == [0.5, 0.5, 0.5]
     assert equal["new_items"] == cold_V.sum()
     worst = auc(lambda index_B: -wanted[index_B], ranking, cold_V)
@@ -144,9 +158,15 @@ def test_new_items_are_ranked_among_themselves(ring_log: pd.DataFrame, tmp_path:
 
 def test_curves_are_held_against_the_truth_of_the_simulator(tmp_path: Path) -> None:
     truth = script("survival/truth.py")
-    words = ["experiment=survival_simulator", "data.num_customers=3000", "encoder=none", "baselines=[base_rate]", "bootstrap=5"]
+    words = [
+        "experiment=survival_simulator",
+        "data.num_customers=3000",
+        "encoder=none",
+        "baselines=[base_rate]",
+        "bootstrap=5",
+    ]
     config = compose("train", [*words, f"paths.data_dir={tmp_path}", f"paths.output_dir={tmp_path / 'run'}"])
-    run = run_experiment(config, log=lambda text: None)
+    run = Run(run_experiment(config, log=lambda text: None))
     (tmp_path / "README.md").write_text(f"{truth.START}\nstale\n{truth.END}\nThe answer.\n")
     truth.main([str(run.path), "--study", str(tmp_path)])
     table = pd.read_csv(tmp_path / "truth.csv").set_index("model")
@@ -197,7 +217,9 @@ def test_speed_is_measured_on_a_fit_that_finds_its_world(kind: str) -> None:
     assert float(found["r"]) / float(found["alpha"]) == pytest.approx(0.55 / 10.6, rel=0.2)
 
 
-def test_the_curve_of_label_efficiency_pairs_models_over_seeds(make_scores: Callable[..., pd.DataFrame], tmp_path: Path) -> None:
+def test_the_curve_of_label_efficiency_pairs_models_over_seeds(
+    make_scores: Callable[..., pd.DataFrame], tmp_path: Path
+) -> None:
     curve = script("pretraining/curve.py")
     noise = {f"{folder}/{model}": 0.2 * place for place, (folder, model) in enumerate(curve.MODELS)}
     scores = make_scores(noise)
@@ -221,7 +243,11 @@ def test_the_curve_of_label_efficiency_pairs_models_over_seeds(make_scores: Call
     assert text.endswith("The answer.\n")
     assert f"| network from scratch | {auc['network from scratch']:.4f} ± 0.0000 |" in text
     value = auc["network fine-tuned from next event"] - auc["network from scratch"]
-    line = next(line for line in text.splitlines() if line.startswith("| network fine-tuned from next event − network from scratch |"))
+    line = next(
+        line
+        for line in text.splitlines()
+        if line.startswith("| network fine-tuned from next event − network from scratch |")
+    )
     low, high = (float(part) for part in line.split("[")[1].split("]")[0].split(","))
     assert f"{value:+.4f} [" in line
     assert low < value < high
@@ -238,7 +264,12 @@ def test_the_quality_of_a_peer_s_scores_counts_ties_by_expectation() -> None:
 def test_questions_alone_are_paired_with_those_of_one_encoder(train: Callable[..., Run], tmp_path: Path) -> None:
     study = script("multitask/table.py")
     alone = {name: f"task.weights={{churn:0,survival:0,value:0,next_event:0,{name}:1}}" for name in ("churn", "value")}
-    for arm, *words in [("churn", alone["churn"]), ("value", alone["value"]), ("fixed",), ("uncertainty", "task.weighting=uncertainty")]:
+    for arm, *words in [
+        ("churn", alone["churn"]),
+        ("value", alone["value"]),
+        ("fixed",),
+        ("uncertainty", "task.weighting=uncertainty"),
+    ]:
         for seed in (0, 1):
             path = f"paths.output_dir={tmp_path / 'runs' / arm / str(seed)}"
             asked = (
@@ -250,7 +281,9 @@ def test_questions_alone_are_paired_with_those_of_one_encoder(train: Callable[..
     (tmp_path / "README.md").write_text(f"# A study\n\n{study.START}\nstale\n{study.END}\nThe answer.\n")
     study.main([str(tmp_path / "runs"), "--study", str(tmp_path)])
     table = pd.read_csv(tmp_path / "results.csv")
-    pairs = {(name, arm) for name in ("churn", "survival", "value") for arm in ("alone", "fixed", "uncertainty")} - {("survival", "alone")}
+    pairs = {(name, arm) for name in ("churn", "survival", "value") for arm in ("alone", "fixed", "uncertainty")} - {
+        ("survival", "alone")
+    }
     assert table.groupby(["question", "arm"]).size().to_dict() == dict.fromkeys(pairs, 2)
     text = (tmp_path / "README.md").read_text()
     assert "stale" not in text

@@ -1,4 +1,6 @@
-"""House rules that a linter cannot know: first lines, direction of imports, no machine's paths, notebooks without outputs."""
+"""House rules that a linter cannot know: first lines, direction of imports, no machine's paths, notebooks without
+outputs.
+"""
 
 import ast
 import json
@@ -12,7 +14,15 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "clm_dl"
 COMMANDS = {f"clm_dl.{name}" for name in ("prepare", "train", "evaluate", "predict", "embed", "report")}
 FORBIDDEN = {  # folder: what its modules may not import
-    "nn": ("pytorch_lightning", "lightning", "hydra", "omegaconf", "clm_dl.tasks", "clm_dl.metrics", "clm_dl.baselines"),
+    "nn": (
+        "pytorch_lightning",
+        "lightning",
+        "hydra",
+        "omegaconf",
+        "clm_dl.tasks",
+        "clm_dl.metrics",
+        "clm_dl.baselines",
+    ),
     "data": ("pytorch_lightning.loggers", "hydra", "omegaconf", "clm_dl.nn", "clm_dl.tasks", "clm_dl.metrics"),
     "metrics": ("pytorch_lightning", "hydra", "omegaconf", "clm_dl.nn", "clm_dl.tasks", "clm_dl.baselines"),
     "baselines": ("pytorch_lightning", "hydra", "omegaconf", "clm_dl.nn", "clm_dl.tasks"),
@@ -21,7 +31,9 @@ FORBIDDEN = {  # folder: what its modules may not import
 
 def tracked(*patterns: str) -> list[Path]:
     """Files under version control that match; all of them without a pattern."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--", *patterns], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
@@ -50,7 +62,8 @@ def test_imports_are_read_as_python_reads_them(tmp_path, monkeypatch):
     module = tmp_path / "clm_dl" / "nn" / "x.py"
     module.parent.mkdir(parents=True)
     module.write_text(
-        "import torch.nn as nn\nfrom . import lstm\nfrom ..data.batch import EventBatch\ndef f():\n    from clm_dl import train\n"
+        "import torch.nn as nn\nfrom . import lstm\nfrom ..data.batch import EventBatch\ndef f():\n    from clm_dl "
+        "import train\n"
     )
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     assert imports(module) == {

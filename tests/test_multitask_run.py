@@ -1,4 +1,6 @@
-"""A multi-task run from log to run directory: rows and metrics of every question, resume, prediction, evaluation, `init`."""
+"""A multi-task run from log to run directory: rows and metrics of every question, resume, prediction, evaluation,
+`init`.
+"""
 
 import json
 import sys
@@ -10,16 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from clm_dl.tasks.multitask.module import MultiTask
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from clm_dl.experiment.timing import Clock
-from clm_dl.evaluate import evaluate_snapshots
-from clm_dl.experiment.experiment import FOLDS
-from clm_dl.evaluation.comparison import group_runs, paired_difference
-from clm_dl.run import Run, load_run
-from clm_dl.experiment.run_files import MODEL
 from clm_dl.data.open import open_store
-from clm_dl.tasks.multitask.module import MultiTask
+from clm_dl.evaluate import evaluate_snapshots
+from clm_dl.evaluation.comparison import group_runs, paired_difference
+from clm_dl.experiment.experiment import FOLDS
+from clm_dl.experiment.run_files import MODEL
+from clm_dl.experiment.timing import Clock
+from clm_dl.run import Run, load_run
 from clm_dl.train import objective
 from clm_dl.visual.html import render_report
 from clm_dl.visual.terminal import print_comparison, print_runs
@@ -38,7 +40,11 @@ def test_scores_and_metrics_are_those_of_every_question(multitask_run: Run) -> N
     scores, metrics = multitask_run.scores, multitask_run.metrics
     assert list(pd.unique(scores["task"])) == QUESTIONS
     models = scores.groupby("task")["model"].unique().map(set).to_dict()
-    assert models == {"churn": (both := {"network", "base_rate", "logistic"}), "survival": both, "value": {"network", "past_mean"}}
+    assert models == {
+        "churn": (both := {"network", "base_rate", "logistic"}),
+        "survival": both,
+        "value": {"network", "past_mean"},
+    }
     network = scores[scores["model"] == "network"].groupby("task").size()
     assert network["survival"] == len(DAYS) * network["churn"] == len(DAYS) * network["value"]
     assert metrics["task"] == "multitask"
@@ -48,13 +54,23 @@ def test_scores_and_metrics_are_those_of_every_question(multitask_run: Run) -> N
         assert part["task"] == name
         assert part["split"]["test"]["overall"]["network"][main]["value"] > 0.5
         assert part["best_baseline"]["name"] in models[name]
-    for key in ("split", "difference", "best_baseline", "reference"):  # what readers of metrics.json find: the first question's
+    for key in (
+        "split",
+        "difference",
+        "best_baseline",
+        "reference",
+    ):  # what readers of metrics.json find: the first question's
         assert metrics[key] == metrics["tasks"]["churn"][key]
     assert metrics["fingerprint"] == "+".join(part["fingerprint"] for part in metrics["tasks"].values())
-    assert objective(metrics, multitask_run.config["objective"]) == metrics["split"]["val"]["overall"]["network"]["log_loss"]["value"]
+    assert (
+        objective(metrics, multitask_run.config["objective"])
+        == metrics["split"]["val"]["overall"]["network"]["log_loss"]["value"]
+    )
 
 
-def test_a_part_scores_the_snapshots_of_a_run_of_its_question_alone(multitask_run: Run, train: Callable[..., Run]) -> None:
+def test_a_part_scores_the_snapshots_of_a_run_of_its_question_alone(
+    multitask_run: Run, train: Callable[..., Run]
+) -> None:
     alone = train("task=survival", f"task.horizons_days={DAYS}", "baselines=[base_rate,logistic]")
     (part,) = (part for part in multitask_run.questions if part.question == "survival")
     assert part.metrics["fingerprint"] == alone.metrics["fingerprint"]
@@ -85,8 +101,10 @@ def test_checkpoint_is_data_and_holds_a_calibration_for_each_question(multitask_
     run = load_run(multitask_run.path)
     assert isinstance(run.task, MultiTask)
     assert {name: type(part).__name__ for name, part in run.calibration.items()} == {
-        "churn": "PlattCalibrator", "survival": "CurveCalibrator", "value": "ValueCalibrator"
-    }  # fmt: skip
+        "churn": "PlattCalibrator",
+        "survival": "CurveCalibrator",
+        "value": "ValueCalibrator",
+    }
     assert run.embed().shape[1] == 2 + 8
 
 
@@ -102,28 +120,49 @@ def test_evaluation_scores_every_question_again(multitask_run: Run) -> None:
                 assert one[model][metric]["value"] == pytest.approx(figure["value"], abs=1e-5), (name, model, metric)
 
 
-def test_prediction_has_the_rows_of_every_question_and_the_future_changes_nothing(multitask_run: Run, shop_log: pd.DataFrame) -> None:
+def test_prediction_has_the_rows_of_every_question_and_the_future_changes_nothing(
+    multitask_run: Run, shop_log: pd.DataFrame
+) -> None:
     before = shop_log[shop_log["ts"] < "2021-08-01"]
     later = shop_log[shop_log["ts"] >= "2021-08-01"].sample(frac=1.0, random_state=0)
     shuffled = pd.concat([before, later.assign(ts=later["ts"].to_numpy()[::-1], spend=1.0)])
     table, num = multitask_run.predict(before, cutoff="2021-08-01"), before["cust"].nunique()
-    assert table.groupby("task", sort=False).size().to_dict() == {"churn": num, "survival": len(DAYS) * num, "value": num}
+    assert table.groupby("task", sort=False).size().to_dict() == {
+        "churn": num,
+        "survival": len(DAYS) * num,
+        "value": num,
+    }
     assert table["label"].isna().all()
     curves = table.loc[table["task"] == "survival", "score"].to_numpy().reshape(-1, len(DAYS))
     assert (np.diff(curves, axis=1) <= 1e-9).all()
     value = table[table["task"] == "value"]
     assert (value["low"] <= value["high"]).all()
     pd.testing.assert_frame_equal(multitask_run.predict(shuffled, cutoff="2021-08-01"), table)
-    with pytest.raises(ValueError, match="recalibrate is for runs of churn or propensity or value, got one of multitask"):
+    with pytest.raises(
+        ValueError, match="recalibrate is for runs of churn or propensity or value, got one of multitask"
+    ):
         multitask_run.predict(before, cutoff="2021-08-01", recalibrate=True)
 
 
 def test_report_card_terminal_and_tensorboard(multitask_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     page = render_report([multitask_run.path])
-    for text in ("run: churn", "run: survival", "run: value", "C-index", "Gini", "Calibrated scores in 15 bins", "ECE by horizon"):
+    for text in (
+        "run: churn",
+        "run: survival",
+        "run: value",
+        "C-index",
+        "Gini",
+        "Calibrated scores in 15 bins",
+        "ECE by horizon",
+    ):
         assert text in page, text
     card = (multitask_run.path / "model_card.md").read_text()
-    for text in ("# Model card: multitask, lstm", "## Test metrics (churn)", "## Test metrics (survival)", "## Test metrics (value)"):
+    for text in (
+        "# Model card: multitask, lstm",
+        "## Test metrics (churn)",
+        "## Test metrics (survival)",
+        "## Test metrics (value)",
+    ):
         assert text in card, text
     print_comparison(multitask_run.metrics)
     print_runs([multitask_run])
@@ -132,13 +171,27 @@ def test_report_card_terminal_and_tensorboard(multitask_run: Run, capsys: pytest
         assert text in printed, text
     events = EventAccumulator(str(multitask_run.path), size_guidance={"scalars": 0, "images": 0})
     events.Reload()
-    validation = {"val/loss", "val/churn_log_loss", "val/churn_auroc", "val/survival_nll", "val/value_nll", "val/next_event_loss"}
-    final = {"test/churn_auroc", "test/survival_c_index", "test/value_gini", "test_logistic/churn_auroc", "test_past_mean/value_gini"}
+    validation = {
+        "val/loss",
+        "val/churn_log_loss",
+        "val/churn_auroc",
+        "val/survival_nll",
+        "val/value_nll",
+        "val/next_event_loss",
+    }
+    final = {
+        "test/churn_auroc",
+        "test/survival_c_index",
+        "test/value_gini",
+        "test_logistic/churn_auroc",
+        "test_past_mean/value_gini",
+    }
     assert validation | final <= set(events.Tags()["scalars"])
     assert {"test/churn_reliability"} <= set(events.Tags()["images"])
     assert b"task.weights.churn" in events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     of = {
-        name: events.Scalars(f"val/{name}")[-1].value for name in ("loss", "churn_log_loss", "survival_nll", "value_nll", "next_event_loss")
+        name: events.Scalars(f"val/{name}")[-1].value
+        for name in ("loss", "churn_log_loss", "survival_nll", "value_nll", "next_event_loss")
     }
     assert of.pop("loss") == pytest.approx(sum(of.values()), rel=1e-5)
 
@@ -159,7 +212,9 @@ def test_resumed_run_equals_the_uninterrupted_one(train: Callable[..., Run], tmp
         patch.setattr(MultiTask, "training_step", interrupted)
         with pytest.raises(SystemExit):
             train(*LONG, f"paths.output_dir={tmp_path / 'run'}")
-    resumed = train(*LONG, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"paths.output_dir={tmp_path / 'run'}")
+    resumed = train(
+        *LONG, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"paths.output_dir={tmp_path / 'run'}"
+    )
     assert resumed.metrics == straight.metrics
     assert resumed.scores.equals(straight.scores)
     assert straight.checkpoint["state_dict"]["log_variance_I"].abs().min() > 0
@@ -193,16 +248,26 @@ def test_training_knows_nothing_of_what_comes_after_the_first_validation_cutoff(
 def test_it_starts_from_a_pretraining_with_few_labels(train: Callable[..., Run]) -> None:
     follow = "+snapshots.follow_days=28"
     pretrained = train("task=pretrain", "task.held_out=0.3", "baselines=none", "trainer.max_epochs=1", follow)
-    run = train(*MULTITASK, f"init={pretrained.path}", "encoder.frozen=true", "snapshots.label_share=0.5", "baselines=[embedding_logistic]")
+    run = train(
+        *MULTITASK,
+        f"init={pretrained.path}",
+        "encoder.frozen=true",
+        "snapshots.label_share=0.5",
+        "baselines=[embedding_logistic]",
+    )
     mine, theirs = run.checkpoint["state_dict"], pretrained.checkpoint["state_dict"]
-    assert all(mine[name].equal(tensor) for name, tensor in theirs.items() if name.startswith(("embedding.", "encoder.")))
+    assert all(
+        mine[name].equal(tensor) for name, tensor in theirs.items() if name.startswith(("embedding.", "encoder."))
+    )
     assert set(run.scores.loc[run.scores["task"] == "churn", "model"]) == {"network", "embedding_logistic"}
     assert set(run.scores.loc[run.scores["task"] == "value", "model"]) == {"network"}
     assert run.metrics["tasks"]["value"]["best_baseline"]["name"] is None
 
 
 def test_parts_without_weight_have_no_scores_and_baselines_need_no_network(train: Callable[..., Run]) -> None:
-    few = train(*MULTITASK, "task.weights.churn=0", "task.weights.next_event=null", "baselines=none", "snapshots.folds=2")
+    few = train(
+        *MULTITASK, "task.weights.churn=0", "task.weights.next_event=null", "baselines=none", "snapshots.folds=2"
+    )
     assert list(few.metrics["tasks"]) == ["survival", "value"]
     assert few.metrics["split"] == few.metrics["tasks"]["survival"]["split"]
     assert [len(part["fingerprint"].split("-")) for part in few.metrics["tasks"].values()] == [2, 2]
@@ -214,8 +279,13 @@ def test_parts_without_weight_have_no_scores_and_baselines_need_no_network(train
 @pytest.mark.slow
 def test_commands(multitask_run: Run, shop_csv: Path, call: Callable[..., str], tmp_path: Path) -> None:
     run, python = f"run={multitask_run.path}", (sys.executable, "-m")
-    call(*python, "clm_dl.predict", run, f"input={shop_csv}", "cutoff=2021-08-01", "output=scores.parquet", cwd=tmp_path)
-    found, expected = pd.read_parquet(tmp_path / "scores.parquet"), multitask_run.predict(str(shop_csv), cutoff="2021-08-01")
+    call(
+        *python, "clm_dl.predict", run, f"input={shop_csv}", "cutoff=2021-08-01", "output=scores.parquet", cwd=tmp_path
+    )
+    found, expected = (
+        pd.read_parquet(tmp_path / "scores.parquet"),
+        multitask_run.predict(str(shop_csv), cutoff="2021-08-01"),
+    )
     np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-5)
     printed = call(*python, "clm_dl.evaluate", run, "bootstrap=20", cwd=tmp_path)
     for text in ("churn: test split", "survival: test split", "value: test split", "AUC by cutoff", "Gini by cutoff"):

@@ -1,4 +1,6 @@
-"""Runs that an earlier version wrote (tests/old_runs): they load, predict, embed, are evaluated and reported as on the day they were made."""
+"""Runs that an earlier version wrote (tests/old_runs): they load, predict, embed, are evaluated and reported as on the
+day they were made.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -61,7 +63,9 @@ def test_recommends(name: str, old: Callable[[str], Run]) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_is_evaluated_and_reported_by_command(name: str, old: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_evaluated_and_reported_by_command(
+    name: str, old: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from clm_dl.evaluate import main as evaluate
     from clm_dl.report import main as report
 
@@ -73,7 +77,10 @@ def test_is_evaluated_and_reported_by_command(name: str, old: Callable[[str], Ru
     for model, values in before.items():
         for metric, figure in values.items():
             if figure["value"] is not None:
-                assert found[model][metric]["value"] == pytest.approx(figure["value"], rel=1e-3, abs=1e-3), (model, metric)
+                assert found[model][metric]["value"] == pytest.approx(figure["value"], rel=1e-3, abs=1e-3), (
+                    model,
+                    metric,
+                )
     monkeypatch.setattr("sys.argv", ["clm-report", f"runs={name}", "output=report.html"])
     report()
     page = Path("report.html").read_text()

@@ -1,4 +1,6 @@
-"""init=RUN: vocabulary, scales and weights are the pretrained run's; frozen stays frozen; what does not fit is refused in one sentence."""
+"""init=RUN: vocabulary, scales and weights are the pretrained run's; frozen stays frozen; what does not fit is refused
+in one sentence.
+"""
 
 import shutil
 import subprocess
@@ -12,11 +14,11 @@ import pytest
 import torch
 
 from clm_dl.config import compose, plain
+from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.experiment.pretrained import vectors
-from clm_dl.run import Run, load_run
 from clm_dl.experiment.settings import check
-from clm_dl.data.open import open_store
+from clm_dl.run import Run, load_run
 
 BIN = Path(sys.executable).parent
 PRETRAIN = ("task=pretrain", "task.held_out=0.3", "baselines=none", "task.optimizer.lr=0.01")
@@ -38,7 +40,9 @@ def frozen(train: Callable[..., Run], pretrained: Run) -> Run:
     return train(f"init={pretrained.path}", "encoder.frozen=true", names)
 
 
-def test_frozen_weights_are_the_pretrained_ones_to_the_last_bit(pretrained: Run, frozen: Run, train: Callable[..., Run]) -> None:
+def test_frozen_weights_are_the_pretrained_ones_to_the_last_bit(
+    pretrained: Run, frozen: Run, train: Callable[..., Run]
+) -> None:
     theirs, mine = parts(pretrained), parts(frozen)
     assert set(theirs) == set(mine)
     for name, tensor in theirs.items():
@@ -79,7 +83,9 @@ def test_baselines_see_the_vectors_of_the_pretrained_network(pretrained: Run, fr
     cutoff = pd.Timestamp(int(snapshots.cutoff[place]), unit="us")
     again = pretrained.embed(cutoff=cutoff.isoformat())
     row = again[again["customer_id"] == store.customer_ids[snapshots.customer[place]]].filter(like="z").to_numpy()[0]
-    np.testing.assert_allclose(table.filter(like="embedding_").iloc[place].to_numpy(np.float32), row.astype(np.float32), atol=1e-5)
+    np.testing.assert_allclose(
+        table.filter(like="embedding_").iloc[place].to_numpy(np.float32), row.astype(np.float32), atol=1e-5
+    )
     assert table["recency"].iloc[place] == pytest.approx(
         (snapshots.cutoff[place] - store.time[snapshots.stop[place] - 1]) / 86400e6, rel=1e-5
     )
@@ -92,14 +98,23 @@ def test_a_run_is_whole_without_the_run_it_started_from(
     started = train(f"init={origin}", "baselines=[recency]", f"paths.output_dir={tmp_path / 'started'}")
     expected = started.predict(str(shop_csv), cutoff="2021-08-01")
     shutil.rmtree(origin)
-    call(BIN / "clm-predict", "run=started", f"input={shop_csv}", "cutoff=2021-08-01", "output=again.parquet", cwd=tmp_path)
+    call(
+        BIN / "clm-predict",
+        "run=started",
+        f"input={shop_csv}",
+        "cutoff=2021-08-01",
+        "output=again.parquet",
+        cwd=tmp_path,
+    )
     again = pd.read_parquet(tmp_path / "again.parquet")
     np.testing.assert_array_equal(again["score"].to_numpy(), expected["score"].to_numpy())
     call(BIN / "clm-evaluate", "run=started", "bootstrap=20", cwd=tmp_path)
     assert (tmp_path / "started" / "evaluation.json").is_file()
 
 
-def test_a_resumed_start_equals_the_uninterrupted_one(train: Callable[..., Run], pretrained: Run, tmp_path: Path) -> None:
+def test_a_resumed_start_equals_the_uninterrupted_one(
+    train: Callable[..., Run], pretrained: Run, tmp_path: Path
+) -> None:
     options = (
         f"init={pretrained.path}",
         "encoder.frozen=true",
@@ -109,16 +124,22 @@ def test_a_resumed_start_equals_the_uninterrupted_one(train: Callable[..., Run],
     )
     straight = train(*options)
     train(*options, "trainer.max_epochs=1", f"paths.output_dir={tmp_path / 'run'}")
-    resumed = train(*options, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"paths.output_dir={tmp_path / 'run'}")
+    resumed = train(
+        *options, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"paths.output_dir={tmp_path / 'run'}"
+    )
     assert resumed.metrics == straight.metrics
-    assert all(tensor.equal(resumed.checkpoint["state_dict"][name]) for name, tensor in straight.checkpoint["state_dict"].items())
+    assert all(
+        tensor.equal(resumed.checkpoint["state_dict"][name])
+        for name, tensor in straight.checkpoint["state_dict"].items()
+    )
 
 
 def test_all_baselines_leave_out_those_that_need_init() -> None:
     settings = check(plain(compose("train", ["encoder=none", "init=somewhere", "baselines=[embedding_logistic]"])))
     assert settings["init"] == "somewhere"
     with pytest.raises(
-        ValueError, match=r"no baseline 'embedding_logistic' of task churn: embedding_logistic sees the vectors of init=RUN"
+        ValueError,
+        match=r"no baseline 'embedding_logistic' of task churn: embedding_logistic sees the vectors of init=RUN",
     ):
         check(plain(compose("train", ["baselines=[embedding_logistic]"])))
     check(plain(compose("train", ["baselines=all"])))
@@ -127,7 +148,10 @@ def test_all_baselines_leave_out_those_that_need_init() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("snapshots.train=[2021-03-01]",), "saw events up to .* but the last training cutoff of this run is 2021-03-01"),
+        (
+            ("snapshots.train=[2021-03-01]",),
+            "saw events up to .* but the last training cutoff of this run is 2021-03-01",
+        ),
         (("encoder=gru",), r"has the encoder .* choose the same"),
         (("encoder.hidden_size=4",), r"has the encoder .* choose the same"),
         (("task.embedding.numeric_size=4",), "has an embedding of other sizes"),
@@ -146,17 +170,33 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_only_a_finished_pretraining_is_started_from(train: Callable[..., Run], run: Run, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"init must be a finished run of task=pretrain, got .*, a run of task=churn that is finished"):
+    with pytest.raises(
+        ValueError, match=r"init must be a finished run of task=pretrain, got .*, a run of task=churn that is finished"
+    ):
         train(f"init={run.path}")
     with pytest.raises(FileNotFoundError, match="is no run directory"):
         train(f"init={tmp_path / 'nowhere'}")
 
 
 def test_the_command_refuses_with_one_sentence(pretrained: Run, shop_csv: Path, tmp_path: Path) -> None:
-    log = [f"data.path={shop_csv}", "data.roles.customer=cust", "data.roles.time=ts", "data.roles.amount=spend", "data.categorical=[dept]"]
-    words = ["experiment=churn_events", *log, f"init={pretrained.path}", "encoder=gru", f"paths.output_dir={tmp_path / 'run'}"]
+    log = [
+        f"data.path={shop_csv}",
+        "data.roles.customer=cust",
+        "data.roles.time=ts",
+        "data.roles.amount=spend",
+        "data.categorical=[dept]",
+    ]
+    words = [
+        "experiment=churn_events",
+        *log,
+        f"init={pretrained.path}",
+        "encoder=gru",
+        f"paths.output_dir={tmp_path / 'run'}",
+    ]
     words.append(f"paths.data_dir={pretrained.config['paths']['data_dir']}")
-    done = subprocess.run([str(BIN / "clm-train"), *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=tmp_path)
+    done = subprocess.run(
+        [str(BIN / "clm-train"), *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=tmp_path
+    )
     assert done.returncode == 2
     (sentence,) = [line for line in done.stderr.splitlines() if line]
     assert sentence.startswith("error: init=")

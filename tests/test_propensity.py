@@ -1,4 +1,6 @@
-"""task=propensity: a chosen event, a first one, the dormant, and given labels; the same run directory as churn, positive = it happened."""
+"""task=propensity: a chosen event, a first one, the dormant, and given labels; the same run directory as churn,
+positive = it happened.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from clm_dl.tasks.churn.module import PropensityTask
 
 from clm_dl.run import Run, load_run
-from clm_dl.tasks.churn.module import PropensityTask
 
 EVENT = (
     "task=propensity",
@@ -31,7 +33,9 @@ def test_positive_is_that_it_happened(propensity_run: Run, shop_log: pd.DataFram
     toys = shop_log[shop_log["dept"] == "toys"]
     for row in scores.iloc[::17].itertuples():
         cutoff = row.cutoff.tz_localize(None)
-        inside = (toys["cust"] == row.customer_id) & (toys["ts"] >= cutoff) & (toys["ts"] < cutoff + pd.Timedelta(days=14))
+        inside = (
+            (toys["cust"] == row.customer_id) & (toys["ts"] >= cutoff) & (toys["ts"] < cutoff + pd.Timedelta(days=14))
+        )
         assert row.label == float(inside.any())
     assert 0.1 < scores["label"].mean() < 0.9
 
@@ -66,7 +70,13 @@ def test_a_given_label_is_propensity_too(train: Callable[..., Run], shop_log: pd
     dates = ["2021-03-01", "2021-05-01", "2021-08-01"]
     rows = [(customer, date, int(rng.random() < 0.3)) for date in dates for customer in shop_log["cust"].unique()]
     pd.DataFrame(rows, columns=["customer", "time", "label"]).to_csv(tmp_path / "default.csv", index=False)
-    run = train("task=propensity", "labels=given", f"labels.path={tmp_path / 'default.csv'}", "encoder=none", "baselines=[logistic]")
+    run = train(
+        "task=propensity",
+        "labels=given",
+        f"labels.path={tmp_path / 'default.csv'}",
+        "encoder=none",
+        "baselines=[logistic]",
+    )
     assert run.metrics["reference"]["test"]["prevalence"] == pytest.approx(0.3, abs=0.1)
 
 

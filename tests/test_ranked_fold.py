@@ -1,4 +1,6 @@
-"""A recommendation run: its files and figures, one seed one result, resume, the fresh process, and no way for the future to get in."""
+"""A recommendation run: its files and figures, one seed one result, resume, the fresh process, and no way for the
+future to get in.
+"""
 
 import json
 from collections.abc import Callable
@@ -10,13 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from clm_dl.tasks.recommend.summary import summarise_ranking
 
 from clm_dl.data.ranking.protocols import build_ranking
-from clm_dl.tasks.recommend.summary import summarise_ranking
 from clm_dl.run import Run, load_run
 from clm_dl.tasks.recommend.module import NextItemTask
 
-FILES = ("metrics.json", "scores.parquet", "config.yaml", "timing.json", "versions.json", "vocabulary.json", "schema.json", "items.parquet")
+FILES = (
+    "metrics.json",
+    "scores.parquet",
+    "config.yaml",
+    "timing.json",
+    "versions.json",
+    "vocabulary.json",
+    "schema.json",
+    "items.parquet",
+)
 MODELS = {"network", "popular", "repeat"}
 METRICS = {"hr@10", "ndcg@10", "mrr", "map@10", "recall@10", "precision@10", "coverage@10", "novelty@10"}
 
@@ -30,7 +41,14 @@ def figure(run: Run, model: str, metric: str = "ndcg@10", split: str = "test") -
 
 
 def test_has_every_file(ranked_run: Run) -> None:
-    for name in (*FILES, "report.html", "model_card.md", "checkpoints/model.ckpt", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+    for name in (
+        *FILES,
+        "report.html",
+        "model_card.md",
+        "checkpoints/model.ckpt",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    ):
         assert (ranked_run.path / name).stat().st_size > 0, name
     assert list(ranked_run.path.glob("events.out.tfevents.*"))
     assert ranked_run.status == {"version": 1, "state": "finished", "reason": None}
@@ -45,7 +63,9 @@ def test_the_network_learns_what_popularity_cannot(ranked_run: Run) -> None:
     assert figure(ranked_run, "network") <= ranked_run.metrics["reference"]["test"]["ceiling"]["ndcg@10"]
 
 
-def test_a_short_list_over_a_small_catalogue(train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_short_list_over_a_small_catalogue(
+    train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path
+) -> None:
     """The list's length is the run's in validation, too: fewer items than ten are no hindrance."""
     path = tmp_path / "few.csv"
     ring_log.assign(sku="i" + (ring_log["sku"].str[1:].astype(int) % 6).astype(str)).to_csv(path, index=False)
@@ -74,7 +94,9 @@ def test_metrics_have_their_shape(ranked_run: Run, ring_log: pd.DataFrame) -> No
         assert {"overall", "repeats", "new", "cold_items", "few_events", "per_cutoff"} == set(parts)
         for models in (parts["overall"], parts["new"]):
             assert set(models) == MODELS
-            assert all({"value", "low", "high"} == set(found) for figures in models.values() for found in figures.values())
+            assert all(
+                {"value", "low", "high"} == set(found) for figures in models.values() for found in figures.values()
+            )
         for figures in parts["overall"].values():
             assert set(figures) >= METRICS
             assert figures["ndcg@10"]["low"] <= figures["ndcg@10"]["value"] <= figures["ndcg@10"]["high"]
@@ -87,7 +109,21 @@ def test_metrics_have_their_shape(ranked_run: Run, ring_log: pd.DataFrame) -> No
 
 def test_scores_have_their_columns_and_every_model_the_same_targets(ranked_run: Run) -> None:
     scores = ranked_run.scores
-    columns = ["customer_id", "cutoff", "split", "model", "task", "horizon", "among", "rank", "item_id", "score", "label", "above", "ties"]
+    columns = [
+        "customer_id",
+        "cutoff",
+        "split",
+        "model",
+        "task",
+        "horizon",
+        "among",
+        "rank",
+        "item_id",
+        "score",
+        "label",
+        "above",
+        "ties",
+    ]
     assert set(columns) <= set(scores.columns)
     assert set(scores["model"]) == MODELS
     assert set(scores["split"]) == {"val", "test"}
@@ -95,7 +131,10 @@ def test_scores_have_their_columns_and_every_model_the_same_targets(ranked_run: 
     sizes = listed.groupby(["model", "split", "customer_id"])["rank"].agg(["min", "max", "size"])
     assert (sizes == [1, 10, 10]).all(axis=None)
     wanted = scores[(scores["among"] == "catalogue") & (scores["label"] == 1)]
-    keys = [part[["customer_id", "cutoff", "split", "item_id"]].reset_index(drop=True) for _, part in wanted.groupby("model")]
+    keys = [
+        part[["customer_id", "cutoff", "split", "item_id"]].reset_index(drop=True)
+        for _, part in wanted.groupby("model")
+    ]
     assert len(keys[0]) == 240
     for other in keys[1:]:
         pd.testing.assert_frame_equal(keys[0], other)
@@ -110,7 +149,9 @@ def test_targets_are_the_last_lines_and_lists_hold_nothing_seen(ranked_run: Run,
         assert target.set_index("customer_id")["item_id"].to_dict() == last.to_dict()
         rest = lines.groupby("cust").head(-back).groupby("cust")["sku"].agg(set)
         listed = scores[(scores["split"] == split) & scores["rank"].notna()]
-        assert not any(item in rest[customer] for customer, item in zip(listed["customer_id"], listed["item_id"], strict=True))
+        assert not any(
+            item in rest[customer] for customer, item in zip(listed["customer_id"], listed["item_id"], strict=True)
+        )
 
 
 def test_the_scores_table_gives_the_metrics_again(ranked_run: Run) -> None:
@@ -183,7 +224,9 @@ def test_baselines_alone(train_ranked: Callable[..., Run]) -> None:
         run.recommend(cutoff="2021-06-01")
 
 
-def test_scores_too_many_to_be_kept_rank_the_same(train_ranked: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_too_many_to_be_kept_rank_the_same(
+    train_ranked: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ("encoder=none", "baselines=[popular,markov,blend]")
     kept = train_ranked(*options).scores
     monkeypatch.setattr("clm_dl.experiment.ranked_fold.KEPT_BYTES", 1 << 12)
@@ -192,7 +235,9 @@ def test_scores_too_many_to_be_kept_rank_the_same(train_ranked: Callable[..., Ru
 
 @pytest.mark.parametrize("protocol", [("protocol=global_time",), ("protocol=rolling", "snapshots.horizon_days=21")])
 def test_orders_under_every_protocol(train_ranked: Callable[..., Run], protocol: tuple[str, ...]) -> None:
-    """Order tokens with the sequence group as it comes: its history features are for heads and must not stand in the way."""
+    """Order tokens with the sequence group as it comes: its history features are for heads and must not stand in the
+    way.
+    """
     run = train_ranked("task=next_order", "sequence=order", "trainer.max_epochs=2", "policy.repeats=allow", *protocol)
     assert figure(run, "network", "hr@10") > 0
     assert run.metrics["reference"]["test"]["targets"] > run.metrics["reference"]["test"]["snapshots"]
@@ -212,7 +257,9 @@ def test_model_checkpoint_is_plain_data(ranked_run: Run) -> None:
 
 
 def test_lists_come_out_again_elsewhere(ranked_run: Run, tmp_path: Path) -> None:
-    """As of a customer's test cutoff the loaded network gives the list that stands in scores.parquet (a fresh process: test_cli_ranked)."""
+    """As of a customer's test cutoff the loaded network gives the list that stands in scores.parquet (a fresh process:
+    test_cli_ranked).
+    """
     moved = load_run(ranked_run.save(tmp_path / "moved").path)
     listed = ranked_run.scores.query("model == 'network' and split == 'test' and rank.notna()")
     for customer in ("c000", "c077"):
@@ -228,7 +275,9 @@ def test_lists_come_out_again_elsewhere(ranked_run: Run, tmp_path: Path) -> None
 def test_training_and_validation_see_nothing_after_the_validation_window(
     train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """Shuffle what customers bought, spent and in which department after the test date: weights and validation stay as they are."""
+    """Shuffle what customers bought, spent and in which department after the test date: weights and validation stay as
+    they are.
+    """
     limit = pd.Timestamp("2021-08-01")
     options = ("protocol=global_time", "protocol.val=2021-06-01", "protocol.test=2021-08-01", "trainer.max_epochs=2")
     baselines = "baselines=[popular,repeat,markov]"
@@ -251,12 +300,19 @@ def test_training_and_validation_see_nothing_after_the_validation_window(
     assert other.metrics["split"]["val"] == run.metrics["split"]["val"]
     assert other.metrics["fingerprint"] != run.metrics["fingerprint"]
     listed = [found.scores.query("split == 'test' and rank.notna()") for found in (run, other)]
-    lists = [part[["model", "customer_id", "rank", "item_id", "score"]].sort_values(["model", "customer_id", "rank"]) for part in listed]
-    np.testing.assert_array_equal(lists[0].to_numpy(), lists[1].to_numpy())  # who is right has changed, not what was recommended
+    lists = [
+        part[["model", "customer_id", "rank", "item_id", "score"]].sort_values(["model", "customer_id", "rank"])
+        for part in listed
+    ]
+    np.testing.assert_array_equal(
+        lists[0].to_numpy(), lists[1].to_numpy()
+    )  # who is right has changed, not what was recommended
     assert figure(other, "network") != figure(run, "network")
 
 
-@pytest.mark.parametrize(("field", "message"), [("stop", "has its target in its history"), ("training_stop", "in the training rows")])
+@pytest.mark.parametrize(
+    ("field", "message"), [("stop", "has its target in its history"), ("training_stop", "in the training rows")]
+)
 def test_a_planted_leak_stops_the_experiment(
     train_ranked: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, field: str, message: str
 ) -> None:

@@ -16,7 +16,9 @@ COMMANDS = [line for line in LINES if "=" in line]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_python_snippet_runs_and_prints_its_result(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_python_snippet_runs_and_prints_its_result(
+    snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README", "exec"), {})
     printed = capsys.readouterr().out
@@ -46,4 +48,6 @@ def test_architecture_lists_every_module() -> None:
     section = README[README.index("## Architecture") :]
     for path in (ROOT / "clm_dl").rglob("*.py"):
         if path.name != "__init__.py":
-            assert re.search(rf"\b{path.stem}\b", section), f"README's architecture does not name {path.relative_to(ROOT)}"
+            assert re.search(rf"\b{path.stem}\b", section), (
+                f"README's architecture does not name {path.relative_to(ROOT)}"
+            )

@@ -1,17 +1,19 @@
-"""Lists for any log: customers never seen, items never seen, what is bought is not recommended, filters, reasons, neighbours."""
+"""Lists for any log: customers never seen, items never seen, what is bought is not recommended, filters, reasons,
+neighbours.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
-
-from clm_dl.experiment.timing import Clock
 from clm_dl.experiment.ranked_fold import RankedFold
+
+from clm_dl.data.open import open_store
+from clm_dl.experiment.inference import snapshots_of
+from clm_dl.experiment.timing import Clock
 from clm_dl.recommending import item_vectors
 from clm_dl.run import Run
-from clm_dl.experiment.inference import snapshots_of
-from clm_dl.data.open import open_store
 
 CUTOFF = pd.Timestamp("2021-06-01")
 COLUMNS = ["customer_id", "cutoff", "rank", "item_id", "score", "reason", "nearest"]
@@ -19,9 +21,13 @@ COLUMNS = ["customer_id", "cutoff", "rank", "item_id", "score", "reason", "neare
 
 def lines(customer: str, items: list[str], *, first: str = "2021-05-01") -> pd.DataFrame:
     """A customer's history, an order of one item a day."""
-    frame = pd.DataFrame({"cust": customer, "sku": items, "basket": [f"{customer}-{place}" for place in range(len(items))]})
+    frame = pd.DataFrame(
+        {"cust": customer, "sku": items, "basket": [f"{customer}-{place}" for place in range(len(items))]}
+    )
     dept = [["food", "toys", "garden"][int(item[1:]) % 3] for item in items]
-    return frame.assign(ts=pd.Timestamp(first) + pd.to_timedelta(np.arange(len(items)), unit="D"), dept=dept, spend=5.0, region="north")
+    return frame.assign(
+        ts=pd.Timestamp(first) + pd.to_timedelta(np.arange(len(items)), unit="D"), dept=dept, spend=5.0, region="north"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,9 @@ def test_everyone_with_a_history_gets_a_list(ranked_run: Run, ring_log: pd.DataF
 
 def test_what_was_bought_is_not_recommended(ring_log: pd.DataFrame, lists: pd.DataFrame) -> None:
     bought = ring_log[ring_log["ts"] < CUTOFF].groupby("cust")["sku"].agg(set)
-    assert not any(item in bought[customer] for customer, item in zip(lists["customer_id"], lists["item_id"], strict=True))
+    assert not any(
+        item in bought[customer] for customer, item in zip(lists["customer_id"], lists["item_id"], strict=True)
+    )
     assert set(lists["reason"]) <= {"popular", "similar"}
 
 
@@ -59,7 +67,9 @@ def test_customers_never_seen_are_served_from_their_raw_history(ranked_run: Run)
     assert first["item_id"].iloc[0] == "i24"  # what comes next in the ring
     assert found[found["customer_id"] == "else"]["item_id"].iloc[0] == "i52"
     alone = ranked_run.recommend(history, cutoff=CUTOFF, k=2)
-    assert alone["item_id"].tolist() == first["item_id"].tolist()  # neither other customers nor another dictionary of items matter
+    assert (
+        alone["item_id"].tolist() == first["item_id"].tolist()
+    )  # neither other customers nor another dictionary of items matter
     np.testing.assert_allclose(alone["score"], first["score"], rtol=1e-5)
 
 
@@ -74,8 +84,13 @@ def test_without_a_cutoff_all_of_the_log_is_history(ranked_run: Run) -> None:
 
 
 def test_items_never_seen_are_unknown(ranked_run: Run) -> None:
-    """An item that the catalogue lacks is no recommendation, is not removed as seen, and reads like any other unknown one."""
-    logs = [lines("c", ["i20", item, "i22", "i23"]).assign(dept=["toys", "toys", "garden", "food"]) for item in ("i9991", "i9981")]
+    """An item that the catalogue lacks is no recommendation, is not removed as seen, and reads like any other unknown
+    one.
+    """
+    logs = [
+        lines("c", ["i20", item, "i22", "i23"]).assign(dept=["toys", "toys", "garden", "food"])
+        for item in ("i9991", "i9981")
+    ]
     one, two = (ranked_run.recommend(log, cutoff=CUTOFF, k=57) for log in logs)  # 60 items, 3 of them bought
     pd.testing.assert_frame_equal(one, two)
     assert set(one["item_id"]) == set(ranked_run.catalogue.item_ids) - {"i20", "i22", "i23"}
@@ -83,7 +98,9 @@ def test_items_never_seen_are_unknown(ranked_run: Run) -> None:
     missing = lines("c", ["i20", "i21"])
     missing.loc[1, "sku"] = None
     assert len(ranked_run.recommend(missing, cutoff=CUTOFF, k=60)) == 59
-    nothing = ranked_run.recommend(lines("c", ["i9991"]), cutoff=CUTOFF, k=3)  # not a single known item: still a list, near to nothing
+    nothing = ranked_run.recommend(
+        lines("c", ["i9991"]), cutoff=CUTOFF, k=3
+    )  # not a single known item: still a list, near to nothing
     assert nothing["nearest"].tolist() == ["", "", ""]
 
 
@@ -110,9 +127,13 @@ def test_only_such_items(ranked_run: Run, ring_log: pd.DataFrame, lists: pd.Data
     assert 0 < len(everything) <= 20
 
 
-def test_reasons_and_neighbours(ranked_run: Run, train_ranked: Callable[..., Run], ring_log: pd.DataFrame, lists: pd.DataFrame) -> None:
+def test_reasons_and_neighbours(
+    ranked_run: Run, train_ranked: Callable[..., Run], ring_log: pd.DataFrame, lists: pd.DataFrame
+) -> None:
     count = ranked_run.catalogue.count
-    popular = set(ranked_run.catalogue.item_ids[count == count.max()])  # of 60 items the first hundredth is one, or those equal to it
+    popular = set(
+        ranked_run.catalogue.item_ids[count == count.max()]
+    )  # of 60 items the first hundredth is one, or those equal to it
     assert set(lists.loc[lists["reason"] == "popular", "item_id"]) <= popular
     assert not set(lists.loc[lists["reason"] == "similar", "item_id"]) & popular
     bought = ring_log[ring_log["ts"] < CUTOFF].groupby("cust")["sku"].agg(set)
@@ -121,15 +142,21 @@ def test_reasons_and_neighbours(ranked_run: Run, train_ranked: Callable[..., Run
     for row in lists.iloc[::37].itertuples():
         cosine = unit.loc[sorted(bought[row.customer_id])] @ unit.loc[row.item_id]
         assert row.nearest == cosine.idxmax()
-    allowed = train_ranked("policy.repeats=allow", "trainer.max_epochs=1", "baselines=none").recommend(ring_log, cutoff=CUTOFF)
-    again = pd.Series([item in bought[customer] for customer, item in zip(allowed["customer_id"], allowed["item_id"], strict=True)])
+    allowed = train_ranked("policy.repeats=allow", "trainer.max_epochs=1", "baselines=none").recommend(
+        ring_log, cutoff=CUTOFF
+    )
+    again = pd.Series(
+        [item in bought[customer] for customer, item in zip(allowed["customer_id"], allowed["item_id"], strict=True)]
+    )
     assert again.any()
     assert ((allowed["reason"] == "repeat") == again).all()
     assert (allowed["nearest"] != allowed["item_id"]).all()
 
 
 def test_lists_by_any_model_of_the_run(train_ranked: Callable[..., Run], ring_log: pd.DataFrame) -> None:
-    """What a baseline lists equals its own `recommend` after a fit by hand; hybrids and the best model serve strangers, too."""
+    """What a baseline lists equals its own `recommend` after a fit by hand; hybrids and the best model serve strangers,
+    too.
+    """
     run = train_ranked("baselines=[markov,popular,blend,two_stage]")
     assert run.metrics["best_model"]["name"] in {"network", "markov", "popular", "blend", "two_stage"}
     fold = RankedFold(run.config, open_store(run.config["data"], run.config["paths"]), run.path, Clock(), network=False)
@@ -140,7 +167,9 @@ def test_lists_by_any_model_of_the_run(train_ranked: Callable[..., Run], ring_lo
             row = np.flatnonzero(store.customer_ids[snapshots.customer] == customer)
             scores_V = markov.scores(store, snapshots.start[row], snapshots.stop[row], snapshots.cutoff[row])[0]
             bought = set(ring_log.loc[(ring_log["cust"] == customer) & (ring_log["ts"] < CUTOFF), "sku"])
-            order = [item for item in run.catalogue.item_ids[np.argsort(-scores_V, kind="stable")] if item not in bought]
+            order = [
+                item for item in run.catalogue.item_ids[np.argsort(-scores_V, kind="stable")] if item not in bought
+            ]
             assert part["item_id"].tolist() == order[:4]
     stranger = lines("somebody", ["i20", "i21", "i22", "i23"])
     for model in ("blend", "two_stage", "best"):
@@ -156,8 +185,13 @@ def test_item_vectors_stand_in_the_order_of_the_catalogue(ranked_run: Run, ring_
     customers = ranked_run.embed(ring_log, cutoff=CUTOFF)
     assert vectors.shape[1] - 1 == customers.shape[1] - 2 == 16
     lists = ranked_run.recommend(ring_log, cutoff=CUTOFF, k=5)
-    score = customers.filter(like="z").to_numpy() @ vectors.filter(like="z").to_numpy().T  # customers and items share a space
-    place = customers["customer_id"].searchsorted(lists["customer_id"]), vectors["item_id"].searchsorted(lists["item_id"])
+    score = (
+        customers.filter(like="z").to_numpy() @ vectors.filter(like="z").to_numpy().T
+    )  # customers and items share a space
+    place = (
+        customers["customer_id"].searchsorted(lists["customer_id"]),
+        vectors["item_id"].searchsorted(lists["item_id"]),
+    )
     np.testing.assert_allclose(lists["score"], score[place], rtol=1e-4, atol=1e-4)
 
 
@@ -173,7 +207,10 @@ def test_item_vectors_stand_in_the_order_of_the_catalogue(ranked_run: Run, ring_
         ({"where": "dept"}, r"where must name columns and their values, got 'dept'"),
         ({"where": {"dept": None}}, "no item has dept=None"),
         ({"where": {"dept": []}}, "leaves no item"),
-        ({"model": "popluar"}, r"no model 'popluar' \(did you mean 'popular'\?\); it has network, popular, repeat, and best"),
+        (
+            {"model": "popluar"},
+            r"no model 'popluar' \(did you mean 'popular'\?\); it has network, popular, repeat, and best",
+        ),
         ({"customers": ["c001", "nobody"]}, "customer 'nobody' has no event before the cutoff"),
         ({"where": {"dpet": "toys"}}, r"no item column 'dpet' to filter by \(did you mean 'dept'\?\)"),
         ({"where": {"dept": "toyz"}}, r"no item has dept=toyz \(did you mean 'toys'\?\)"),
@@ -185,7 +222,9 @@ def test_one_sentence_for_what_cannot_be(ranked_run: Run, ring_log: pd.DataFrame
         ranked_run.recommend(ring_log, **{"cutoff": CUTOFF, **options})
 
 
-def test_churn_runs_do_not_recommend_and_ranked_runs_do_not_predict(run: Run, ranked_run: Run, ring_log: pd.DataFrame) -> None:
+def test_churn_runs_do_not_recommend_and_ranked_runs_do_not_predict(
+    run: Run, ranked_run: Run, ring_log: pd.DataFrame
+) -> None:
     with pytest.raises(ValueError, match="answers churn and ranks no items"):
         run.recommend(cutoff="2021-09-01")
     with pytest.raises(ValueError, match=r"answers next_item with ranked lists: use run\.recommend"):

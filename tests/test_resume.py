@@ -1,4 +1,4 @@
-"""Resume: an interrupted run that goes on from last.ckpt equals the uninterrupted one, in place and in another folder."""
+"""Resume: an interrupted run that goes on from last.ckpt equals the uninterrupted one, in place and elsewhere."""
 
 import os
 import signal
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from clm_dl.tasks.churn.module import ChurnTask
 
 from clm_dl.run import Run, load_run
-from clm_dl.tasks.churn.module import ChurnTask
 
 LONG = ("trainer.max_epochs=4", "callbacks.patience=9")
 
@@ -57,7 +57,9 @@ def test_interrupted_run_says_so_and_keeps_its_best_checkpoint(stopped: Path) ->
         _ = run.metrics
 
 
-def test_a_run_that_a_scheduler_ends_says_so(train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_a_scheduler_ends_says_so(
+    train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step = ChurnTask.training_step
 
     def ended(task: ChurnTask, batch: object, batch_idx: int) -> torch.Tensor:
@@ -73,7 +75,9 @@ def test_a_run_that_a_scheduler_ends_says_so(train: Callable[..., Run], tmp_path
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
-def test_resumed_run_equals_the_uninterrupted_one(train: Callable[..., Run], straight: Run, stopped: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_the_uninterrupted_one(
+    train: Callable[..., Run], straight: Run, stopped: Path, tmp_path: Path
+) -> None:
     last = stopped / "checkpoints" / "last.ckpt"
     elsewhere = train(*LONG, f"ckpt={last}", f"paths.output_dir={tmp_path / 'elsewhere'}")
     assert load_run(stopped).status["state"] == "interrupted"
@@ -118,7 +122,9 @@ def test_resumed_run_remembers_a_best_epoch_before_the_interruption(
         (("encoder.hidden_size=16",), "belongs to another network"),
     ],
 )
-def test_a_checkpoint_of_something_else_is_refused(train: Callable[..., Run], run: Run, overrides: tuple[str, ...], message: str) -> None:
+def test_a_checkpoint_of_something_else_is_refused(
+    train: Callable[..., Run], run: Run, overrides: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         train(*overrides, f"ckpt={run.path / 'checkpoints' / 'last.ckpt'}")
 

@@ -12,7 +12,9 @@ from clm_dl.retrieval import ItemIndex, take_ragged, top_k
 
 def listed(score: np.ndarray, k: int, removed: set[int] = frozenset()) -> list[int]:
     """Plain Python: best first, equal scores by code."""
-    return sorted((i for i in range(len(score)) if i not in removed and score[i] > -np.inf), key=lambda i: (-score[i], i))[:k]
+    return sorted(
+        (i for i in range(len(score)) if i not in removed and score[i] > -np.inf), key=lambda i: (-score[i], i)
+    )[:k]
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
@@ -99,7 +101,9 @@ def test_audience_lists_the_nearest_customers(vectors, names):
 
 def test_bad_questions_in_one_sentence(vectors, names):
     index = ItemIndex(vectors, names)
-    with pytest.raises(ValueError, match=r"no item 'itm 07' among the 40 items of the catalogue; the nearest is 'item 07'"):
+    with pytest.raises(
+        ValueError, match=r"no item 'itm 07' among the 40 items of the catalogue; the nearest is 'item 07'"
+    ):
         index.similar(["item 01", "itm 07"])
     with pytest.raises(ValueError, match="k must be from 1 to the 40 items"):
         index.search(vectors, 41)
@@ -115,7 +119,13 @@ def test_bad_questions_in_one_sentence(vectors, names):
 
 def test_items_are_named_as_text_one_or_many(vectors):
     index = ItemIndex(vectors, range(40))
-    assert index.codes("7").tolist() == index.codes(7).tolist() == index.codes([7]).tolist() == index.codes(["7"]).tolist() == [7]
+    assert (
+        index.codes("7").tolist()
+        == index.codes(7).tolist()
+        == index.codes([7]).tolist()
+        == index.codes(["7"]).tolist()
+        == [7]
+    )
     with pytest.raises(ValueError, match="no item '99'"):
         index.similar("99")
 

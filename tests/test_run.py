@@ -1,4 +1,6 @@
-"""A finished run directory: every file, the shape of metrics.json, one seed one result, and a checkpoint that is plain data."""
+"""A finished run directory: every file, the shape of metrics.json, one seed one result, and a checkpoint that is plain
+data.
+"""
 
 import json
 import os
@@ -16,13 +18,29 @@ import yaml
 
 from clm_dl.run import Run, load_run
 
-FILES = ("metrics.json", "scores.parquet", "config.yaml", "timing.json", "versions.json", "vocabulary.json", "schema.json", "status.json")
+FILES = (
+    "metrics.json",
+    "scores.parquet",
+    "config.yaml",
+    "timing.json",
+    "versions.json",
+    "vocabulary.json",
+    "schema.json",
+    "status.json",
+)
 METRICS = ("auroc", "auprc", "auprc_stay", "log_loss", "brier", "ece", "lift@10", "accuracy", "f1")
 MODELS = {"network", "recency", "logistic"}
 
 
 def test_has_every_file(run: Run) -> None:
-    for name in (*FILES, "report.html", "model_card.md", "checkpoints/model.ckpt", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+    for name in (
+        *FILES,
+        "report.html",
+        "model_card.md",
+        "checkpoints/model.ckpt",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    ):
         assert (run.path / name).stat().st_size > 0, name
     assert list(run.path.glob("events.out.tfevents.*"))
     assert not [path.name for path in run.path.rglob("*.tmp*")]
@@ -96,12 +114,22 @@ def test_same_seed_same_metrics_bit_for_bit_and_another_seed_others(train: Calla
     assert other.metrics["fingerprint"] == run.metrics["fingerprint"]
     overall = other.metrics["split"]["test"]["overall"]
     assert overall["network"]["auroc"]["value"] != run.metrics["split"]["test"]["overall"]["network"]["auroc"]["value"]
-    assert overall["logistic"]["auroc"]["value"] == run.metrics["split"]["test"]["overall"]["logistic"]["auroc"]["value"]
+    assert (
+        overall["logistic"]["auroc"]["value"] == run.metrics["split"]["test"]["overall"]["logistic"]["auroc"]["value"]
+    )
 
 
 def test_model_checkpoint_is_plain_data(run: Run) -> None:
     checkpoint = torch.load(run.path / "checkpoints" / "model.ckpt", weights_only=True)
-    assert set(checkpoint) == {"version", "task", "hyper_parameters", "state_dict", "vocabulary", "schema", "calibration"}
+    assert set(checkpoint) == {
+        "version",
+        "task",
+        "hyper_parameters",
+        "state_dict",
+        "vocabulary",
+        "schema",
+        "calibration",
+    }
     json.dumps({key: value for key, value in checkpoint.items() if key != "state_dict"})
     assert json.loads((run.path / "vocabulary.json").read_text()) == checkpoint["vocabulary"]
     assert json.loads((run.path / "schema.json").read_text()) == checkpoint["schema"]

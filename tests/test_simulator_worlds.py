@@ -1,24 +1,36 @@
-"""The whole pipeline on logs whose best possible score is known: an LSTM finds the order of events, features find what RFM can say."""
+"""The whole pipeline on logs whose best possible score is known: an LSTM finds the order of events, features find what
+RFM can say.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clm_dl.tasks.survival.summary import curve_scores
 from sklearn.metrics import roc_auc_score
 
 from clm_dl.config import compose
-from clm_dl.data.simulator.worlds import oracle_probability
+from clm_dl.data.open import open_store
 from clm_dl.data.simulator.truth import true_survival
+from clm_dl.data.simulator.worlds import oracle_probability
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.experiment.experiment import run_experiment
-from clm_dl.tasks.survival.summary import curve_scores
-from clm_dl.data.open import open_store
+from clm_dl.run import Run
 
 
 def aucs(folder: Path, *overrides: str) -> dict[str, float]:
     """Test AUC of every model of the preset, and of the oracle."""
-    words = ["experiment=churn_simulator", "trainer.enable_progress_bar=false", "bootstrap=10", f"paths.data_dir={folder}"]
-    run = run_experiment(compose("train", [*words, f"paths.output_dir={folder / 'run'}", *overrides]), log=lambda text: None)
+    words = [
+        "experiment=churn_simulator",
+        "trainer.enable_progress_bar=false",
+        "bootstrap=10",
+        f"paths.data_dir={folder}",
+    ]
+    run = Run(
+        run_experiment(
+            compose("train", [*words, f"paths.output_dir={folder / 'run'}", *overrides]), log=lambda text: None
+        )
+    )
     store = open_store(run.config["data"], run.config["paths"])
     snapshots = build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
     test = snapshots.select(snapshots.split == "test")
@@ -34,7 +46,9 @@ def test_order_world_an_lstm_reaches_the_oracle_and_features_are_blind(tmp_path:
 
 
 def test_rfm_world_features_reach_the_oracle(tmp_path: Path) -> None:
-    auc = aucs(tmp_path, "data.world=rfm", "encoder=none", "baselines=[logistic,forest,lightgbm]", "data.num_customers=4000")
+    auc = aucs(
+        tmp_path, "data.world=rfm", "encoder=none", "baselines=[logistic,forest,lightgbm]", "data.num_customers=4000"
+    )
     assert max(auc[name] for name in ("logistic", "forest", "lightgbm")) >= auc["oracle"] - 0.02, auc
 
 
@@ -49,13 +63,20 @@ def test_preset_as_shipped_in_both_worlds(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_survival_preset_knows_the_true_curve(tmp_path: Path) -> None:
-    words = ["experiment=survival_simulator", "trainer.enable_progress_bar=false", "bootstrap=10", "baselines=[logistic]"]
+    words = [
+        "experiment=survival_simulator",
+        "trainer.enable_progress_bar=false",
+        "bootstrap=10",
+        "baselines=[logistic]",
+    ]
     config = compose("train", [*words, f"paths.data_dir={tmp_path}", f"paths.output_dir={tmp_path / 'run'}"])
-    run = run_experiment(config, log=lambda text: None)
+    run = Run(run_experiment(config, log=lambda text: None))
     store = open_store(run.config["data"], run.config["paths"])
     snapshots = build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
     truth = true_survival(store, snapshots.select(snapshots.split == "test"), run.config["task"]["horizons_days"])
-    error = {name: np.abs(curve - truth).mean(axis=0) for name, curve in curve_scores(run.scores, "test").active.items()}
+    error = {
+        name: np.abs(curve - truth).mean(axis=0) for name, curve in curve_scores(run.scores, "test").active.items()
+    }
     assert error["network"].max() <= 0.03
     assert error["logistic"].max() >= 0.1
     overall = run.metrics["split"]["test"]["overall"]["network"]

@@ -1,4 +1,6 @@
-"""A survival run from log to run directory: curves, censoring, leakage, checkpoint, resume, evaluation, prediction, report."""
+"""A survival run from log to run directory: curves, censoring, leakage, checkpoint, resume, evaluation, prediction,
+report.
+"""
 
 import json
 from collections.abc import Callable
@@ -8,18 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from clm_dl.tasks.survival.module import SurvivalTask
+from clm_dl.tasks.survival.summary import curve_scores
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clm_dl import Survival
-from clm_dl.experiment.timing import Clock
+from clm_dl.data.open import open_store
 from clm_dl.evaluate import evaluate_snapshots
 from clm_dl.experiment.experiment import FOLDS
-from clm_dl.tasks.survival.metrics import metric_names, restricted_mean
-from clm_dl.tasks.survival.summary import curve_scores
-from clm_dl.run import Run, load_run
 from clm_dl.experiment.inference import scoring_datamodule
-from clm_dl.data.open import open_store
-from clm_dl.tasks.survival.module import SurvivalTask
+from clm_dl.experiment.timing import Clock
+from clm_dl.run import Run, load_run
+from clm_dl.tasks.survival.metrics import metric_names, restricted_mean
 from clm_dl.visual.html import render_report
 
 DAYS = [0, 14, 28]
@@ -33,7 +35,9 @@ def survival_run(train: Callable[..., Run]) -> Run:
 
 def test_scores_are_curves_and_metrics_are_by_horizon(survival_run: Run) -> None:
     scores, metrics = survival_run.scores, survival_run.metrics
-    assert scores.groupby(["model", "split", "customer_id", "cutoff"])["horizon"].apply(list).map(tuple).unique().tolist() == [tuple(DAYS)]
+    assert scores.groupby(["model", "split", "customer_id", "cutoff"])["horizon"].apply(list).map(
+        tuple
+    ).unique().tolist() == [tuple(DAYS)]
     table = curve_scores(scores, "test")
     assert list(table.active) == ["network", "base_rate", "logistic"]
     for curves in (*table.active.values(), *table.raw.values()):
@@ -45,7 +49,11 @@ def test_scores_are_curves_and_metrics_are_by_horizon(survival_run: Run) -> None
     assert set(metrics["split"]["test"]["overall"]["network"]) == set(metric_names(DAYS))
     assert set(metrics["difference"]["test"]) == {"network - base_rate", "network - logistic"}
     assert survival_run.config["snapshots"]["follow_days"] == DAYS[-1]
-    assert metrics["reference"]["test"]["censored"] == {"0": 0, "14": 0, "28": 0}  # auto leaves test room to be followed
+    assert metrics["reference"]["test"]["censored"] == {
+        "0": 0,
+        "14": 0,
+        "28": 0,
+    }  # auto leaves test room to be followed
 
 
 def test_horizon_0_is_the_churn_of_the_same_snapshots(survival_run: Run) -> None:
@@ -64,10 +72,14 @@ def test_checkpoint_gives_the_same_curves_and_evaluation_the_same_metrics(surviv
     scores, summary = evaluate_snapshots(run, store, run.config["bootstrap"])
     again = curve_scores(scores, "test").active["network"]
     np.testing.assert_allclose(again, curve_scores(run.scores, "test").active["network"], atol=1e-6)
-    assert summary(scores)["split"]["test"]["overall"]["logistic"] == run.metrics["split"]["test"]["overall"]["logistic"]
+    assert (
+        summary(scores)["split"]["test"]["overall"]["logistic"] == run.metrics["split"]["test"]["overall"]["logistic"]
+    )
 
 
-def test_prediction_has_a_row_a_horizon_and_the_future_changes_nothing(survival_run: Run, shop_log: pd.DataFrame) -> None:
+def test_prediction_has_a_row_a_horizon_and_the_future_changes_nothing(
+    survival_run: Run, shop_log: pd.DataFrame
+) -> None:
     before = shop_log[shop_log["ts"] < "2021-08-01"]
     later = shop_log[shop_log["ts"] >= "2021-08-01"].sample(frac=1.0, random_state=0)
     shuffled = pd.concat([before, later.assign(ts=later["ts"].to_numpy()[::-1], spend=1.0)])
@@ -140,7 +152,9 @@ def test_training_knows_nothing_of_what_comes_after_the_first_validation_cutoff(
     rows = np.flatnonzero(fold.snapshots.split == "train")
     np.testing.assert_array_equal(rows, np.flatnonzero(other.snapshots.split == "train"))
     np.testing.assert_array_equal(fold.active_NS[rows], other.active_NS[rows])
-    assert not np.array_equal(fold.active_NS[fold.snapshots.split == "test"], other.active_NS[other.snapshots.split == "test"])
+    assert not np.array_equal(
+        fold.active_NS[fold.snapshots.split == "test"], other.active_NS[other.snapshots.split == "test"]
+    )
     ours, theirs = (scoring_datamodule(survival_run, f.store, f.snapshots).dataset[rows] for f in (fold, other))
     for name in ("numeric_BTF", "gap_BT", "age_BT", "time_BT", "mask_BT", "recency_B", "tenure_B", "known_BK"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=0, atol=0, equal_nan=True)
@@ -148,8 +162,16 @@ def test_training_knows_nothing_of_what_comes_after_the_first_validation_cutoff(
 
 
 def test_api(shop_log: pd.DataFrame, tmp_path: Path) -> None:
-    tiny = ["trainer.max_epochs=1", "trainer.enable_progress_bar=false", "encoder.hidden_size=8", "baselines=[base_rate]", "bootstrap=20"]
-    run = Survival("gru", [0, 14], active_days=56, overrides=tiny).fit(shop_log, customer="cust", time="ts", output_dir=tmp_path / "run")
+    tiny = [
+        "trainer.max_epochs=1",
+        "trainer.enable_progress_bar=false",
+        "encoder.hidden_size=8",
+        "baselines=[base_rate]",
+        "bootstrap=20",
+    ]
+    run = Survival("gru", [0, 14], active_days=56, overrides=tiny).fit(
+        shop_log, customer="cust", time="ts", output_dir=tmp_path / "run"
+    )
     assert run.metrics["horizons_days"] == [0, 14]
     assert json.loads((run.path / "status.json").read_text())["state"] == "finished"
 

@@ -21,7 +21,9 @@ def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """600 customers whose plan, tenure and bill say half of what there is to know about leaving."""
     rng = np.random.default_rng(0)
     num = 600
-    frame = pd.DataFrame({"id": [f"A-{number:04d}" for number in range(num)], "plan": rng.choice(["basic", "plus", "pro"], num)})
+    frame = pd.DataFrame(
+        {"id": [f"A-{number:04d}" for number in range(num)], "plan": rng.choice(["basic", "plus", "pro"], num)}
+    )
     frame["tenure"] = rng.integers(0, 72, num)
     frame["bill"] = np.where(rng.random(num) < 0.1, np.nan, np.round(rng.normal(60, 20, num), 2))
     logit = 1.5 * (frame["plan"] == "basic") - frame["tenure"] / 18 + rng.logistic(size=num)
@@ -33,14 +35,20 @@ def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def overrides(csv: Path) -> list[str]:
-    words = ["experiment=churn_table", f"data.path={csv}", "data.roles.customer=id", "data.label=left", "data.positive=Yes"]
+    words = [
+        "experiment=churn_table",
+        f"data.path={csv}",
+        "data.roles.customer=id",
+        "data.label=left",
+        "data.positive=Yes",
+    ]
     return [*words, "baselines=[base_rate,logistic,tree,lightgbm]", "bootstrap=50", "data.folds=3"]
 
 
 @pytest.fixture(scope="module")
 def table_run(csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     config = compose("train", [*overrides(csv), f"paths.output_dir={tmp_path_factory.mktemp('runs') / 'run'}"])
-    return run_experiment(config, log=lambda text: None)
+    return Run(run_experiment(config, log=lambda text: None))
 
 
 def test_metrics_have_the_same_shape_as_any_run(table_run: Run) -> None:
@@ -52,7 +60,10 @@ def test_metrics_have_the_same_shape_as_any_run(table_run: Run) -> None:
     assert overall["base_rate"]["auroc"]["value"] == pytest.approx(0.5, abs=0.05)
     assert metrics["difference"]["test"]["network - logistic"]["auroc"]["low"] < 0.1
     assert metrics["split"]["test"]["per_cutoff"] == {}
-    assert metrics["data"] | {"rows_in": 600, "kept": 599, "quarantined": 1, "duplicates": 0, "customers": 599} == metrics["data"]
+    assert (
+        metrics["data"] | {"rows_in": 600, "kept": 599, "quarantined": 1, "duplicates": 0, "customers": 599}
+        == metrics["data"]
+    )
     assert metrics["data"]["snapshots"]["test"] == 599
     assert len(metrics["fingerprint"]) == 32
 
@@ -73,7 +84,11 @@ def test_report_and_card_are_rendered(table_run: Run) -> None:
 
 
 def test_same_seed_same_metrics(csv: Path, table_run: Run, tmp_path: Path) -> None:
-    again = run_experiment(compose("train", [*overrides(csv), f"paths.output_dir={tmp_path / 'run'}"]), log=lambda text: None)
+    again = Run(
+        run_experiment(
+            compose("train", [*overrides(csv), f"paths.output_dir={tmp_path / 'run'}"]), log=lambda text: None
+        )
+    )
     assert (again.path / "metrics.json").read_bytes() == (table_run.path / "metrics.json").read_bytes()
 
 
@@ -91,7 +106,11 @@ def test_command_prints_the_comparison(
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("data.label=leftt", "did you mean 'left'"), ("data.positive=Perhaps", "data.positive must name"), ("data.folds=400", "data.folds")],
+    [
+        ("data.label=leftt", "did you mean 'left'"),
+        ("data.positive=Perhaps", "data.positive must name"),
+        ("data.folds=400", "data.folds"),
+    ],
 )
 def test_bad_tables_are_one_sentence_and_no_run(csv: Path, tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,6 @@
-"""A value run from log to run directory: forecasts, leakage, checkpoint, resume, evaluation, backtest, prediction, report."""
+"""A value run from log to run directory: forecasts, leakage, checkpoint, resume, evaluation, backtest, prediction,
+report.
+"""
 
 import json
 from collections.abc import Callable
@@ -8,20 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from clm_dl.experiment.value_fold import ValueFold
+from clm_dl.tasks.value.module import ValueTask
+from clm_dl.tasks.value.summary import value_scores
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clm_dl import Value
-from clm_dl.experiment.backtest import backtest
-from clm_dl.experiment.timing import Clock
-from clm_dl.evaluate import evaluate_snapshots
-from clm_dl.experiment.experiment import FOLDS
-from clm_dl.tasks.value.metrics import METRICS
-from clm_dl.tasks.value.summary import value_scores
-from clm_dl.run import Run, load_run
-from clm_dl.experiment.inference import scoring_datamodule
 from clm_dl.data.open import open_store
-from clm_dl.tasks.value.module import ValueTask
-from clm_dl.experiment.value_fold import ValueFold
+from clm_dl.evaluate import evaluate_snapshots
+from clm_dl.experiment.backtest import backtest
+from clm_dl.experiment.experiment import FOLDS
+from clm_dl.experiment.inference import scoring_datamodule
+from clm_dl.experiment.timing import Clock
+from clm_dl.run import Run, load_run
+from clm_dl.tasks.value.metrics import METRICS
 from clm_dl.visual.drift import rows as drift_rows
 from clm_dl.visual.html import render_report
 
@@ -34,7 +36,9 @@ def value_run(train: Callable[..., Run]) -> Run:
 
 
 def fold_of(run: Run) -> ValueFold:
-    fold = FOLDS["value"](run.config, open_store(run.config["data"], run.config["paths"]), 0, run.path, Clock(), network=False)
+    fold = FOLDS["value"](
+        run.config, open_store(run.config["data"], run.config["paths"]), 0, run.path, Clock(), network=False
+    )
     assert isinstance(fold, ValueFold)
     return fold
 
@@ -52,7 +56,11 @@ def test_scores_are_money_and_metrics_are_complete(value_run: Run) -> None:
     assert metrics["task"] == "value"
     assert set(metrics["split"]["test"]["overall"]["network"]) == set(METRICS)
     assert set(metrics["difference"]["test"]) == {"network - past_mean", "network - ridge"}
-    assert metrics["fingerprint"] == fold_of(value_run).fingerprint != fold_of(value_run).snapshots.fingerprint(fold_of(value_run).store)
+    assert (
+        metrics["fingerprint"]
+        == fold_of(value_run).fingerprint
+        != fold_of(value_run).snapshots.fingerprint(fold_of(value_run).store)
+    )
 
 
 def test_calibration_makes_the_total_of_its_own_snapshots_right(value_run: Run) -> None:
@@ -149,7 +157,9 @@ def test_resumed_run_equals_the_uninterrupted_one(train: Callable[..., Run], tmp
 def test_training_knows_nothing_of_what_comes_after_the_first_validation_cutoff(
     value_run: Run, shop_log: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """Giving it to other customers leaves every input, target and scale of training bit-equal, and the spend of test not."""
+    """Giving it to other customers leaves every input, target and scale of training bit-equal, and the spend of test
+    not.
+    """
     fold = fold_of(value_run)
     late = shop_log["ts"] >= pd.Timestamp(fold.snapshots.cutoff[fold.snapshots.split != "train"].min(), unit="us")
     moved = shop_log.copy()
@@ -168,8 +178,16 @@ def test_training_knows_nothing_of_what_comes_after_the_first_validation_cutoff(
 
 
 def test_api(shop_log: pd.DataFrame, tmp_path: Path) -> None:
-    tiny = ["trainer.max_epochs=1", "trainer.enable_progress_bar=false", "encoder.hidden_size=8", "baselines=[past_mean]", "bootstrap=20"]
-    run = Value("gru", 28, overrides=tiny).fit(shop_log, customer="cust", time="ts", amount="spend", output_dir=tmp_path / "run")
+    tiny = [
+        "trainer.max_epochs=1",
+        "trainer.enable_progress_bar=false",
+        "encoder.hidden_size=8",
+        "baselines=[past_mean]",
+        "bootstrap=20",
+    ]
+    run = Value("gru", 28, overrides=tiny).fit(
+        shop_log, customer="cust", time="ts", amount="spend", output_dir=tmp_path / "run"
+    )
     assert run.metrics["task"] == "value"
     assert json.loads((run.path / "status.json").read_text())["state"] == "finished"
 

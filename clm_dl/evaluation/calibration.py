@@ -5,7 +5,7 @@ Shapes: N scored snapshots, S horizons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,16 +38,15 @@ class PlattCalibrator:
     """p → expit(slope · logit(p) + intercept), fitted by maximum likelihood on Platt's smoothed labels (Platt 1999).
 
     The intercept moves the base rate, the slope the confidence. Constant scores get slope 1 and the intercept that
-    meets the rate.
+    meets the rate. `prior` (train_rate, sampled_rate) is undone first, see `prior_correction`.
     """
 
-    def __init__(self, slope: float = 1.0, intercept: float = 0.0) -> None:
-        self.slope = float(slope)
-        self.intercept = float(intercept)
+    def __init__(self, slope: float = 1.0, intercept: float = 0.0, *, prior: tuple[float, float] | None = None) -> None:
+        self.slope, self.intercept, self.prior = float(slope), float(intercept), prior
 
     def fit(self, p: ArrayLike, y: ArrayLike) -> PlattCalibrator:
-        """Fit on probabilities p [N] in [0, 1] and labels y [N] in {0, 1}; returns self. ValueError on one class only."""
-        x_N = _logit(p)
+        """Fit on probabilities p [N] in [0, 1] and labels y [N] in {0, 1}; returns self. ValueError on one class."""
+        x_N = self._logit(p)
         y_N = np.asarray(y, dtype=np.float64)
         if x_N.shape != y_N.shape or x_N.ndim != 1:
             raise UserError(f"calibration needs one label a score, got {x_N.shape} scores and {y_N.shape} labels")
@@ -69,54 +68,19 @@ class PlattCalibrator:
 
     def predict(self, p: ArrayLike) -> NDArray[np.float64]:
         """Calibrated probabilities, of the shape of p."""
-        return expit(self.slope * _logit(p) + self.intercept)
+        return expit(self.slope * self._logit(p) + self.intercept)
 
-    def to_dict(self) -> dict[str, float]:
-        return {"slope": self.slope, "intercept": self.intercept}
+    def to_dict(self) -> dict[str, Any]:
+        return {"slope": self.slope, "intercept": self.intercept, **({"prior": list(self.prior)} if self.prior else {})}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> PlattCalibrator:
-        return cls(slope=state["slope"], intercept=state["intercept"])
+        prior = state.get("prior")
+        return cls(slope=state["slope"], intercept=state["intercept"], prior=None if prior is None else tuple(prior))
 
-
-class CurveCalibrator:
-    """Survival curves [N, S], calibrated by a Platt calibrator a horizon, then cut so that no horizon exceeds the one
-    before it.
-    """
-
-    def __init__(self, horizons: Sequence[PlattCalibrator] = ()) -> None:
-        self.horizons = list(horizons)
-
-    def fit(self, active_NS: ArrayLike, label_NS: ArrayLike, chosen_NS: ArrayLike) -> CurveCalibrator:
-        """Fit each horizon on its chosen rows, whose labels must be known; returns self."""
-        columns = zip(np.asarray(active_NS).T, np.asarray(label_NS).T, np.asarray(chosen_NS).T, strict=True)
-        self.horizons = [
-            PlattCalibrator().fit(active_N[chosen_N], label_N[chosen_N]) for active_N, label_N, chosen_N in columns
-        ]
-        return self
-
-    def predict(self, active_NS: ArrayLike) -> NDArray[np.float64]:
-        """Calibrated curves, of the shape of `active_NS`."""
-        columns = zip(self.horizons, np.asarray(active_NS).T, strict=True)
-        calibrated_NS = np.column_stack([horizon.predict(active_N) for horizon, active_N in columns])
-        return np.asarray(np.minimum.accumulate(calibrated_NS, axis=1))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"horizons": [horizon.to_dict() for horizon in self.horizons]}
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> CurveCalibrator:
-        return cls([PlattCalibrator.from_dict(horizon) for horizon in state["horizons"]])
-
-
-class PartCalibrators:
-    """The calibrators of the questions of a multi-task run, by name."""
-
-    def __init__(self, parts: Mapping[str, Any]) -> None:
-        self.parts = dict(parts)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {name: part.to_dict() for name, part in self.parts.items()}
+    def _logit(self, p: ArrayLike) -> NDArray[np.float64]:
+        p = np.asarray(p, dtype=np.float64) if self.prior is None else prior_correction(p, *self.prior)
+        return logit(np.clip(p, CLIP, 1 - CLIP))
 
 
 def prior_correction(p: ArrayLike, train_rate: float, sampled_rate: float) -> NDArray[np.float64]:
@@ -129,10 +93,6 @@ def prior_correction(p: ArrayLike, train_rate: float, sampled_rate: float) -> ND
     p_N = np.asarray(p, dtype=np.float64)
     positive_N = p_N * (train_rate / sampled_rate)
     return positive_N / (positive_N + (1 - p_N) * ((1 - train_rate) / (1 - sampled_rate)))
-
-
-def _logit(p: ArrayLike) -> NDArray[np.float64]:
-    return logit(np.clip(np.asarray(p, dtype=np.float64), CLIP, 1 - CLIP))
 
 
 def _fit_logistic(x_N: NDArray[np.float64], target_N: NDArray[np.float64]) -> tuple[float, float]:

@@ -6,25 +6,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 
-from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.tasks.churn.summary import score_table
-from clm_dl.tasks.pretrain.metrics import loss_bootstrap
-from clm_dl.tasks.recommend.summary import ranked_bootstrap
-from clm_dl.tasks.recommend.table import ranked_table
-from clm_dl.tasks.survival.metrics import survival_bootstrap
-from clm_dl.tasks.survival.summary import curve_scores
-from clm_dl.tasks.value.metrics import value_bootstrap
-from clm_dl.tasks.value.summary import value_scores
-
-if TYPE_CHECKING:
-    from clm_dl.run import Run
+from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap, interval
+from clm_dl.evaluation.metric import NETWORK
+from clm_dl.evaluation.summary import Judged
 
 IGNORED = ("seed", "paths", "hydra", "logger", "callbacks")  # settings that make no other experiment
+
+
+class Scored(Protocol):
+    """One question of a finished run."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def task(self) -> Judged: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def metrics(self) -> Mapping[str, Any]: ...
+
+    @property
+    def scores(self) -> pd.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Group:
     """Runs that differ by their seed alone. `name` lists the settings that set the group apart from the others."""
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[Scored, ...]
     model: str  # the network, or without one the best baseline
 
     @property
@@ -49,9 +60,9 @@ class Group:
         return float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
-def group_runs(runs: Sequence[Run]) -> list[Group]:
+def group_runs(runs: Sequence[Scored]) -> list[Group]:
     """Group runs that differ by their seed alone and scored the same snapshots, in the order given."""
-    found: dict[tuple[Any, ...], list[Run]] = {}
+    found: dict[tuple[Any, ...], list[Scored]] = {}
     settings = [_flat({key: value for key, value in run.config.items() if key not in IGNORED}) for run in runs]
     for run, flat in zip(runs, settings, strict=True):
         found.setdefault((run.metrics["fingerprint"], *sorted(flat.items())), []).append(run)
@@ -99,16 +110,14 @@ def paired_difference(
         _, other_K, other_RK = _over_seeds(other.runs, other_model or other.model, drawn_other, part)
     found = {}
     for k, metric in enumerate(metrics):
-        difference_R = (resampled_RK - other_RK)[:, k]
-        difference_R = difference_R[~np.isnan(difference_R)]
-        if len(difference_R):
-            low, high = np.quantile(difference_R, [0.025, 0.975])
-            found[metric] = {"value": float(value_K[k] - other_K[k]), "low": float(low), "high": float(high)}
+        difference = interval(float(value_K[k] - other_K[k]), (resampled_RK - other_RK)[:, k])
+        if not np.isnan(difference["low"]):
+            found[metric] = difference
     return found
 
 
 def _over_seeds(
-    runs: Sequence[Run], model: str, drawn_RS: np.ndarray, part: str
+    runs: Sequence[Scored], model: str, drawn_RS: np.ndarray, part: str
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Names of the metrics, their mean over seeds [K], and that of each resample of customers and seeds [R, K]."""
     boots = [_bootstrap(run, model, len(drawn_RS), part) for run in runs]
@@ -121,35 +130,10 @@ def _over_seeds(
     )
 
 
-def _bootstrap(run: Run, model: str, resamples: int, part: str) -> Bootstrap:
+def _bootstrap(run: Scored, model: str, resamples: int, part: str) -> Bootstrap:
     """The model's test metrics on the same draws of customers for every run of one fingerprint."""
-    if "tasks" in run.metrics:
-        return _bootstrap(run.questions[0], model, resamples, part)  # as the figures at the top of its metrics.json
-    scores, metrics = run.scores, run.metrics
-    if metrics["task"] == "survival":
-        curves = curve_scores(scores, "test")
-        one = {model: curves.active[model]}
-        return survival_bootstrap(curves.customer, curves.label, one, metrics["horizons_days"], resamples=resamples)
-    if metrics["task"] in ("churn", "propensity"):
-        table = score_table(scores, "test")
-        return bootstrap(
-            table.customer,
-            table.label,
-            {model: table.score[model]},
-            resamples=resamples,
-            threshold=metrics["threshold"],
-        )
-    if metrics["task"] == "value":
-        value = value_scores(scores, "test")
-        one_forecast = {model: value.forecasts[model]}
-        return value_bootstrap(value.customer, value.spend, value.orders, one_forecast, resamples=resamples)
-    if metrics["task"] == "pretrain":
-        boot = loss_bootstrap(scores, "test", resamples=resamples)
-        chosen = [boot.models.index(model)]
-        return Bootstrap((model,), boot.value[chosen], boot.resampled[:, chosen], boot.metrics)
-    catalogue = run.catalogue
-    ranked = ranked_table(scores[scores["model"] == model], "test", catalogue, k=metrics["k"])
-    return ranked_bootstrap(ranked, part, catalogue=catalogue, k=metrics["k"], resamples=resamples)
+    table = run.task.read(run.scores, "test", models=[model])
+    return bootstrap(run.task.measure(run.task.parts(table)[part]), resamples=resamples)
 
 
 def _follows(name: str, differing: Sequence[str], settings: Sequence[Mapping[str, str]]) -> bool:

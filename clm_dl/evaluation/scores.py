@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
+from clm_dl.evaluation.metric import NETWORK
 
 
 def scores_table(
@@ -41,73 +43,27 @@ def scores_table(
     )
 
 
-def loss_table(
-    store: EventStore,
-    snapshots: Snapshots,
-    fields: Sequence[str],
-    *,
-    model: str,
-    loss: np.ndarray,
-    predictions: np.ndarray,
-) -> pd.DataFrame:
-    """Losses of a pretraining as Scores, one row a snapshot and field: `field`, `predictions`, and the mean loss as
-    `score`.
+def split_by_model(
+    scores: pd.DataFrame, split: str, order: Sequence[str], same: Sequence[str], models: Sequence[str] | None = None
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """The rows of `split` sorted by `order`, a table a model, the network's first; and the first of these tables.
 
-    `loss` (sums) and `predictions` are `[N, F]`; the score is NaN where there is no prediction.
+    Args:
+        same: columns in which all models must agree. models: only these; None = all.
+
+    Raises:
+        ValueError: models were scored on different rows.
     """
-    table = scores_table(store, snapshots, model=model, task="pretrain", score=np.nan, score_raw=np.nan)
-    table = table.loc[table.index.repeat(len(fields))].reset_index(drop=True)
-    mean = np.divide(loss, predictions, out=np.full(loss.shape, np.nan), where=predictions > 0).ravel()
-    named = {"field": np.tile(np.asarray(fields, dtype=object), len(snapshots)), "predictions": predictions.ravel()}
-    return table.assign(score=mean, score_raw=mean, label=np.nan, **named)
-
-
-def curve_table(
-    store: EventStore,
-    snapshots: Snapshots,
-    horizons_days: Sequence[float],
-    *,
-    model: str,
-    active: np.ndarray,
-    active_raw: np.ndarray,
-    label: np.ndarray,
-) -> pd.DataFrame:
-    """Survival curves of one model as Scores, one row a snapshot and horizon, the horizons of a snapshot one below the
-    other.
-
-    All arrays are `[N, S]`: P(active through the horizon), before calibration, and the label 1 active, 0 left, NaN
-    censored.
-    """
-    num = len(horizons_days)
-    table = scores_table(store, snapshots, model=model, task="survival", score=np.nan, score_raw=np.nan)
-    table = table.loc[table.index.repeat(num)].reset_index(drop=True)
-    return table.assign(
-        horizon=np.tile(np.asarray(horizons_days, dtype=float), len(snapshots)),
-        score=active.ravel(),
-        score_raw=active_raw.ravel(),
-        label=label.ravel(),
-    )
-
-
-def value_table(
-    store: EventStore,
-    snapshots: Snapshots,
-    *,
-    model: str,
-    score: np.ndarray,
-    score_raw: np.ndarray,
-    spend: np.ndarray,
-    orders: np.ndarray,
-    forecast: Mapping[str, np.ndarray] | None = None,
-) -> pd.DataFrame:
-    """Expected spend of one model as Scores, one row a snapshot; all arrays are `[N]`.
-
-    `score` is money, calibrated, `label` the `spend` of the window, and `orders` its orders (NaN censored). `forecast`
-    holds what only some models know, NaN without it: median, low, high (of an interval around the spend),
-    expected_orders.
-    """
-    table = scores_table(store, snapshots, model=model, task="value", score=score, score_raw=score_raw)
-    more = {
-        name: np.nan if forecast is None else forecast[name] for name in ("median", "low", "high", "expected_orders")
-    }
-    return table.assign(label=spend, orders=orders, **more)
+    rows = scores[scores["split"] == split]
+    names = [str(name) for name in rows["model"].unique()] if models is None else list(models)
+    names.sort(key=lambda name: name != NETWORK)
+    parts = {name: rows[rows["model"] == name].sort_values(list(order), kind="stable") for name in names}
+    first = next(iter(parts.values()), rows)
+    keys = first[list(same)].reset_index(drop=True)
+    for name, part in parts.items():
+        if not keys.equals(part[list(same)].reset_index(drop=True)):
+            raise UserError(
+                f"{name} and {names[0]} must be scored on the same {split} snapshots and labels, got {len(part)} and "
+                f"{len(first)} rows that differ; score them again together"
+            )
+    return first, parts

@@ -11,20 +11,17 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.data.snapshots.cutoffs import DAY, cutoff_grid, iso, parse_cutoff, to_us
-from clm_dl.data.snapshots.features import history_features
 from clm_dl.data.snapshots.labels import label_span
-from clm_dl.data.snapshots.later import later_snapshots
+from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 from clm_dl.evaluation.drift import psi, total_bias
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.experiment.experiment import FOLDS
-from clm_dl.experiment.fold import Fold
-from clm_dl.experiment.inference import ONE_OUTCOME, RULE, scoring_datamodule
-from clm_dl.experiment.timing import Clock
-from clm_dl.run import Run
-from clm_dl.visual.families import family
+from clm_dl.evaluation.metric import NETWORK, Metrics
+from clm_dl.experiment.rescoring import own_cases
+from clm_dl.experiment.run_files import existing, read_json
+from clm_dl.experiment.scoring import run_metrics
+from clm_dl.tasks.base import Cases, ScoredTask, Trained
 
 FORMAT = 1
 RECALIBRATED = "recalibrated"
@@ -32,7 +29,9 @@ MOVED = 5  # inputs named for each cutoff, those that moved most
 WARN = 2.0  # a calibration error so many times the test's is worth a word
 
 
-def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resamples: int = 1000) -> dict[str, Any]:
+def backtest(
+    trained: Trained, store: EventStore, cutoffs: str | Sequence[Any], *, resamples: int = 1000
+) -> dict[str, Any]:
     """What backtest.json holds.
 
     Args:
@@ -49,48 +48,43 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
 
     Raises:
         ValueError: a run without a network or of another task, a log that changed, no later cutoff, or one that is too
-        early.
+            early.
     """
-    settings = run.config
-    name = settings["task"]["name"]
-    if name not in ONE_OUTCOME or settings["encoder"]["name"] == "none":
+    [question, *others] = trained.task.questions
+    if others or not question.watched or trained.network is None:
         raise UserError(
-            f"cutoffs= backtests the network of a run of {' or '.join(ONE_OUTCOME)}, and {run.path} has none: leave it "
-            "out"
+            "cutoffs= backtests the network of a run whose answers can be calibrated anew, one a snapshot, and "
+            f"{trained.path} ({trained.task.name}) has none: leave it out"
         )
-    fold = FOLDS[name]({**settings, "bootstrap": resamples}, store, 0, run.path, Clock(), network=False)
-    fold.check(run.metrics["fingerprint"])
-    rule = {key: settings["snapshots"][key] for key in RULE}
-    chosen, span = later_cutoffs(store, settings, fold.snapshots, cutoffs)
-    before, free = fold.snapshots.select(fold.snapshots.training), known_from(fold.snapshots, span)
+    metrics, rule = read_json(existing(trained.path, "metrics.json")), question.settings.rule
+    assert rule is not None
+    cases, calibration = own_cases(trained, store, metrics), trained.calibrations[question.name]
+    chosen, span = later_cutoffs(store, rule, question.settings.labels, cases.snapshots, cutoffs)
+    before, free = cases.select(cases.snapshots.training), known_from(cases.snapshots, span)
     # what is recalibrated on, see docstring
     newest = {cutoff: cutoff - span for cutoff in chosen.tolist() if cutoff - span >= free}
-    moments = np.union1d(chosen, np.array(list(newest.values()), dtype=np.int64))
-    later = later_snapshots(store, moments, **rule, labels=settings["labels"])
-    answers, outcome = _answers(run, store, fold, later), fold.outcome(later)
+    later = question.later_cases(store, np.union1d(chosen, np.array(list(newest.values()), dtype=np.int64)))
+    answers, label = _answers(trained, question, later), later.snapshots.label
     tables, source = [], {}
     for cutoff in chosen.tolist():
-        rows, known = later.cutoff == cutoff, later.cutoff == newest.get(cutoff, -1)
-        calibrations = {NETWORK: run.calibration, RECALIBRATED: run.calibration}
-        if known.any() and later.label[known].min() < later.label[known].max():
+        rows, known = (np.flatnonzero(later.snapshots.cutoff == at) for at in (cutoff, newest.get(cutoff, -1)))
+        calibrations = {NETWORK: calibration, RECALIBRATED: calibration}
+        if len(known) and label[known].min() < label[known].max():
             source[cutoff] = iso(newest[cutoff])
-            calibrations[RECALIBRATED] = fold.calibrate(answers[known], outcome[known], aged=True)
-        for model, calibration in calibrations.items():
-            tables.append(fold.table(later.select(rows), answers[rows], calibration, outcome[rows], model=model))
-    scores = pd.concat(tables, ignore_index=True)
-    metrics = fold.summarise(scores, fold.fingerprint, run.metrics["data"])
-    inputs = [history_features(store, part) for part in (before, later)]
-    then = fold.table(before, _answers(run, store, fold, before), run.calibration, fold.outcome(before), model=NETWORK)[
-        "score"
-    ]
-    trained_until, watched = int(before.cutoff.max()), family(metrics).watched
-    of = dict(list(scores.groupby("cutoff")))
+            calibrations[RECALIBRATED] = question.calibrate(answers[known], later, known, aged=True)
+        for model, one in calibrations.items():
+            tables.append(question.write(later, rows, answers[rows], one, model=model))
+    scores, watched = pd.concat(tables, ignore_index=True), question.watched[0]
+    everyone = np.arange(len(before))
+    then = question.write(before, everyone, _answers(trained, question, before), calibration, model=NETWORK)["score"]
+    inputs = [_inputs(part) for part in (before, later)]
+    trained_until, of = int(before.snapshots.cutoff.max()), dict(list(scores.groupby("cutoff")))
     found = {
         "format": FORMAT,
-        "task": name,
+        "task": question.name,
         "trained_until": iso(trained_until),
         "watched": watched,
-        "test_error": run.metrics["split"]["test"]["overall"][NETWORK][watched]["value"],
+        "test_error": metrics["split"]["test"]["overall"][NETWORK][watched]["value"],
         "cutoffs": [
             {
                 "cutoff": iso(cutoff),
@@ -108,21 +102,22 @@ def backtest(run: Run, store: EventStore, cutoffs: str | Sequence[Any], *, resam
                 },
             }
             for cutoff in chosen.tolist()
-            for rows, table in [(later.cutoff == cutoff, of[pd.Timestamp(cutoff, unit="us", tz="UTC")])]
+            for rows, table in [(later.snapshots.cutoff == cutoff, of[pd.Timestamp(cutoff, unit="us", tz="UTC")])]
         ],
-        "metrics": metrics,
+        "metrics": run_metrics(
+            question, scores, [cases], metrics["data"], resamples=resamples, seed=trained.config["seed"]
+        ),
     }
-    return {**found, "warning": warning(found)}
+    return {**found, "warning": warning(found, question.metrics(metrics))}
 
 
 def later_cutoffs(
-    store: EventStore, settings: Mapping[str, Any], snapshots: Snapshots, cutoffs: str | Sequence[Any]
+    store: EventStore, rule: SnapshotRule, labels: Mapping[str, Any], snapshots: Snapshots, cutoffs: str | Sequence[Any]
 ) -> tuple[np.ndarray, int]:
     """Matured cutoffs (int64 microseconds, ascending) after the label window of the last training one, and the length
     of a window.
     """
-    rule = settings["snapshots"]
-    span = label_span(store, settings["labels"], **rule)
+    span = label_span(store, labels, rule)
     free = known_from(snapshots, span)
     if isinstance(cutoffs, str):
         if cutoffs != "rolling":
@@ -132,7 +127,7 @@ def later_cutoffs(
                 f"no later cutoff has matured: the data ends {iso(store.end)}, the labels of training reach to "
                 f"{iso(free)}, and a label window takes {span / DAY:g} days"
             )
-        return cutoff_grid(free - 1, store.end, span=span, every=to_us(rule["every_days"])), span
+        return cutoff_grid(free - 1, store.end, span=span, every=to_us(rule.every_days)), span
     chosen = np.unique(np.array([parse_cutoff(value) for value in cutoffs], dtype=np.int64))
     for cutoff in chosen:
         if not free <= cutoff <= store.end - span:
@@ -148,23 +143,32 @@ def known_from(snapshots: Snapshots, span: int) -> int:
     return int(snapshots.cutoff[snapshots.training].max()) + span
 
 
-def warning(found: Mapping[str, Any]) -> str | None:
+def warning(found: Mapping[str, Any], known: Metrics) -> str | None:
     """A sentence when the frozen network's calibration error at the newest cutoff is at least twice that of the run's
     test.
     """
-    newest, watched = found["cutoffs"][-1], found["watched"]
-    error = found["metrics"]["split"]["test"]["per_cutoff"][newest["cutoff"]][NETWORK][watched]["value"]
+    newest, watched = found["cutoffs"][-1], known[found["watched"]]
+    error = found["metrics"]["split"]["test"]["per_cutoff"][newest["cutoff"]][NETWORK][watched.name]["value"]
     if error is None or error < WARN * found["test_error"]:
         return None
     return (
-        f"The scores have drifted: {family(found['metrics']).columns[watched]} {found['test_error']:.3f} on test, "
-        f"{error:.3f} at {newest['cutoff']}, {newest['days']:.0f} days after training ended, and "
-        f"{newest['bias'][NETWORK]:+.0%} in the total. Predict with recalibrate=true, or train anew."
+        f"The scores have drifted: {watched.title} {found['test_error']:.3f} on test, {error:.3f} at "
+        f"{newest['cutoff']}, {newest['days']:.0f} days after training ended, and {newest['bias'][NETWORK]:+.0%} in "
+        "the "
+        "total. Predict with recalibrate=true, or train anew."
     )
 
 
-def _answers(run: Run, store: EventStore, fold: Fold, snapshots: Snapshots) -> np.ndarray:
-    return fold.answers(run.task, scoring_datamodule(run, store, snapshots), np.arange(len(snapshots)))
+def _answers(trained: Trained, question: ScoredTask, cases: Cases) -> np.ndarray:
+    assert trained.network is not None
+    inputs = question.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
+    answers: np.ndarray = question.answers(trained.network, inputs, np.arange(len(cases)))
+    return answers
+
+
+def _inputs(cases: Cases) -> pd.DataFrame:
+    """History features, without customer attributes."""
+    return cases.features[[str(name) for name in cases.features if not str(name).startswith("static_")]]
 
 
 def _moved(then: pd.DataFrame, now: pd.DataFrame) -> dict[str, float]:

@@ -1,5 +1,5 @@
-"""One experiment: store → snapshots → network and baselines → Scores → run directory. What every command and the API
-run.
+"""One experiment: store → cases → inputs → fit → answers → calibrate → scores → metrics → show. What every command and
+the API run.
 """
 
 from __future__ import annotations
@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,115 +18,181 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from clm_dl.config import plain
-from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.open import open_store
-from clm_dl.data.tables import write_parquet
-from clm_dl.experiment.fold import Fold, churn_metrics
-from clm_dl.experiment.multitask_fold import MultiTaskFold
-from clm_dl.experiment.pretrain_fold import PretrainFold
-from clm_dl.experiment.ranked_fold import RankedFold
-from clm_dl.experiment.run_files import clear_results, helper_process, run_status, write_json
-from clm_dl.experiment.settings import RANKED, baseline_settings, check
-from clm_dl.experiment.survival_fold import SurvivalFold
+from clm_dl.data.store.store import EventStore
+from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.fitted import keep_best
+from clm_dl.experiment.pretrained import Start
+from clm_dl.experiment.run_files import (
+    CARDS,
+    ITEMS,
+    clear_results,
+    helper_process,
+    results_of,
+    run_status,
+    save_trained,
+    write_json,
+    write_parquet,
+)
+from clm_dl.experiment.scoring import fit_baselines, network_rows, run_metrics
+from clm_dl.experiment.settings import Plan, read_plan
 from clm_dl.experiment.timing import Clock
-from clm_dl.experiment.value_fold import ValueFold
-from clm_dl.run import Run
+from clm_dl.tasks.base import Cases, Fitted, Task
 from clm_dl.tasks.churn.table import table_scores
+from clm_dl.training.fit import Training, fit, prepare_training
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
+from clm_dl.visual.results import Results
+from clm_dl.visual.tensorboard import write_results
 
 Log = Callable[[str], None]
-FOLDS: dict[str, type[Fold]] = {  # of tasks that read a history a snapshot
-    "churn": Fold,
-    "propensity": Fold,
-    "survival": SurvivalFold,
-    "value": ValueFold,
-    "multitask": MultiTaskFold,
-    "pretrain": PretrainFold,
-}
+HPARAMS = ("seed", "encoder", "task", "sequence", "vocabulary")  # the groups that TensorBoard's hparams show
 
 
-def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -> Run:
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One split by time: its cases, and the network that is trained on them, if any."""
+
+    folder: Path
+    cases: Cases
+    training: Training | None
+
+
+def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -> Path:
     """Train and evaluate what `config` (of train.yaml) describes.
 
     Args:
         frame: the event log as a pandas, Polars or Arrow table, instead of `data.path`.
 
     Returns:
-        The finished run. Bad input raises before the run directory is touched.
+        The run directory. Bad input raises before it is touched.
 
     Raises:
         ValueError, FileNotFoundError: one sentence for the person who wrote the configuration or the log.
     """
-    settings = check(plain(config))
-    settings["data"] = spell_out(settings["data"])
-    folder, clock = Path(settings["paths"]["output_dir"]), Clock()
-    folds: Sequence[Fold] | Sequence[RankedFold] = []
-    if settings["data"]["name"] == "table":
-        table, counts = clock(
-            "baselines", table_scores, {**settings["data"], "frame": frame}, **baseline_settings(settings)
-        )
+    plan, clock = read_plan(plain(config)), Clock()
+    task, data = plan.task, {**plan.data, "frame": frame} if frame is not None else plan.data
+    folds: list[Fold] = []
+    if plan.is_table:
+        with clock("baselines"):
+            scores, counts = table_scores(data, task.questions[0].settings)
     else:
-        data = {**settings["data"], "frame": frame} if frame is not None else settings["data"]
-        store = clock("prepare", open_store, data, settings["paths"], log)
-        if settings["task"]["name"] in RANKED:
-            folds = [RankedFold(settings, store, folder, clock)]
-        else:
-            fold_type = FOLDS[settings["task"]["name"]]
-            folds = [
-                fold_type(settings, store, number, folder, clock) for number in range(settings["snapshots"]["folds"])
-            ]
+        with clock("prepare"):
+            store = open_store(data, plan.paths, log)
+        folds = [prepare_fold(plan, store, number, clock) for number in range(plan.folds)]
         counts = {**store.counts, "customers": store.num_customers, "events": store.num_events}
     if helper_process():
         for fold in folds:
-            fold.fit(log)
+            train_fold(fold, task, clock, log)
         raise SystemExit(0)
-    clear_results(
-        folder, resumed=bool(settings["ckpt"]) and folder.resolve() in Path(settings["ckpt"]).resolve().parents
-    )
-    OmegaConf.save(OmegaConf.create(settings), folder / "config.yaml")
-    write_json(folder / "versions.json", environment())
-    with run_status(folder):
+    clear_results(plan.folder, resumed=plan.resumes_in_place)
+    OmegaConf.save(OmegaConf.create(plan.config), plan.folder / "config.yaml")
+    write_json(plan.folder / "versions.json", environment())
+    with run_status(plan.folder):
+        kept: list[dict[str, list[Fitted]]] = []
+        tables = []
+        for fold in folds:
+            train_fold(fold, task, clock, log)
+            rows, fitted = score_fold(fold, task, clock, log)
+            tables += rows
+            kept.append(fitted)
         if folds:
-            scores = pd.concat([fold.scores(log) for fold in folds], ignore_index=True)
-            fingerprint = "-".join(fold.fingerprint for fold in folds)
-            counts["snapshots"] = {
-                split: int(sum((fold.snapshots.split == split).sum() for fold in folds))
-                for split in ("train", "val", "test")
-            }
-            metrics = clock("metrics", folds[0].summarise, scores, fingerprint, counts)
-        else:
-            scores, fingerprint = table, counts["fingerprint"]
-            metrics = clock("metrics", churn_metrics, settings, scores, fingerprint, counts)
-        write_parquet(scores, folder / "scores.parquet")
-        write_json(folder / "metrics.json", metrics)
-        if folds:
-            clock("tensorboard", folds[0].write_final, scores, metrics)
-        write_json(folder / "timing.json", clock.seconds)
-    (folder / "model_card.md").write_text(model_card(folder))
-    (folder / "report.html").write_text(render_report([folder]))
-    return Run(folder)
+            scores = pd.concat(tables, ignore_index=True)
+        write_parquet(scores, plan.folder / "scores.parquet")
+        with clock("metrics"):
+            cases, options = [fold.cases for fold in folds], {"resamples": plan.resamples, "seed": plan.seed}
+            metrics = run_metrics(task, scores, cases, counts, fingerprint=counts.get("fingerprint"), **options)
+        write_json(plan.folder / "metrics.json", metrics)
+        for question in task.questions if folds else ():
+            own = metrics.get("tasks", {}).get(question.name, metrics)
+            keep_best(plan.folder, question, kept[0].get(question.name, []), own)
+        show(plan, folds, scores, metrics, clock)
+    return plan.folder
+
+
+def prepare_fold(plan: Plan, store: EventStore, number: int, clock: Clock) -> Fold:
+    """Cases, inputs and the untrained network of one fold; raises where nothing can be learnt or measured."""
+    task, folder = plan.task, plan.folder / f"fold_{number}" if number else plan.folder
+    with clock("snapshots"):
+        cases = task.cases(store, fold=number)
+    start = Start.open(plan.init, plan.config, cases) if plan.init else None
+    if start:
+        task.start_from(start.vectors)
+    if not task.settings.has_network:
+        return Fold(folder, cases, None)
+    with clock("network"):
+        inputs = task.inputs(cases, **(start.inputs if start else {}))
+        training = prepare_training(task, inputs, plan.training, folder)
+        if start:
+            start.load_weights(training.network)
+    return Fold(folder, cases, training)
+
+
+def train_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> None:
+    """Fit the network, if there is one."""
+    if fold.training:
+        with clock("network"):
+            task.prepare(fold.training.network, fold.training.inputs)
+            fit(fold.training, fold.folder, log)
+
+
+def score_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> tuple[list[pd.DataFrame], dict[str, list[Fitted]]]:
+    """Scores of network and baselines on validation and test, and the fitted baselines of every question."""
+    cases, tables = fold.cases, list[pd.DataFrame]()
+    answers: dict[str, Any] = {}
+    fold.folder.mkdir(exist_ok=True)
+    if task.catalogue is not None:
+        if task.catalogue.missing:
+            missing, num = task.catalogue.missing, len(task.catalogue)
+            log(f"catalogue: nothing is known of {missing:,} of {num:,} items but their ids")
+        write_parquet(task.catalogue.to_frame(), fold.folder / ITEMS)
+    if fold.training:
+        with clock("network"):
+            network, inputs = fold.training.network, fold.training.inputs
+            tables, answers, calibrations = network_rows(task, cases, network, inputs)
+            known: Any = {"vocabulary": inputs.vocabulary, "schema": inputs.schema, "calibrations": calibrations}
+            save_trained(fold.folder, task, network.cpu(), **known)
+    kept: dict[str, list[Fitted]] = {}
+    with clock("baselines"):
+        for question in task.questions:
+            part, name = task.cases_of(question, cases), question.name
+            network_answers = {NETWORK: answers[name]} if name in answers else {}
+            for fitted, found in fit_baselines(question, part, network_answers, log):
+                model = fitted.spec.name
+                tables.append(question.write(part, part.held_out, found, fitted.calibration, model=model))
+                kept.setdefault(name, []).append(fitted)
+    return tables, kept
+
+
+def show(plan: Plan, folds: list[Fold], scores: pd.DataFrame, metrics: dict[str, Any], clock: Clock) -> list[Results]:
+    """TensorBoard, model card and report of a run that is over, from what is in memory."""
+    task, folder, cards = plan.task, plan.folder, []
+    with clock("tensorboard"):
+        if folds and (cards := task.cards(folds[0].cases, scores, metrics)):
+            write_json(folder / CARDS, cards)
+    status = {"state": "finished", "reason": None}
+    known = {"cards": cards, "status": status, "timing": clock.seconds, "backtest": None}
+    questions = results_of(task, folder, plan.config, metrics, scores, **known)
+    training = folds[0].training if folds else None
+    if training and training.writer:
+        with clock("tensorboard"):
+            projected = task.projected(training.network, training.inputs, folds[0].cases, scores)
+            write_results(training.writer, questions, {key: plan.config[key] for key in HPARAMS}, projected)
+    write_json(folder / "timing.json", clock.seconds)
+    (folder / "model_card.md").write_text(model_card(questions, task.name))
+    (folder / "report.html").write_text(render_report([questions], title=task.name))
+    return questions
 
 
 def environment() -> dict[str, Any]:
     """Versions, machine and git commit of this process."""
-    packages = (
-        "torch",
-        "pytorch-lightning",
-        "numpy",
-        "pandas",
-        "scikit-learn",
-        "lightgbm",
-        "hydra-core",
-        "ibis-framework",
-        "duckdb",
-    )
+    packages = ("torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn", "lightgbm")
     here = Path(__file__).parent
     commit = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True)
     return {
         "clm_dl": version("clm-dl"),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{name: version(name) for name in (*packages, "hydra-core", "ibis-framework", "duckdb")},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "commit": commit.stdout.strip() or None,
     }

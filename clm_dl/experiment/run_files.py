@@ -1,9 +1,10 @@
-"""What a run writes: its folder, its status, its JSON files and the scoring checkpoint, each whole or not at all."""
+"""The files of a run: written whole or not at all, read back as what predicting and showing need."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,34 +12,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from omegaconf import OmegaConf
 
+from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.sequences.vocabulary import Vocabulary
-from clm_dl.tasks.module import SequenceTask
+from clm_dl.errors import MissingFile, UserError
+from clm_dl.experiment.migrate import current_config
+from clm_dl.experiment.settings import read_task
+from clm_dl.tasks.base import ScoredTask, Task, Trained
+from clm_dl.tasks.network import SequenceNetwork
+from clm_dl.training.checkpoint import load_checkpoint
+from clm_dl.visual.results import Results
 
 RUN_VERSION = 1
 MODEL = Path("checkpoints") / "model.ckpt"
-ITEMS, CARDS = "items.parquet", "cards.json"  # of ranked runs
+ITEMS, CARDS = "items.parquet", "cards.json"  # of runs that recommend
 BACKTEST = "backtest.json"  # of clm-evaluate cutoffs=…
+WRITTEN = (  # of a run; with them everything in fold folders, and of a run that begins anew its checkpoints and curves
+    *("metrics.json", "scores.parquet", "evaluation.json", "timing.json", "versions.json", "vocabulary.json"),
+    *("schema.json", "report.html", "model_card.md", "hparams.yaml", ITEMS, CARDS, BACKTEST, str(MODEL)),
+)
 
 
-def save_model(
-    path: Path, task: SequenceTask, *, vocabulary: Vocabulary, schema: Mapping[str, Any], calibration: dict[str, Any]
-) -> None:
-    """Write the scoring checkpoint that `load_run` reads."""
-    checkpoint = {
-        "version": RUN_VERSION,
-        "task": task.name,
-        "hyper_parameters": dict(task.hparams),
-        "state_dict": task.state_dict(),
-        "vocabulary": vocabulary.to_json(),
-        "schema": dict(schema),
-        "calibration": calibration,
-    }
-    temporary = path.with_suffix(".tmp")
-    torch.save(checkpoint, temporary)
-    os.replace(temporary, path)
+# --- writing
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -50,32 +48,63 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def helper_process() -> bool:
-    """Whether this is a further process of a distributed run: it trains along and writes nothing."""
-    return any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+def write_parquet(table: pd.DataFrame, path: str | Path) -> None:
+    """Write `table` beside `path`, then rename: an interrupted write leaves nothing half."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the path of a file to write")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        table.to_parquet(temporary, index=False)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_trained(
+    folder: Path,
+    task: Task,
+    network: SequenceNetwork,
+    *,
+    vocabulary: Vocabulary,
+    schema: Mapping[str, Any],
+    calibrations: Mapping[str, Any],
+) -> None:
+    """Write the scoring checkpoint that `read_trained` reads, and vocabulary and schema as JSON."""
+    states = {name: {} if one is None else one.to_dict() for name, one in calibrations.items()}
+    checkpoint = {
+        "version": RUN_VERSION,
+        "task": task.name,
+        "hyper_parameters": network.hyper_parameters,
+        "state_dict": network.state_dict(),
+        "vocabulary": vocabulary.to_json(),
+        "schema": dict(schema),
+        "calibration": states if len(states) > 1 or task.name not in states else states[task.name],
+    }
+    path = folder / MODEL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(checkpoint, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+    write_json(folder / "vocabulary.json", vocabulary.to_json())
+    write_json(folder / "schema.json", dict(schema))
 
 
 def clear_results(folder: Path, *, resumed: bool) -> None:
     """Make `folder` and take out what an earlier run left there; its checkpoints and training curve stay when it is
     resumed.
     """
-    names = [
-        "metrics.json",
-        "scores.parquet",
-        "evaluation.json",
-        "timing.json",
-        "report.html",
-        "model_card.md",
-        ITEMS,
-        CARDS,
-        BACKTEST,
-        str(MODEL),
-    ]
-    if not resumed:
-        names += ["events.out.tfevents.*", "checkpoints/*.ckpt"]
+    names = [*WRITTEN, *([] if resumed else ["events.out.tfevents.*", "checkpoints/*.ckpt"])]
     for path in [path for name in names for path in folder.glob(name)]:
         path.unlink(missing_ok=True)  # two patterns may name one file
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    for fold in folder.glob("fold_*"):
+        shutil.rmtree(fold)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def helper_process() -> bool:
+    """Whether this is a further process of a distributed run: it trains along and writes nothing."""
+    return any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 @contextmanager
@@ -90,15 +119,139 @@ def run_status(path: Path) -> Iterator[None]:
     write("running")
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit
-        signal, code = ("SIGTERM", 143) if isinstance(error, SIGTERMException) else ("Ctrl-C", 130)
+    except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit, SIGTERM into its own
+        terminated = type(error).__name__ == "SIGTERMException"
+        signal, code = ("SIGTERM", 143) if terminated else ("Ctrl-C", 130)
         write("interrupted", f"{signal}; the best checkpoint so far is kept")
         last = path / "checkpoints" / "last.ckpt"
-        print(
-            f"error: interrupted with {signal}{f': go on with ckpt={last}' if last.exists() else ''}", file=sys.stderr
-        )
+        go_on = f": go on with ckpt={last}" if last.exists() else ""
+        print(f"error: interrupted with {signal}{go_on}", file=sys.stderr)
         raise SystemExit(code) from error
     except BaseException as error:
         write("failed", " ".join(str(error).split())[:500] or type(error).__name__)
         raise
     write("finished")
+
+
+# --- reading
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """config.yaml of the run at `path`, as plain dicts in the present version's keys."""
+    if not (path / "config.yaml").is_file():
+        raise MissingFile(f"{path} is no run directory (it has no config.yaml): give the folder that clm-train printed")
+    read_status(path)
+    config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))  # type: ignore[assignment]
+    return current_config(config)
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """status.json: {"version", "state": running | finished | interrupted | failed, "reason"}."""
+    status: dict[str, Any] = json.loads((path / "status.json").read_text())
+    if status["version"] != RUN_VERSION:
+        raise UserError(
+            f"run {path} has version {status['version']}, this clm_dl reads version {RUN_VERSION}: train it again"
+        )
+    return status
+
+
+def existing(path: Path, name: str | Path) -> Path:
+    """The file of a run; FileNotFoundError says that only a finished run has it."""
+    if not (path / name).is_file():
+        raise MissingFile(f"run {path} ({read_status(path)['state']}) has no {name}: only a finished run has one")
+    return path / name
+
+
+def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The scoring checkpoint: version, task, hyper_parameters, state_dict, vocabulary, schema, calibration."""
+    if config["encoder"]["name"] == "none":
+        raise UserError(
+            f"run {path} was made with encoder=none, so there is no network to use: train one with another encoder"
+        )
+    checkpoint = load_checkpoint(existing(path, MODEL))
+    if checkpoint.get("version") != RUN_VERSION:
+        raise UserError(
+            f"{path / MODEL} has version {checkpoint.get('version')}, this clm_dl reads version {RUN_VERSION}: train "
+            "it "
+            "again"
+        )
+    return checkpoint
+
+
+def read_trained(path: Path) -> Trained:
+    """What predicting needs of the run at `path`."""
+    config = read_config(path)
+    task = read_task(config)
+    _load_catalogue(task, path)
+    if config["encoder"]["name"] == "none":
+        return Trained(path, config, task)
+    checkpoint = read_checkpoint(path, config)
+    network = task.network(checkpoint["schema"])
+    try:
+        network.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise UserError(
+            f"checkpoint {path / MODEL} is corrupt: its weights do not fit its own schema; train again"
+        ) from error
+    states = checkpoint["calibration"]
+    calibrations = {
+        question.name: question.read_calibration(states if question is task else states[question.name])
+        for question in task.questions
+    }
+    vocabulary = Vocabulary.from_json(checkpoint["vocabulary"])
+    known = {"vocabulary": vocabulary, "schema": checkpoint["schema"], "calibrations": calibrations}
+    return Trained(path, config, task, network=network.eval(), **known)
+
+
+def read_results(path: Path) -> list[Results]:
+    """What showing needs of the run at `path`, a record a question."""
+    config = read_config(path)
+    task = read_task(config)
+    _load_catalogue(task, path)
+    metrics = read_json(existing(path, "metrics.json"))
+    return results_of(task, path, config, metrics, scores=None)
+
+
+def results_of(
+    task: Task,
+    path: Path,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    scores: pd.DataFrame | None,
+    **known: Any,
+) -> list[Results]:
+    """Results of every question; `scores` are read when they are asked for, unless they are at hand. What is not
+    `known` (cards, backtest, timing, status) is read.
+    """
+    several = len(task.questions) > 1
+    found = {name: read_json(path / file) for name, file in _SHOWN.items() if (path / file).is_file()} | known
+
+    def load(question: ScoredTask) -> pd.DataFrame:
+        table = pd.read_parquet(existing(path, "scores.parquet")) if scores is None else scores
+        return table[table["task"] == question.name].reset_index(drop=True) if several else table
+
+    return [
+        Results(
+            task=question,
+            path=path,
+            config=config,
+            metrics=metrics["tasks"][question.name] if several else metrics,
+            load_scores=lambda question=question: load(question),  # type: ignore[misc]
+            several=several,
+            **found,
+        )
+        for question in task.questions
+    ]
+
+
+_SHOWN = {"cards": CARDS, "backtest": BACKTEST, "timing": "timing.json", "status": "status.json"}
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run."""
+    return json.loads(path.read_text())
+
+
+def _load_catalogue(task: Task, path: Path) -> None:
+    if (path / ITEMS).is_file():
+        task.catalogue = Catalogue.from_frame(pd.read_parquet(path / ITEMS))

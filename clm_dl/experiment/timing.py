@@ -1,21 +1,22 @@
-"""Clock: seconds spent in each part of an experiment, for timing.json."""
+"""Clock: seconds spent in each stage of an experiment, for timing.json."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Clock:
-    """`clock(name, function, …)` calls the function and adds its wall seconds to `seconds[name]`."""
+    """`with clock("network"): …` adds the wall seconds of the block to `seconds["network"]`."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def __call__(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
         try:
-            return function(*args, **kwargs)
+            yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 3)
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - started, 3)

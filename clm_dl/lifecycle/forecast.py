@@ -1,4 +1,4 @@
-"""Forecasts of a series: ARIMA chosen by AICc, and a backtest on growing histories against the last value and the mean."""
+"""Forecasts of a series: ARIMA chosen by AICc, and a backtest on growing histories against last value and mean."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def weekly_silenced(store: EventStore, *, horizon_days: float) -> pd.Series:
 
 
 def weekly_demand(store: EventStore, field: str) -> pd.DataFrame:
-    """Lines of each value of a categorical field in each whole week `[W, values]`; lines without a value do not count."""
+    """Lines of each value of a categorical field in each whole week `[W, values]`; missing ones do not count."""
     if not store.has(field):
         raise UserError(f"no field {field!r} in the store; it has {', '.join(f.name for f in store.fields)}")
     code, names = np.asarray(store.column(field)), store.dictionary(field)

@@ -55,7 +55,7 @@ def embedding_size(num_values: int, *, largest: int) -> int:
 
 
 def calendar_table(name: str) -> Tensor:
-    """[values, 2 · harmonics]: sine and cosine of each value of a calendar field, so that hour 23 stands beside hour 0."""
+    """[values, 2 · harmonics]: sine and cosine of each value of a calendar field: hour 23 stands beside hour 0."""
     angle = 2 * math.pi * torch.arange(CALENDAR[name]) / CALENDAR[name]
     return torch.cat(
         [wave(k * angle).unsqueeze(-1) for k in range(1, HARMONICS[name] + 1) for wave in (torch.sin, torch.cos)],

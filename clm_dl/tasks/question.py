@@ -1,12 +1,11 @@
-"""Question: what is asked of a customer's vector, apart from the network that hears it: outputs, truth, loss, answer.
+"""Question: what is asked of a customer's vector, apart from the network that hears it: head, truth, loss, answer.
 
 Shapes: B snapshots, D width, E head features, K targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
@@ -14,12 +13,10 @@ from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.nn import VectorHead
 
 
-class Question:
-    """One question; a task asks one or several of the same vector.
+class Question(ABC):
+    """One question; a network is asked one or several of the same vector.
 
     Args:
-        task: the group `configs/task`: the options of the question, among others.
-        schema: of the batches, see `SequenceTask`.
         columns: which of `target_BK` are its truth, where there are targets of several questions.
 
     Attributes:
@@ -28,32 +25,31 @@ class Question:
         bounded_recency: whether a recency beyond training's counts as its edge, see HeadFeatures.
     """
 
-    name: str
     monitor: str
     num_outputs: int
     bounded_recency = False
 
-    def __init__(self, task: Mapping[str, Any], schema: Mapping[str, Any], *, columns: slice = slice(None)) -> None:
-        self.task = dict(task)
-        self.columns = columns
+    def __init__(self, *, head_size: int, dropout: float, columns: slice = slice(None)) -> None:
+        self.head_size, self.dropout, self.columns = head_size, dropout, columns
 
     def head(self, size: int, extra_size: int) -> nn.Module:
         """z_BD, extra_BE -> output."""
-        options = {"hidden_size": self.task["head_size"], "dropout": self.task["dropout"]}
-        return VectorHead(size, num_outputs=self.num_outputs, extra_size=extra_size, **options)
+        return VectorHead(
+            size, num_outputs=self.num_outputs, extra_size=extra_size, hidden_size=self.head_size, dropout=self.dropout
+        )
 
     def truth(self, batch: EventBatch) -> Tensor:
         """What the output is held against, NaN unknown."""
         return batch.target_BK[:, self.columns]
 
+    @abstractmethod
     def loss(self, output: Tensor, truth: Tensor) -> Tensor:
         """The training loss, a scalar."""
-        raise TypeError(f"{type(self).__name__} must define loss")
 
+    @abstractmethod
     def answer(self, output: Tensor) -> Tensor:
         """What is told of an output, float32."""
-        raise TypeError(f"{type(self).__name__} must define answer")
 
+    @abstractmethod
     def metrics(self, output: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """Validation metrics of a whole epoch, among them `monitor`."""
-        raise TypeError(f"{type(self).__name__} must define metrics")

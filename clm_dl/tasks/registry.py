@@ -1,20 +1,25 @@
-"""The tasks by name."""
+"""The tasks by name: a task of its own is a folder and one line here."""
 
-from clm_dl.tasks.churn.module import ChurnTask, PropensityTask
-from clm_dl.tasks.module import SequenceTask
-from clm_dl.tasks.multitask.module import MultiTask
-from clm_dl.tasks.pretrain.module import PretrainTask
-from clm_dl.tasks.recommend.module import NextItemTask, NextOrderTask
-from clm_dl.tasks.survival.module import SurvivalTask
-from clm_dl.tasks.value.module import ValueTask
+from __future__ import annotations
 
-TASKS: dict[str, type[SequenceTask]] = {
-    "churn": ChurnTask,
-    "propensity": PropensityTask,
-    "survival": SurvivalTask,
-    "value": ValueTask,
-    "multitask": MultiTask,
-    "next_item": NextItemTask,
-    "next_order": NextOrderTask,
-    "pretrain": PretrainTask,
+from clm_dl.tasks.base import Task
+from clm_dl.tasks.churn.task import ChurnTask, PropensityTask
+from clm_dl.tasks.multitask.task import MultiTask
+from clm_dl.tasks.pretrain.task import PretrainTask
+from clm_dl.tasks.recommend.task import NextItemTask, NextOrderTask
+from clm_dl.tasks.survival.task import SurvivalTask
+from clm_dl.tasks.value.task import ValueTask
+
+TASKS: dict[str, type[Task]] = {
+    task.name: task
+    for task in (
+        ChurnTask,
+        PropensityTask,
+        SurvivalTask,
+        ValueTask,
+        NextItemTask,
+        NextOrderTask,
+        PretrainTask,
+        MultiTask,
+    )
 }

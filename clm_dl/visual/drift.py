@@ -15,57 +15,39 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from clm_dl.tasks.churn.figures import COLORS, DARK, house_style
-from clm_dl.visual.families import family
+from clm_dl.evaluation.metric import Metric
+from clm_dl.visual.figures import COLORS, DARK, house_style
+from clm_dl.visual.results import Results
 from clm_dl.visual.text import number
 
-MODELS = ("network", "recalibrated")
+MODELS = {"network": "frozen", "recalibrated": "recalibrated on the newest matured cutoff"}
 
 
-def rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def rows(results: Results) -> tuple[list[str], list[list[str]]]:
     """Titles and cells: a row a cutoff, frozen beside recalibrated."""
-    shown = family(found["metrics"])
-    watched, is_value = shown.columns[found["watched"]], found["task"] == "value"
-    titles = [
-        "cutoff",
-        "days",
-        "mean label" if is_value else "rate",
-        shown.title,
-        watched,
-        f"{watched} recal.",
-        "bias",
-        "bias recal.",
-    ]
-    titles += [*["coverage", "coverage recal."] * is_value, "recal. on", "PSI score", "input that moved most"]
+    found, main, (watched, *further) = _found(results), results.known.main, _watched(results)
+    titles = ["cutoff", "days", results.pages.rate, main.title, watched.title, f"{watched.title} recal.", "bias"]
+    titles += ["bias recal.", *(title for metric in further for title in (metric.title, f"{metric.title} recal."))]
     lines = []
     for at in found["cutoffs"]:
         models = found["metrics"]["split"]["test"]["per_cutoff"][at["cutoff"]]
         moved, value = next(iter(at["psi"]["inputs"].items()))
-        figures = [models["network"][shown.main], *(models[name][found["watched"]] for name in MODELS)]
-        cells = [
-            at["cutoff"],
-            f"{at['days']:.0f}",
-            number(at["rate"]),
-            *(number(figure["value"]) for figure in figures),
-        ]
+        figures = [models["network"][main.name], *(models[name][watched.name] for name in MODELS)]
+        cells = [at["cutoff"], f"{at['days']:.0f}", number(at["rate"]), *(number(one["value"]) for one in figures)]
         cells += [f"{at['bias'][name]:+.1%}" for name in MODELS]
-        cells += [f"{models[name]['coverage']['value']:.1%}" for name in MODELS if is_value]
-        lines.append(
-            [*cells, at["recalibrated_on"] or "not yet", number(at["psi"]["score"], 2), f"{moved} {number(value, 2)}"]
-        )
-    return titles, lines
+        cells += [f"{models[name][metric.name]['value']:.1%}" for metric in further for name in MODELS]
+        recalibrated = at["recalibrated_on"] or "not yet"
+        lines.append([*cells, recalibrated, number(at["psi"]["score"], 2), f"{moved} {number(value, 2)}"])
+    return [*titles, "recal. on", "PSI score", "input that moved most"], lines
 
 
-def print_backtest(found: Mapping[str, Any], console: Console | None = None) -> None:
+def print_backtest(results: Results, console: Console | None = None) -> None:
     """One line a cutoff, and the warning where there is one."""
-    titles, lines = rows(found)
-    table = Table(
-        title=f"{found['task']}: the network of {found['trained_until']} on later cutoffs",
-        box=SIMPLE_HEAD,
-        title_justify="left",
-    )
-    for title in titles:
-        table.add_column("\n".join(title.split(" ", 1)), justify="right", no_wrap=True)
+    found, (titles, lines) = _found(results), rows(results)
+    title = f"{found['task']}: the network of {found['trained_until']} on later cutoffs"
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
+    for name in titles:
+        table.add_column("\n".join(name.split(" ", 1)), justify="right", no_wrap=True)
     for line in lines:
         table.add_row(*line)
     console = console or Console(width=max(Console().width, Console(width=1000).measure(table).maximum))
@@ -74,49 +56,57 @@ def print_backtest(found: Mapping[str, Any], console: Console | None = None) -> 
         console.print(f"WARNING: {found['warning']}", style="bold")
 
 
-def drift_figure(found: Mapping[str, Any]) -> Figure:
-    """Discrimination, calibration error and total bias by cutoff, frozen and recalibrated, with the 95 % intervals that
-    there are.
+def drift_figure(results: Results) -> Figure:
+    """The main metric, the one that is watched and total bias by cutoff, frozen and recalibrated, with the 95 %
+    intervals that there are.
     """
+    found, main, watched = _found(results), results.known.main, _watched(results)[0]
     figure = Figure(figsize=(5.2, 5.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     dates = pd.to_datetime([at["cutoff"] for at in found["cutoffs"]])
     models = [found["metrics"]["split"]["test"]["per_cutoff"][at["cutoff"]] for at in found["cutoffs"]]
-    shown = family(found["metrics"])
-    panels = {shown.main: shown.title, found["watched"]: shown.columns[found["watched"]], "bias": "total bias"}
+    panels = {main.name: main.title, watched.name: watched.title, "bias": "total bias"}
     for axes, (metric, title) in zip(figure.subplots(len(panels), 1, sharex=True), panels.items(), strict=True):
         house_style(axes)
         axes.set_ylabel(title, fontsize=9, color=DARK)
-        for name, color in (("network", COLORS[0]), ("recalibrated", COLORS[1])):
-            label = {"network": "frozen", "recalibrated": "recalibrated on the newest matured cutoff"}[name]
+        for (name, label), color in zip(MODELS.items(), COLORS, strict=False):
             if metric == "bias":
-                axes.plot(
-                    dates,
-                    [at["bias"][name] for at in found["cutoffs"]],
-                    marker="o",
-                    markersize=3.5,
-                    color=color,
-                    label=label,
-                )
+                values = [at["bias"][name] for at in found["cutoffs"]]
+                axes.plot(dates, values, marker="o", markersize=3.5, color=color, label=label)
                 continue
             part = [at[name][metric] for at in models]
-            axes.plot(dates, [point["value"] for point in part], marker="o", markersize=3.5, color=color, label=label)
+            values = [point["value"] for point in part]
+            axes.plot(dates, values, marker="o", markersize=3.5, color=color, label=label)
             if all(point["low"] is not None for point in part):
-                axes.fill_between(
-                    dates, [p["low"] for p in part], [p["high"] for p in part], color=color, alpha=0.15, linewidth=0
-                )
-        if metric == found["watched"]:
+                ends = ([point[end] for point in part] for end in ("low", "high"))
+                axes.fill_between(dates, *ends, color=color, alpha=0.15, linewidth=0)
+        if metric == watched.name:
             axes.axhline(found["test_error"], color=DARK, linestyle=":", linewidth=1)
         if metric == "bias":
             axes.axhline(0.0, color=DARK, linestyle=":", linewidth=1)
             axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
-            axes.legend(
-                loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize=7.5, frameon=False
-            )  # below: no corner stays free
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.25)}  # no corner stays free
+            axes.legend(ncols=2, fontsize=7.5, frameon=False, **below)
     return figure
 
 
-def section(found: Mapping[str, Any]) -> dict[str, Any]:
+def section(results: Results) -> dict[str, Any]:
     """What report.html shows of it, see `html`."""
-    titles, lines = rows(found)
-    return {"warning": found["warning"], "titles": titles, "rows": lines, "trained_until": found["trained_until"]}
+    found, main, watched = _found(results), results.known.main, _watched(results)[0]
+    titles, lines = rows(results)
+    return {
+        "warning": found["warning"],
+        "titles": titles,
+        "rows": lines,
+        "trained_until": found["trained_until"],
+        "caption": f"{main.title}, {watched.title} (dotted: on test) and total bias by cutoff",
+    }
+
+
+def _found(results: Results) -> Mapping[str, Any]:
+    assert results.backtest is not None
+    return results.backtest
+
+
+def _watched(results: Results) -> list[Metric]:
+    return [results.known[name] for name in results.task.watched]

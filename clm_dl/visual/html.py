@@ -1,56 +1,35 @@
-"""report.html: one or many run directories as a page that needs no other file and no network."""
+"""report.html: one or many runs as a page that needs no other file and no network."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from clm_dl.errors import UserError
 from clm_dl.evaluation.comparison import Group, group_runs, paired_difference
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.experiment.parts import Part
-from clm_dl.experiment.run_files import BACKTEST
-from clm_dl.run import Run, load_run
-from clm_dl.tasks.churn import pages as html_churn
-from clm_dl.tasks.pretrain import pages as html_pretrain
-from clm_dl.tasks.recommend import pages as html_ranked
-from clm_dl.tasks.survival import pages as html_survival
-from clm_dl.tasks.value import pages as html_value
+from clm_dl.evaluation.metric import NETWORK, Metric
 from clm_dl.visual.drift import drift_figure, section
-from clm_dl.visual.families import Family, by_family, family
-from clm_dl.visual.text import digits, mean_sd, number, signed, verdict
+from clm_dl.visual.results import Results
+from clm_dl.visual.terminal import alike
+from clm_dl.visual.text import mean_sd, number, signed
 
-PAGES = {
-    "churn": html_churn,
-    "survival": html_survival,
-    "value": html_value,
-    "ranked": html_ranked,
-    "pretrain": html_pretrain,
-}  # what each family's runs are shown with
-CARDS = "cards.json"  # of recommendations.sample_cards
+DRAWN = 1  # runs whose figures are drawn; among more, each run's own report has them
 
 
-def render_report(folders: Sequence[Path]) -> str:
-    """The report of the finished runs in `folders`, as one HTML text; several runs are compared first, by family of
-    tasks.
+def render_report(runs: Sequence[Sequence[Results]], *, title: str = "", left_out: Sequence[str] = ()) -> str:
+    """The report of finished runs, each given as the results of its questions, as one HTML text; several are compared
+    first. Paired differences are given between runs with the same fingerprint only; where it differs, the report says
+    so.
 
-    Figures are drawn for a single run; among many, each run's own report has them. Paired differences are given between
-    runs with the same fingerprint only; where it differs, the report says so.
+    Args:
+        title: of the page. left_out: what is said of runs without metrics.
     """
-    runs = [load_run(folder) for folder in folders]
-    finished = [run for run in runs if (run.path / "metrics.json").is_file()]
-    if not finished:
-        raise UserError(
-            "no run with metrics among " + ", ".join(str(folder) for folder in folders) + ": train one first"
-        )
+    questions = [results for run in runs for results in run]
     page = Environment(
         loader=PackageLoader("clm_dl.visual"),
         autoescape=True,
@@ -58,123 +37,118 @@ def render_report(folders: Sequence[Path]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    compared = alike(questions) if len(runs) > 1 else []
     return page.get_template("report.html.jinja").render(
-        title=finished[0].metrics["task"] if len(finished) == 1 else f"{len(finished)} runs",
-        comparisons=[_comparison(shown, group_runs(members)) for shown, members in by_family(finished)]
-        if len(finished) > 1
-        else [],
-        runs=[_run(run, draw=len(finished) == 1) for whole in finished for run in whole.questions],
-        left_out=[f"{run.path.name} ({run.status['state']})" for run in runs if run not in finished],
+        title=title or f"{len(runs)} runs",
+        comparisons=[_comparison(members) for members in compared],
+        runs=[_run(results, draw=len(runs) <= DRAWN) for results in questions],
+        left_out=list(left_out),
     )
 
 
-def _comparison(shown: Family, groups: Sequence[Group]) -> dict[str, Any]:
-    rows = []
-    for group in groups:
-        baseline = group.runs[0].metrics["best_baseline"]["name"]
-        own = paired_difference(group, group, other_model=baseline) if group.model == NETWORK and baseline else None
-        first = paired_difference(group, groups[0]) if group is not groups[0] else None
-        rows.append(
-            {
-                "name": group.name,
-                "model": group.model,
-                "seeds": len(group.runs),
-                "cells": [mean_sd(group.mean(metric), digits(metric)) for metric in shown.columns],
-                "baseline": baseline,
-                "own": _judged(own, shown.main),
-                "first": _judged(first, shown.main),
-                "same": group.fingerprint == groups[0].fingerprint,
-            }
-        )
+def _comparison(members: Sequence[Results]) -> dict[str, Any]:
+    known, groups = members[0].known, group_runs(members)
+    rows = [_row(group, groups[0], known.table, known.main) for group in groups]
     return {
         "rows": rows,
         "same": all(row["same"] for row in rows),
         "first": groups[0].name,
-        "columns": list(shown.columns.values()),
-        "title": shown.title,
+        "columns": [metric.title for metric in known.table],
+        "title": known.main.title,
     }
 
 
-def _judged(difference: dict[str, dict[str, float]] | None, metric: str) -> dict[str, str] | None:
-    if not difference or metric not in difference:
-        return None
-    return {"text": signed(difference[metric]), "verdict": verdict(difference[metric], metric)}
-
-
-def _run(run: Run, *, draw: bool) -> dict[str, Any]:
-    metrics, shown = run.metrics, family(run.metrics)
-    page, names = PAGES[shown.name], shown.ordered(metrics["split"]["test"]["overall"])
-    found = json.loads((run.path / BACKTEST).read_text()) if (run.path / BACKTEST).is_file() else None
-    timing = json.loads((run.path / "timing.json").read_text()) if (run.path / "timing.json").is_file() else {}
+def _row(group: Group, first: Group, columns: Sequence[Metric], main: Metric) -> dict[str, Any]:
+    baseline = group.runs[0].metrics["best_baseline"]["name"]
+    to_baseline = group.model == NETWORK and baseline
+    own = paired_difference(group, group, other_model=baseline) if to_baseline else None
     return {
-        "name": _name(run.path) + (f": {run.question}" if isinstance(run, Part) else ""),
-        "encoder": f"encoder {run.config['encoder']['name']}" if run.config["data"]["name"] != "table" else "table",
-        "path": str(run.path),
-        "metrics": metrics,
-        "status": run.status,
-        "tiles": _tiles(metrics, names[0]) if names else [],
-        "tables": page.tables(metrics),
-        "note": page.note(metrics),
-        "differences": _differences(metrics),
-        "difference_titles": [shown.columns[m] for m in shown.differences],
-        "chosen": _chosen(metrics),
-        "figures": [(caption, _data_uri(figure)) for caption, figure in page.figures(run, names).items()]
-        if draw and names
-        else [],
-        "cards": json.loads((run.path / CARDS).read_text()) if draw and (run.path / CARDS).is_file() else [],
-        "drift": {**section(found), "figure": _data_uri(drift_figure(found))} if found else None,
-        "facts": [
-            (title, [line.replace("`", "") for line in lines])  # Markdown's code marks
-            for title, lines in {**shown.setup(metrics, run.config), **shown.limits(metrics)}.items()
-        ],
-        "details": page.details(metrics),
-        "timing": [(name, seconds) for name, seconds in timing.items() if isinstance(seconds, (int, float))],
-        "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
+        "name": group.name,
+        "model": group.model,
+        "seeds": len(group.runs),
+        "cells": [mean_sd(group.mean(metric.name), metric.digits) for metric in columns],
+        "baseline": baseline,
+        "own": _judged(own, main),
+        "first": _judged(paired_difference(group, first) if group is not first else None, main),
+        "same": group.fingerprint == first.fingerprint,
     }
 
 
-def _name(path: Path) -> str:
-    """The run's folder; of a trial of a sweep, which is a number, with the folder above it."""
-    return f"{path.parent.name}/{path.name}" if path.name.isdigit() else path.name
+def _judged(difference: dict[str, dict[str, float]] | None, metric: Metric) -> dict[str, str] | None:
+    if not difference or metric.name not in difference:
+        return None
+    return {"text": signed(difference[metric.name]), "verdict": metric.verdict(difference[metric.name])}
 
 
-def _tiles(metrics: Mapping[str, Any], main: str) -> list[tuple[str, str, str]]:
+def _run(results: Results, *, draw: bool) -> dict[str, Any]:
+    metrics, pages, names, config = results.metrics, results.pages, results.names, results.config
+    figures = pages.figures(metrics, results.test, names) if draw and names else {}
+    facts = {**pages.setup(metrics, config), **pages.limits(metrics)}
+    return {
+        "name": _name(results),
+        "encoder": f"encoder {config['encoder']['name']}" if config["data"]["name"] != "table" else "table",
+        "path": str(results.path),
+        "metrics": metrics,
+        "status": results.status,
+        "tiles": _tiles(results, names[0]) if names else [],
+        "tables": pages.tables(metrics),
+        "note": pages.note(metrics),
+        "differences": _differences(results),
+        "difference_titles": [metric.title for metric in results.known.paired],
+        "chosen": _chosen(results),
+        "figures": [(caption, _data_uri(figure)) for caption, figure in figures.values()],
+        "cards": results.cards if draw else [],
+        "drift": {**section(results), "figure": _data_uri(drift_figure(results))} if results.backtest else None,
+        # without Markdown's code marks
+        "facts": [(title, [line.replace("`", "") for line in lines]) for title, lines in facts.items()],
+        "details": pages.details(metrics),
+        "timing": [(name, value) for name, value in results.timing.items() if isinstance(value, (int, float))],
+        "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
+    }
+
+
+def _name(results: Results) -> str:
+    """The run's folder; of a trial of a sweep, which is a number, with the folder above it; its question of several."""
+    path = results.path
+    name = f"{path.parent.name}/{path.name}" if path.name.isdigit() else path.name
+    return f"{name}: {results.task.name}" if results.several else name
+
+
+def _tiles(results: Results, model: str) -> list[tuple[str, str, str]]:
     """(name, value, small print) of the figures on top."""
-    shown, found = family(metrics), metrics["split"]["test"]["overall"][main]
-    tiles = []
-    for m in shown.tiles:
-        low, high = (number(found[m][end], digits(m)) for end in ("low", "high"))
-        range_ = "no interval" if found[m]["low"] is None else f"95 %: {low} to {high}"
-        title = shown.columns[m][0].upper() + shown.columns[m][1:]
-        tiles.append((f"{title} of {main}", number(found[m]["value"], digits(m)), range_))
-    best = metrics["best_baseline"]["name"]
-    difference = metrics["difference"].get("test", {}).get(f"{NETWORK} - {best}")
-    if difference:
-        tiles.append(
-            (
-                f"{shown.title} against {best}",
-                verdict(difference[shown.main], shown.main),
-                signed(difference[shown.main]),
-            )
-        )
+    found, main, tiles = results.overall[model], results.known.main, []
+    for metric in results.known.tiles:
+        one = found[metric.name]
+        low, high = (number(one[end], metric.digits) for end in ("low", "high"))
+        range_ = "no interval" if one["low"] is None else f"95 %: {low} to {high}"
+        title = metric.title[0].upper() + metric.title[1:]
+        tiles.append((f"{title} of {model}", number(one["value"], metric.digits), range_))
+    best = results.metrics["best_baseline"]["name"]
+    if difference := results.metrics["difference"].get("test", {}).get(f"{NETWORK} - {best}"):
+        judged = difference[main.name]
+        tiles.append((f"{main.title} against {best}", main.verdict(judged), signed(judged)))
     return tiles
 
 
-def _differences(metrics: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+def _differences(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
     """A row a pair of models, each pair once."""
     rows: dict[frozenset[str], tuple[str, list[tuple[str, str]]]] = {}
-    for name, found in metrics["difference"].get("test", {}).items():
-        cells = [(signed(found[m], digits(m)), verdict(found[m], m)) for m in family(metrics).differences]
+    for name, found in results.metrics["difference"].get("test", {}).items():
+        cells = [
+            (signed(found[metric.name], metric.digits), metric.verdict(found[metric.name]))
+            for metric in results.known.paired
+        ]
         rows.setdefault(frozenset(name.split(" - ")), (name.replace(" - ", " − "), cells))
     return list(rows.values())
 
 
-def _chosen(metrics: Mapping[str, Any]) -> str:
-    """Where the best baseline, and of a ranked run the best model, were chosen."""
-    where = {"val": "validation", "test": f"test, because validation has no {family(metrics).title}", None: "nothing"}
-    found = {"best baseline": metrics["best_baseline"]} | (
-        {"best model": metrics["best_model"]} if "best_model" in metrics else {}
-    )
+def _chosen(results: Results) -> str:
+    """Where the best baseline, and where it was looked for the best model, were chosen."""
+    flattering = f"test, because validation has no {results.known.main.title}"
+    where = {"val": "validation", "test": flattering, None: "nothing"}
+    found: dict[str, Mapping[str, Any]] = {"best baseline": results.metrics["best_baseline"]}
+    if "best_model" in results.metrics:
+        found["best model"] = results.metrics["best_model"]
     return " ".join(
         f"The {what}, {best['name']}, was chosen on {where[best['chosen_on']]}." for what, best in found.items()
     )

@@ -1,141 +1,58 @@
-"""TensorBoard: callbacks while training (gradient norm, weights, throughput) and what is written once at the end.
+"""TensorBoard of a finished run: figures, final scalars with hparams, and vectors in the projector.
 
-Scalars are named `split/metric`. Callbacks do nothing for a logger that is not TensorBoard's.
+Scalars are named `split/metric`; of a run with several questions, `split/question_metric`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
-import operator
-import time
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.tasks.churn.figures import gain_figure, histogram_figure, precision_recall_figure, reliability_figure
-from clm_dl.tasks.churn.summary import score_table
-from clm_dl.visual.families import CHURN
+from clm_dl.evaluation.metric import NETWORK
+from clm_dl.visual.results import Results
 
-FINAL = ("auroc", "auprc", "log_loss", "brier", "ece", "lift@10")
 MAX_POINTS = 5_000  # embeddings the projector shows without stalling a browser
 
 
-class GradientNorm(Callback):
-    """Logs `train/gradient_norm`, the total norm before clipping, at the steps that the trainer writes."""
-
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
-    ) -> None:
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (trainer.global_step + 1) % every == 0:
-            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            pl_module.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
-
-
-class WeightHistograms(Callback):
-    """Writes a histogram of every parameter at the end of each training epoch, as `weight/<name>`."""
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for writer in writers(trainer):
-            for name, parameter in pl_module.named_parameters():
-                writer.add_histogram(f"weight/{name}", parameter.detach().float().cpu(), trainer.global_step)
-
-
-class Throughput(Callback):
-    """Logs `train/events_per_second` and `train/padding_ratio` (padded over real tokens, 1 is none) once an epoch."""
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.start, self.events, self.padded = time.perf_counter(), 0, 0
-        self.real: Tensor | int = 0  # stays on the device: reading it every batch would make the host wait
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.events += batch.num_events
-        self.padded += batch.mask_BT.numel()
-        self.real = self.real + batch.length_B.sum()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log("train/events_per_second", self.events / (time.perf_counter() - self.start))
-        pl_module.log("train/padding_ratio", self.padded / max(int(self.real), 1))
-
-
-class ModelGraph(Callback):
-    """Writes the graph of the network once, traced on the first training batch; silently nothing where it cannot be
-    traced.
-    """
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step == 0 and batch_idx == 0:
-            for writer in writers(trainer):
-                write_graph(writer, pl_module, batch)
-
-
-def writers(trainer: Trainer) -> list[SummaryWriter]:
-    """The TensorBoard writers among the trainer's loggers."""
-    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-
-
-def write_graph(writer: SummaryWriter, network: nn.Module, batch: Any) -> bool:
-    """Write the graph of `network(batch)`, traced on the tensors inside the batch; False where it cannot be traced."""
-    tensors, rebuild = _tensors(batch)
-    was_training = network.training
-    try:
-        # add_graph prints its errors
-        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")  # the tracer warns about every shape it reads
-            writer.add_graph(_OnTensors(network.eval(), rebuild), tensors, use_strict_trace=False)
-    except (RuntimeError, TypeError, ValueError, AttributeError):
-        return False
-    finally:
-        network.train(was_training)
-    return True
-
-
-def write_final(
+def write_results(
     writer: SummaryWriter,
-    scores: pd.DataFrame,
-    metrics: Mapping[str, Any],
+    questions: Sequence[Results],
     hparams: Mapping[str, Any],
-    embeddings: np.ndarray | None = None,
-    metadata: pd.DataFrame | None = None,
+    projected: tuple[str, np.ndarray, pd.DataFrame] | None = None,
 ) -> None:
-    """Write what only a finished run has: final scalars, PR curves, figures, hparams with the final metric, the
-    projector.
+    """Write what only a finished run has. Call it once a run: TensorBoard shows one hparams entry a writer.
 
-    `scores` is the Scores table, `hparams` any nested dict of plain values, `embeddings` [N, D] with one row of
-    `metadata` each. Call it once a run: TensorBoard shows one hparams entry a writer.
+    Args:
+        hparams: any nested dict of plain values. projected: (tag, vectors [N, D], a row of metadata each).
     """
-    overall = metrics["split"]["test"]["overall"]
-    table = score_table(scores, "test")
-    shown = {name: table.score[name] for name in CHURN.ordered(overall)[:5]}
-    for name, score_N in shown.items():
-        if len(table.label):
-            writer.add_pr_curve(f"test/pr_curve_{name}", table.label, np.clip(score_N, 0, 1))
-    writer.add_figure("test/reliability", reliability_figure(table.label, shown))
-    writer.add_figure("test/precision_recall", precision_recall_figure(table.label, shown))
-    writer.add_figure("test/gain", gain_figure(table.label, shown))
-    if shown:
-        name = next(iter(shown))
-        writer.add_figure("test/score_histogram", histogram_figure(table.label, shown[name], name))
-        final = {f"test/{m}": overall[name][m]["value"] for m in FINAL if overall[name][m]["value"] is not None}
-        write_hparams(writer, hparams, final)
-    for baseline in (model for model in overall if model != NETWORK):
-        for m in FINAL:
-            if (value := overall[baseline][m]["value"]) is not None:
-                writer.add_scalar(f"test_{baseline}/{m}", value)
-    if embeddings is not None and len(embeddings):
-        write_projector(writer, embeddings, metadata, tag="customers")
+    final: dict[str, float] = {}
+    for results in questions:
+        prefix = f"{results.task.name}_" if results.several else ""
+        figures = results.pages.figures(results.metrics, results.test, results.names)
+        for name, (_, figure) in figures.items():
+            writer.add_figure(f"test/{prefix}{name}", figure)
+        results.pages.write(writer, results.metrics, results.test, results.cards)
+        for model in results.names:
+            values = {
+                f"{prefix}{metric.name}": results.overall[model][metric.name]["value"]
+                for metric in (*results.known.table, *results.known.more)
+                if results.overall[model].get(metric.name, {}).get("value") is not None
+            }
+            if model == NETWORK:
+                final |= {f"test/{name}": value for name, value in values.items()}
+            else:
+                for name, value in values.items():
+                    writer.add_scalar(f"test_{model}/{name}", value)
+    write_hparams(writer, hparams, final)
+    if projected is not None and len(projected[1]):
+        tag, vectors, metadata = projected
+        write_projector(writer, vectors, metadata, tag=tag)
     writer.flush()
 
 
@@ -177,38 +94,3 @@ def write_projector(writer: SummaryWriter, embeddings: np.ndarray, metadata: pd.
     writer.add_embedding(
         torch.as_tensor(embeddings[rows], dtype=torch.float32), metadata=labels, metadata_header=header, tag=tag
     )
-
-
-class _OnTensors(nn.Module):
-    """A network on a flat tuple of tensors, which is all that the tracer understands."""
-
-    def __init__(self, network: nn.Module, rebuild: Any) -> None:
-        super().__init__()
-        self.network = network
-        self.rebuild = rebuild
-
-    def forward(self, *tensors: Tensor) -> Any:
-        return self.network(self.rebuild(tensors))
-
-
-def _tensors(batch: Any) -> tuple[tuple[Tensor, ...], Any]:
-    """The tensors in a batch (a dataclass, dict or tuple of them, nested) and the function that puts them back."""
-    found: list[Tensor] = []
-
-    def pick(part: Any) -> Any:
-        if isinstance(part, Tensor):
-            found.append(part)
-            return operator.itemgetter(len(found) - 1)
-        if dataclasses.is_dataclass(part) and not isinstance(part, type):
-            made = {field.name: pick(getattr(part, field.name)) for field in dataclasses.fields(part)}
-            return lambda tensors: dataclasses.replace(part, **{name: make(tensors) for name, make in made.items()})
-        if isinstance(part, dict):
-            parts = {key: pick(value) for key, value in part.items()}
-            return lambda tensors: {key: make(tensors) for key, make in parts.items()}
-        if isinstance(part, tuple):
-            items = [pick(value) for value in part]
-            return lambda tensors: tuple(make(tensors) for make in items)
-        return lambda tensors: part
-
-    rebuild = pick(batch)
-    return tuple(found), rebuild

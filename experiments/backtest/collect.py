@@ -1,6 +1,7 @@
 """backtest.json of several runs → a CSV, a figure for each data set, and the tables of a study's README.md.
 
-python experiments/backtest/collect.py FOLDER_OF_RUNS… [--study FOLDER] [--csv NAME] (each folder of runs holds the seeds of one data set)
+python experiments/backtest/collect.py FOLDER_OF_RUNS… [--study FOLDER] [--csv NAME] (each folder of runs holds the
+seeds of one data set)
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
-from clm_dl.run import Run, load_run
-from clm_dl.experiment.run_files import BACKTEST
-from clm_dl.visual.drift import drift_figure
 from clm_dl.visual.families import CHURN, VALUE
+
+from clm_dl.experiment.run_files import BACKTEST
+from clm_dl.run import Run, load_run
+from clm_dl.visual.drift import drift_figure
 
 START, END = "<!-- results: made by experiments/backtest/collect.py -->", "<!-- end of results -->"
 MODELS = ("network", "recalibrated")
@@ -46,12 +47,19 @@ def markdown(table: pd.DataFrame) -> str:
     """A table a data set: mean ± sd over seeds, frozen / recalibrated."""
     lines: list[str] = []
     for data, part in table.groupby("data", sort=False):
-        lines += ["", f"**{data}**, {part['seed'].nunique()} seeds, warned {part.groupby('seed')['warned'].first().sum()} times", ""]
+        lines += [
+            "",
+            f"**{data}**, {part['seed'].nunique()} seeds, warned {part.groupby('seed')['warned'].first().sum()} times",
+            "",
+        ]
         shown = VALUE if "gini" in part else CHURN
         titles = ["cutoff", "days", "mean label" if shown is VALUE else "rate", shown.title]
         titles += [f"{name} {kind}" for name in (shown.columns[shown.watched], "bias") for kind in ("frozen", "recal.")]
         titles += ["coverage frozen", "coverage recal."] if shown is VALUE else []
-        lines += ["| " + " | ".join([*titles, "recalibrated on", "PSI of scores"]) + " |", "|---" * (len(titles) + 2) + "|"]
+        lines += [
+            "| " + " | ".join([*titles, "recalibrated on", "PSI of scores"]) + " |",
+            "|---" * (len(titles) + 2) + "|",
+        ]
         for cutoff, at in part.groupby("cutoff"):
             of = {model: at[at["model"] == model] for model in MODELS}
 
@@ -62,9 +70,14 @@ def markdown(table: pd.DataFrame) -> str:
 
             first = at.iloc[0]
             cells = [str(cutoff), f"{first['days']:.0f}", f"{first['rate']:.3f}", cell("network", shown.main, ".4f")]
-            cells += [cell(model, shown.watched, ".4f") for model in MODELS] + [cell(model, "bias", "+.1%") for model in MODELS]
+            cells += [cell(model, shown.watched, ".4f") for model in MODELS] + [
+                cell(model, "bias", "+.1%") for model in MODELS
+            ]
             cells += [cell(model, "coverage", ".1%") for model in MODELS if shown is VALUE]
-            cells += [first["recalibrated_on"] if isinstance(first["recalibrated_on"], str) else "not yet", f"{at['psi_score'].mean():.2f}"]
+            cells += [
+                first["recalibrated_on"] if isinstance(first["recalibrated_on"], str) else "not yet",
+                f"{at['psi_score'].mean():.2f}",
+            ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -72,7 +85,9 @@ def markdown(table: pd.DataFrame) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--study", type=Path, default=Path(__file__).parent, help="folder of results.csv, the figures and README.md")
+    parser.add_argument(
+        "--study", type=Path, default=Path(__file__).parent, help="folder of results.csv, the figures and README.md"
+    )
     parser.add_argument("--csv", default="results.csv", help="file of the study that takes a row a cutoff and model")
     options = parser.parse_args(arguments)
     found: list[dict[str, Any]] = []
@@ -86,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table.to_csv(options.study / options.csv, index=False)
     readme = options.study / "README.md"
     text = readme.read_text()
-    readme.write_text(f"{text[: text.index(START) + len(START)]}\n{markdown(table)}\n{text[text.index(END, text.index(START)) :]}")
+    readme.write_text(
+        f"{text[: text.index(START) + len(START)]}\n{markdown(table)}\n{text[text.index(END, text.index(START)) :]}"
+    )
     print(markdown(table))
 
 

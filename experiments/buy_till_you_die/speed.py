@@ -18,7 +18,9 @@ from clm_dl.baselines.buy_till_you_die.estimators import MODELS
 
 
 def simulate(kind: str, num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequency, recency and t of `num` customers in continuous time, with CDNOW's parameters, so that hardly two rows are equal."""
+    """Frequency, recency and t of `num` customers in continuous time, with CDNOW's parameters, so that hardly two rows
+    are equal.
+    """
     rng = np.random.default_rng(seed)
     t, rate = rng.uniform(27, 39, num), rng.gamma(0.55, 1 / 10.6, num)
     leave = np.zeros(num) if kind == "pareto_nbd" else rng.beta(0.79, 2.43, num)

@@ -2,8 +2,8 @@
 
 python experiments/fusion/fuse.py RUNS, the folder of run.sh: joint/SEED and alone/SEED
 
-Late fusion weighs the logits of two models that know nothing of each other by a logistic regression on the snapshots of the newest
-validation cutoff. Differences are paired over seeds and customers: a resample draws both.
+Late fusion weighs the logits of two models that know nothing of each other by a logistic regression on the snapshots of
+the newest validation cutoff. Differences are paired over seeds and customers: a resample draws both.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from clm_dl.evaluation.splits import NETWORK
+from clm_dl.tasks.churn.summary import score_table
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.tasks.churn.summary import score_table
 from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
 from clm_dl.run import load_run
 
 START, END = "<!-- results: made by experiments/fusion/fuse.py -->", "<!-- end of results -->"
-JOINT, ALONE, LATE = "network, features at its head (joint)", "network, sequence alone", "sequence network + LightGBM (late)"
+JOINT, ALONE, LATE = (
+    "network, features at its head (joint)",
+    "network, sequence alone",
+    "sequence network + LightGBM (late)",
+)
 METRICS = {"auroc": "AUC", "auprc": "PR-AUC", "log_loss": "log loss", "ece": "ECE"}
 PAIRS = [(JOINT, ALONE), (JOINT, LATE), (JOINT, "lightgbm"), (LATE, "lightgbm"), (LATE, ALONE)]
 
@@ -36,7 +40,10 @@ def models(joint: pd.DataFrame, alone: pd.DataFrame) -> tuple[np.ndarray, np.nda
     )
     for split in ("val", "test"):
         assert np.array_equal(one[split].customer, two[split].customer)
-    x = {split: logit(np.column_stack([two[split].score[NETWORK], one[split].score["lightgbm"]])) for split in ("val", "test")}
+    x = {
+        split: logit(np.column_stack([two[split].score[NETWORK], one[split].score["lightgbm"]]))
+        for split in ("val", "test")
+    }
     late = LogisticRegression(C=np.inf).fit(x["val"], one["val"].label).predict_proba(x["test"])[:, 1]
     test = one["test"]
     found = {JOINT: test.score[NETWORK], LATE: late, ALONE: two["test"].score[NETWORK]}
@@ -53,7 +60,10 @@ def difference(boots: Sequence[Bootstrap], one: str, other: str, metric: str) ->
     """Mean over seeds of `one` minus `other` with its 95 % interval over customers and seeds."""
     place, k = boots[0].models.index, boots[0].metrics.index(metric)
     value_S, found_RS = (
-        np.stack([getattr(boot, name)[..., place(one), k] - getattr(boot, name)[..., place(other), k] for boot in boots], axis=-1)
+        np.stack(
+            [getattr(boot, name)[..., place(one), k] - getattr(boot, name)[..., place(other), k] for boot in boots],
+            axis=-1,
+        )
         for name in ("value", "resampled")
     )
     drawn_RS = np.random.default_rng(0).integers(found_RS.shape[1], size=found_RS.shape)
@@ -83,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "|---" * (len(METRICS) + 1) + "|",
     ]
     for name, part in table.groupby("model", sort=False):
-        lines.append(f"| {name} | " + " | ".join(f"{part[m].mean():.4f} ± {part[m].std(ddof=1):.4f}" for m in METRICS) + " |")
+        lines.append(
+            f"| {name} | " + " | ".join(f"{part[m].mean():.4f} ± {part[m].std(ddof=1):.4f}" for m in METRICS) + " |"
+        )
     lines += [
         "",
         "Differences, paired over seeds and customers (1,000 resamples, 95 %):",
@@ -92,7 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "|---|---|---|",
     ]
     for one, other in PAIRS:
-        lines.append(f"| {one} − {other} | {difference(boots, one, other, 'auroc')} | {difference(boots, one, other, 'log_loss')} |")
+        lines.append(
+            f"| {one} − {other} | {difference(boots, one, other, 'auroc')} | "
+            f"{difference(boots, one, other, 'log_loss')} |"
+        )
     readme = options.study / "README.md"
     text = readme.read_text()
     readme.write_text("\n".join([text[: text.index(START) + len(START)], "", *lines, text[text.index(END) :]]))

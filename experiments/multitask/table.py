@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from clm_dl.evaluation.splits import NETWORK
 
 from clm_dl.evaluation.comparison import Group, paired_difference
-from clm_dl.evaluation.splits import NETWORK
 from clm_dl.run import Run, load_run
 from clm_dl.visual.text import verdict
 
@@ -46,7 +46,9 @@ PAIRS = (
 
 
 def arms(folder: Path) -> dict[str, dict[str, Group]]:
-    """Question -> arm -> its runs, a seed each; an arm is a folder, of runs that were asked one question with `alone` for its name."""
+    """Question -> arm -> its runs, a seed each; an arm is a folder, of runs that were asked one question with `alone`
+    for its name.
+    """
     found: dict[str, dict[str, list[Run]]] = {}
     for file in sorted(folder.glob("*/*/metrics.json")):
         questions = load_run(file.parent).questions
@@ -80,17 +82,30 @@ def markdown(found: dict[str, dict[str, Group]], table: pd.DataFrame) -> list[st
     for question, groups in found.items():
         columns = [*METRICS[question], "validation", "seconds"]
         titles = [f"{CHOSEN[question]}, validation" if name == "validation" else name for name in columns]
-        lines += ["", f"**{question}**", "", "| network | seeds | " + " | ".join(titles) + " |", "|---" * (len(columns) + 2) + "|"]
+        lines += [
+            "",
+            f"**{question}**",
+            "",
+            "| network | seeds | " + " | ".join(titles) + " |",
+            "|---" * (len(columns) + 2) + "|",
+        ]
         for arm in groups:
             part = table[(table["question"] == question) & (table["arm"] == arm)]
             cells = [_mean(part[name], 0 if name == "seconds" else 2 if name == "mae" else 4) for name in columns]
             lines.append(f"| {NAMES[arm]} | {len(part)} | " + " | ".join(cells) + " |")
-        lines += ["", "| difference | " + " | ".join(METRICS[question]) + " |", "|---" * (len(METRICS[question]) + 1) + "|"]
+        lines += [
+            "",
+            "| difference | " + " | ".join(METRICS[question]) + " |",
+            "|---" * (len(METRICS[question]) + 1) + "|",
+        ]
         for one, other in PAIRS:
             if one in groups and other in groups:
                 paired = paired_difference(groups[one], groups[other])
                 assert paired is not None, f"{one} and {other} scored other snapshots"
-                cells = ["{value:+.4f} [{low:+.4f}, {high:+.4f}] {0}".format(verdict(paired[m], m), **paired[m]) for m in METRICS[question]]
+                cells = [
+                    "{value:+.4f} [{low:+.4f}, {high:+.4f}] {0}".format(verdict(paired[m], m), **paired[m])
+                    for m in METRICS[question]
+                ]
                 lines.append(f"| {NAMES[one]} − {NAMES[other]} | " + " | ".join(cells) + " |")
     return lines
 

@@ -1,10 +1,12 @@
-"""RecTools' SASRec with softmax loss on a store's leave-one-out split, tuned on validation within a budget of CPU seconds: one JSON line.
+"""RecTools' SASRec with softmax loss on a store's leave-one-out split, tuned on validation within a budget of CPU
+seconds: one JSON line.
 
 PYTHON_WITH_RECTOOLS experiments/next_item_movies/peer_rectools.py STORE --data NAME --budget 3600 [--seeds 5]
 
-The configurations of the grid are tried in a random order, the first value of each option first of all, until the budget is spent. Each
-trains until its validation NDCG@10 has not risen for `--patience` epochs; the weights of its best epoch count. The best configuration is
-then trained again from further seeds, outside the budget. All items but the history are ranked; a target that training never saw is a miss.
+The configurations of the grid are tried in a random order, the first value of each option first of all, until the
+budget is spent. Each trains until its validation NDCG@10 has not risen for `--patience` epochs; the weights of its best
+epoch count. The best configuration is then trained again from further seeds, outside the budget. All items but the
+history are ranked; a target that training never saw is a miss.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ K = 10
 
 
 def read_split(store: Path, min_events: int = 3) -> dict[str, np.ndarray]:
-    """Customer, item and place of every item line of a store, by its codes, and the split of each line: 0 train, 1 validation, 2 test."""
+    """Customer, item and place of every item line of a store, by its codes, and the split of each line: 0 train, 1
+    validation, 2 test.
+    """
     offsets, item = np.load(store / "offsets.npy"), np.load(store / "field_item.npy")
     customer = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[item >= 0]
     item = item[item >= 0]
@@ -62,14 +66,20 @@ class Peer:
 
         known, wanted = self.lines[self.split["split"] < part], self.lines[self.split["split"] == part]
         listed = model.recommend(
-            wanted[Columns.User].to_numpy(), Dataset.construct(known), k=K, filter_viewed=True, on_unsupported_targets="ignore"
+            wanted[Columns.User].to_numpy(),
+            Dataset.construct(known),
+            k=K,
+            filter_viewed=True,
+            on_unsupported_targets="ignore",
         )
         found = wanted.merge(listed[[Columns.User, Columns.Item, Columns.Rank]], on=[Columns.User, Columns.Item])
         place = found[Columns.Rank].to_numpy(float)
         return {"hr@10": len(place) / len(wanted), "ndcg@10": float((1 / np.log2(place + 1)).sum() / len(wanted))}
 
     def train(self, options: dict[str, Any], seed: int, until: float) -> tuple[float, Any, int]:
-        """Best validation NDCG, the model with those weights, and the epochs it took; stops at `until` of this process's CPU clock."""
+        """Best validation NDCG, the model with those weights, and the epochs it took; stops at `until` of this
+        process's CPU clock.
+        """
         from pytorch_lightning import Callback, Trainer, seed_everything
         from rectools.dataset import Dataset
         from rectools.models import SASRecModel
@@ -88,10 +98,14 @@ class Peer:
                 trainer.should_stop = epoch - best["epoch"] >= peer.patience or time.process_time() > until
 
         def trainer() -> Trainer:
-            quiet = dict.fromkeys(("enable_progress_bar", "logger", "enable_model_summary", "enable_checkpointing"), False)
+            quiet = dict.fromkeys(
+                ("enable_progress_bar", "logger", "enable_model_summary", "enable_checkpointing"), False
+            )
             return Trainer(accelerator="cpu", max_epochs=self.max_epochs, callbacks=[Validate()], **quiet)
 
-        model = SASRecModel(n_blocks=2, n_heads=1, loss="softmax", recommend_torch_device="cpu", get_trainer_func=trainer, **options)
+        model = SASRecModel(
+            n_blocks=2, n_heads=1, loss="softmax", recommend_torch_device="cpu", get_trainer_func=trainer, **options
+        )
         model.fit(Dataset.construct(self.lines[self.split["split"] == 0]))
         model.torch_model.load_state_dict(best["weights"])
         return best["ndcg"], model, best["epoch"]
@@ -101,7 +115,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path, help="folder of the event store")
     parser.add_argument("--data", required=True, help="name of the data set in the study")
-    parser.add_argument("--budget", type=float, default=3600.0, help="CPU seconds of the whole tuning, validation included")
+    parser.add_argument(
+        "--budget", type=float, default=3600.0, help="CPU seconds of the whole tuning, validation included"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="of the chosen configuration")
     parser.add_argument("--patience", type=int, default=10)
     parser.add_argument("--max-epochs", type=int, default=200)
@@ -124,7 +140,12 @@ def main() -> None:
             break
         ndcg, model, epochs = peer.train(chosen, 0, started + options.budget)
         trials.append(
-            {**chosen, "ndcg@10 validation": round(ndcg, 6), "best_epoch": epochs, "cpu_s": round(time.process_time() - began, 1)}
+            {
+                **chosen,
+                "ndcg@10 validation": round(ndcg, 6),
+                "best_epoch": epochs,
+                "cpu_s": round(time.process_time() - began, 1),
+            }
         )
         print(json.dumps(trials[-1]), file=sys.stderr, flush=True)
         if best is None or ndcg > best[0]:

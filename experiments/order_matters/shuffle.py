@@ -2,7 +2,8 @@
 
 python experiments/order_matters/shuffle.py RUNS… → results.csv and the table in README.md, a line a run
 
-The items and numbers of the tokens change places within the history that the network sees; the times stay where they are.
+The items and numbers of the tokens change places within the history that the network sees; the times stay where they
+are.
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-
-from clm_dl.experiment.timing import Clock
-from clm_dl.data.sequences.batch import EventBatch
-from clm_dl.tasks.recommend.ranks import rank
-from clm_dl.tasks.recommend.accuracy import snapshot_metrics
-from clm_dl.evaluation.bootstrap import draw
 from clm_dl.experiment.ranked_fold import RankedFold
+
+from clm_dl.data.open import open_store
+from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.evaluation.bootstrap import draw
+from clm_dl.experiment.inference import scoring_datamodule
+from clm_dl.experiment.timing import Clock
 from clm_dl.recommending import ranked_task
 from clm_dl.retrieval import take_ragged
 from clm_dl.run import Run, load_run
-from clm_dl.experiment.inference import scoring_datamodule
-from clm_dl.data.open import open_store
+from clm_dl.tasks.recommend.accuracy import snapshot_metrics
+from clm_dl.tasks.recommend.ranks import rank
 
 START, END = "<!-- results: made by experiments/order_matters/shuffle.py -->", "<!-- end of results -->"
 
 
 def shuffled(batch: EventBatch, generator: torch.Generator) -> EventBatch:
     """The batch with its tokens' items and numbers in random order within each history; mask and times are kept."""
-    key_BT = torch.where(batch.mask_BT, torch.rand(batch.mask_BT.shape, generator=generator), 2.0)  # padding stays behind
+    key_BT = torch.where(
+        batch.mask_BT, torch.rand(batch.mask_BT.shape, generator=generator), 2.0
+    )  # padding stays behind
     order_BT = key_BT.argsort(dim=1)
     num_rows, num_tokens = order_BT.shape
     token_N = (order_BT + num_tokens * torch.arange(num_rows)[:, None]).flatten()  # [B·T], where each token comes from
@@ -62,7 +65,9 @@ def measure(run: Run, seed: int = 0, resamples: int = 1000) -> dict[str, float |
     fold = RankedFold(config, open_store(config["data"], config["paths"]), run.path, Clock(), network=False)
     fold.check(run.metrics["fingerprint"])
     index_N, snapshots = fold.ranking.select("test"), fold.snapshots
-    targets, seen = (take_ragged(part, index_N) for part in ((fold.ranking.target_offsets, fold.ranking.targets), fold.seen))
+    targets, seen = (
+        take_ragged(part, index_N) for part in ((fold.ranking.target_offsets, fold.ranking.targets), fold.seen)
+    )
     vectors_VD, generator, k = task.tower.vectors(), torch.Generator().manual_seed(seed), config["k"]
     ndcg = []
     for change in (lambda batch: batch, lambda batch: shuffled(batch, generator)):
@@ -70,14 +75,23 @@ def measure(run: Run, seed: int = 0, resamples: int = 1000) -> dict[str, float |
         for batch in scoring_datamodule(run, fold.store, snapshots).loader(index_N):
             z_ND[batch.index_B] = task.embed(change(batch))
         ranks = rank(
-            lambda index_B, z_ND=z_ND: task.tower.similarity(z_ND[index_B], vectors_VD), index_N, targets=targets, seen=seen,
-            num_items=len(vectors_VD), k=k, repeats=config["policy"]["repeats"],
-        )  # fmt: skip
-        found = snapshot_metrics(ranks.target_offsets, ranks.above, ranks.ties, ranks.candidates, num_items=len(vectors_VD), k=k)
+            lambda index_B, z_ND=z_ND: task.tower.similarity(z_ND[index_B], vectors_VD),
+            index_N,
+            targets=targets,
+            seen=seen,
+            num_items=len(vectors_VD),
+            k=k,
+            repeats=config["policy"]["repeats"],
+        )
+        found = snapshot_metrics(
+            ranks.target_offsets, ranks.above, ranks.ties, ranks.candidates, num_items=len(vectors_VD), k=k
+        )
         ndcg.append(found[f"ndcg@{k}"])
     code_N = np.unique(snapshots.customer[index_N], return_inverse=True)[1]
     weight_RC = draw(np.random.default_rng(seed), resamples, int(code_N.max()) + 1)
-    low, high = np.quantile(weight_RC @ np.bincount(code_N, ndcg[1] - ndcg[0]) / (weight_RC @ np.bincount(code_N)), [0.025, 0.975])
+    low, high = np.quantile(
+        weight_RC @ np.bincount(code_N, ndcg[1] - ndcg[0]) / (weight_RC @ np.bincount(code_N)), [0.025, 0.975]
+    )
     as_is, random = (float(value_N.mean()) for value_N in ndcg)
     return {
         "data": config["data"]["name"],
@@ -93,10 +107,16 @@ def measure(run: Run, seed: int = 0, resamples: int = 1000) -> dict[str, float |
 
 
 def markdown(table: pd.DataFrame) -> str:
-    lines = [f"| data | task | encoder | seed | {table.columns[4]} | shuffled | difference | share lost |", "|---" * 8 + "|"]
+    lines = [
+        f"| data | task | encoder | seed | {table.columns[4]} | shuffled | difference | share lost |",
+        "|---" * 8 + "|",
+    ]
     for data, task, encoder, seed, as_is, random, difference, low, high in table.itertuples(index=False):
         interval = f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]"
-        lines.append(f"| {data} | {task} | {encoder} | {seed} | {as_is:.4f} | {random:.4f} | {interval} | {-difference / as_is:.0%} |")
+        lines.append(
+            f"| {data} | {task} | {encoder} | {seed} | {as_is:.4f} | {random:.4f} | {interval} | "
+            f"{-difference / as_is:.0%} |"
+        )
     return "\n".join(lines)
 
 
@@ -107,7 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random orders")
     options = parser.parse_args(arguments)
     runs = [load_run(file.parent) for path in options.runs for file in sorted(path.glob("**/status.json"))]
-    rows = [measure(run, options.seed) for run in runs if run.status["state"] == "finished" and run.config["encoder"]["name"] != "none"]
+    rows = [
+        measure(run, options.seed)
+        for run in runs
+        if run.status["state"] == "finished" and run.config["encoder"]["name"] != "none"
+    ]
     table = pd.DataFrame(rows).round(6)
     table.to_csv(options.study / "results.csv", index=False)
     readme = options.study / "README.md"

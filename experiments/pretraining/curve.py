@@ -1,6 +1,8 @@
-"""The label-efficiency curve: runs of run.sh → results.csv (a line a share, seed and model) and the tables in README.md.
+"""The label-efficiency curve: runs of run.sh → results.csv (a line a share, seed and model) and the tables in
+README.md.
 
-python experiments/pretraining/curve.py RUNS [--log NAME], the folder of run.sh, or of one log of logs.sh: FOLDER/SHARE/SEED
+python experiments/pretraining/curve.py RUNS [--log NAME], the folder of run.sh, or of one log of logs.sh:
+FOLDER/SHARE/SEED
 
 Differences are paired over seeds and customers: a resample draws both.
 """
@@ -13,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from clm_dl.tasks.churn.summary import score_table
+
 from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
 from clm_dl.run import load_run
 
@@ -27,11 +29,16 @@ MODELS = {  # (folder, model of its runs): name in the tables, in their order
     ("scratch_sequence", "network"): "network from scratch, sequence alone",
     ("next_event_sequence", "network"): "network fine-tuned from next event, sequence alone",
     ("scratch", "lightgbm"): "LightGBM, history features",
-    **{(folder, "embedding_rfm_lightgbm"): f"LightGBM, history features + frozen {name}" for folder, name in FROM.items()},
+    **{
+        (folder, "embedding_rfm_lightgbm"): f"LightGBM, history features + frozen {name}"
+        for folder, name in FROM.items()
+    },
     **{(folder, "embedding_lightgbm"): f"LightGBM, frozen {name}" for folder, name in FROM.items()},
     **{(folder, "embedding_logistic"): f"logistic, frozen {name}" for folder, name in FROM.items()},
 }
-SCRATCH, ALONE, LIGHTGBM = (MODELS[key] for key in (("scratch", "network"), ("scratch_sequence", "network"), ("scratch", "lightgbm")))
+SCRATCH, ALONE, LIGHTGBM = (
+    MODELS[key] for key in (("scratch", "network"), ("scratch_sequence", "network"), ("scratch", "lightgbm"))
+)
 PAIRS = [
     *[
         (MODELS[of, model], SCRATCH)
@@ -58,7 +65,10 @@ def measure(folder: Path, share: str, seed: str, resamples: int) -> Bootstrap:
         assert np.array_equal(table.customer, first.customer)
         assert np.array_equal(table.label, first.label)
     return bootstrap(
-        first.customer, first.label, {name: tables[of].score[model] for (of, model), name in models.items()}, resamples=resamples
+        first.customer,
+        first.label,
+        {name: tables[of].score[model] for (of, model), name in models.items()},
+        resamples=resamples,
     )
 
 
@@ -66,7 +76,10 @@ def difference(boots: Sequence[Bootstrap], one: str, other: str, metric: str) ->
     """Mean over seeds of `one` minus `other` with its 95 % interval over customers and seeds."""
     place, k = boots[0].models.index, boots[0].metrics.index(metric)
     value_S, found_RS = (
-        np.stack([getattr(boot, name)[..., place(one), k] - getattr(boot, name)[..., place(other), k] for boot in boots], axis=-1)
+        np.stack(
+            [getattr(boot, name)[..., place(one), k] - getattr(boot, name)[..., place(other), k] for boot in boots],
+            axis=-1,
+        )
         for name in ("value", "resampled")
     )
     num, seeds = found_RS.shape
@@ -79,16 +92,25 @@ def markdown(boots: dict[str, list[Bootstrap]]) -> list[str]:
     """AUC by model and share, then the paired differences."""
     heads = [f"{float(share):.0%} of the labels" for share in boots]
     seeds = len(next(iter(boots.values())))
-    lines = [f"AUC on test, mean ± sd of {seeds} seeds:", "", f"| model | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    lines = [
+        f"AUC on test, mean ± sd of {seeds} seeds:",
+        "",
+        f"| model | {' | '.join(heads)} |",
+        "|---" * (len(heads) + 1) + "|",
+    ]
     models = next(iter(boots.values()))[0].models
     for name in models:
         values = [[boot.interval(name, "auroc")["value"] for boot in found] for found in boots.values()]
-        lines.append(f"| {name} | " + " | ".join(f"{np.mean(of):.4f} ± {np.std(of, ddof=1):.4f}" for of in values) + " |")
+        lines.append(
+            f"| {name} | " + " | ".join(f"{np.mean(of):.4f} ± {np.std(of, ddof=1):.4f}" for of in values) + " |"
+        )
     for metric, title in {"auroc": "AUC", "log_loss": "log loss"}.items():
         lines += ["", f"Differences in {title}, paired over customers and seeds (95 %):", ""]
         lines += [f"| difference | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
         for one, other in [pair for pair in PAIRS if set(pair) <= set(models)]:
-            cells = ["{:+.4f} [{:+.4f}, {:+.4f}]".format(*difference(found, one, other, metric)) for found in boots.values()]
+            cells = [
+                "{:+.4f} [{:+.4f}, {:+.4f}]".format(*difference(found, one, other, metric)) for found in boots.values()
+            ]
             lines.append(f"| {one} − {other} | " + " | ".join(cells) + " |")
     return lines
 

@@ -16,8 +16,8 @@ import numpy as np
 from clm_dl.data.snapshots.cutoffs import DAY, iso
 from clm_dl.data.snapshots.labels import build_labeller
 from clm_dl.data.snapshots.snapshots import build_snapshots
-from clm_dl.data.store.store import EventStore
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore
 
 NUM_CUSTOMERS, NUM_DAYS, MEAN_EVENTS = 100_000, 730, 60
 
@@ -33,7 +33,15 @@ def synthetic_store(path: Path, *, seed: int = 0) -> EventStore:
     ids = np.arange(NUM_CUSTOMERS)
     end = NUM_DAYS * DAY
     return write_store(
-        path, customer_ids=ids, offsets=offsets, time=event_time, columns={}, fields=[], dictionaries={}, end=end, fingerprint="synthetic"
+        path,
+        customer_ids=ids,
+        offsets=offsets,
+        time=event_time,
+        columns={},
+        fields=[],
+        dictionaries={},
+        end=end,
+        fingerprint="synthetic",
     )
 
 

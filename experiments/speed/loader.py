@@ -1,4 +1,5 @@
-"""Speed of the loader: one epoch of Complete Journey's training batches on one thread, order and line tokens; prints one JSON line.
+"""Speed of the loader: one epoch of Complete Journey's training batches on one thread, order and line tokens; prints
+one JSON line.
 
 python experiments/speed/loader.py
 """
@@ -11,23 +12,26 @@ import time
 from typing import Any
 
 import torch
+from clm_dl.data.sequences.datamodule import SequenceDataModule
 
 from clm_dl.config import compose, plain
-from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.snapshots import Snapshots, build_snapshots
 from clm_dl.data.store.store import EventStore
-from clm_dl.data.open import open_store
 
 EPOCHS = 5
 
 
 def measure(store: EventStore, snapshots: Snapshots, *, token: str) -> dict[str, Any]:
-    """Best of five epochs, by the wall clock and by this thread's own CPU time, which neighbours on the machine do not slow as much.
+    """Best of five epochs, by the wall clock and by this thread's own CPU time, which neighbours on the machine do not
+    slow as much.
 
     Events are the lines gathered (in order tokens: those in the bags).
     """
     started = time.perf_counter()
-    data = SequenceDataModule(store, snapshots, token=token, max_tokens=128, max_tokens_per_batch=8192, exclude=["item"])
+    data = SequenceDataModule(
+        store, snapshots, token=token, max_tokens=128, max_tokens_per_batch=8192, exclude=["item"]
+    )
     setup = time.perf_counter() - started
     loader, seconds, cpu = data.train_dataloader(), [], []
     for epoch in range(EPOCHS):
@@ -60,7 +64,10 @@ def main() -> None:
     store = open_store(config["data"], config["paths"], print)
     rule = {key: config["snapshots"][key] for key in ("horizon_days", "active_days", "train", "val", "test")}
     snapshots = build_snapshots(store, **rule)
-    record = {"snapshots": int(snapshots.training.sum()), **{token: measure(store, snapshots, token=token) for token in ("order", "line")}}
+    record = {
+        "snapshots": int(snapshots.training.sum()),
+        **{token: measure(store, snapshots, token=token) for token in ("order", "line")},
+    }
     print(json.dumps(record))
 
 

@@ -1,15 +1,19 @@
-"""Speed of training a next-item network: what clm-train does between preparing the log and the baselines; prints one JSON line.
+"""Speed of training a next-item network: what clm-train does between preparing the log and the baselines; prints one
+JSON line.
 
-python experiments/speed/next_item.py [--encoder sasrec] [--batch-size 128] [--max-tokens 50] [--feedforward-size 48] [--threads 1]
+python experiments/speed/next_item.py [--encoder sasrec] [--batch-size 128] [--max-tokens 50] [--feedforward-size 48]
+[--threads 1]
 
-SASRec on ml-100k by leave-one-out, softmax over the whole catalogue, with the shipped trainer, callbacks and TensorBoard logger. A target
-is an event that a position of the network predicts; an epoch has each training event but a customer's first once. CPU seconds are of
-all threads of this process. `steps` counts them from the start of an epoch to the end of its last batch, as one does for packages that
-are run without validation; `epoch` adds exact validation over the catalogue, two checkpoints and the histograms of all weights.
+SASRec on ml-100k by leave-one-out, softmax over the whole catalogue, with the shipped trainer, callbacks and
+TensorBoard logger. A target is an event that a position of the network predicts; an epoch has each training event but a
+customer's first once. CPU seconds are of all threads of this process. `steps` counts them from the start of an epoch to
+the end of its last batch, as one does for packages that are run without validation; `epoch` adds exact validation over
+the catalogue, two checkpoints and the histograms of all weights.
 
-Another package: run both alternately on one machine, with equal threads, and compare per CPU second. Parameters at width 64, depth 2 and
-length 50: RecTools 0.19 150,592 (feed-forward width 64; its catalogue is the 1,512 items among a customer's last 51), RecBole
-1.2 211,008 (width 256); here 157,408 at a feed-forward width of 48, 161,536 at 64 and 211,072 at 256, over all 1,682 items.
+Another package: run both alternately on one machine, with equal threads, and compare per CPU second. Parameters at
+width 64, depth 2 and length 50: RecTools 0.19 150,592 (feed-forward width 64; its catalogue is the 1,512 items among a
+customer's last 51), RecBole 1.2 211,008 (width 256); here 157,408 at a feed-forward width of 48, 161,536 at 64 and
+211,072 at 256, over all 1,682 items.
 """
 
 from __future__ import annotations
@@ -26,13 +30,13 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-
-from clm_dl.experiment.timing import Clock
-from clm_dl.config import compose, plain
-from clm_dl.training.fit import fit_network
 from clm_dl.experiment.ranked_fold import RankedFold
-from clm_dl.experiment.settings import check
+
+from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
+from clm_dl.experiment.settings import check
+from clm_dl.experiment.timing import Clock
+from clm_dl.training.fit import fit_network
 
 
 class Epochs(pl.Callback):
@@ -48,7 +52,9 @@ class Epochs(pl.Callback):
             self.whole.append(cpu_seconds() - self.started)
         self.started = cpu_seconds()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if batch_idx + 1 == trainer.num_training_batches:
             self.steps.append(cpu_seconds() - self.started)
 
@@ -74,18 +80,34 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=50)
     parser.add_argument("--hidden-size", type=int, default=64)
     parser.add_argument("--num-heads", type=int, default=2)
-    parser.add_argument("--feedforward-size", type=int, default=48, help="makes the number of parameters that of the package compared with")
+    parser.add_argument(
+        "--feedforward-size",
+        type=int,
+        default=48,
+        help="makes the number of parameters that of the package compared with",
+    )
     parser.add_argument("--epochs", type=int, default=4, help="the first warms up and is not counted")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     overrides = [
-        "experiment=next_item_ml100k", f"encoder={options.encoder}", f"encoder.hidden_size={options.hidden_size}",
-        f"encoder.num_heads={options.num_heads}", f"encoder.feedforward_size={options.feedforward_size}",
-        f"task.size={options.hidden_size}", f"task.batch_size={options.batch_size}", "task.max_tokens_per_batch=null",
-        f"sequence.max_tokens={options.max_tokens}", "encoder.dropout=0.2", "task.dropout=0.0", "task.residual=false",
-        f"trainer.max_epochs={options.epochs}", f"callbacks.patience={options.epochs}", "trainer.accelerator=cpu", "baselines=none",
-    ]  # fmt: skip
+        "experiment=next_item_ml100k",
+        f"encoder={options.encoder}",
+        f"encoder.hidden_size={options.hidden_size}",
+        f"encoder.num_heads={options.num_heads}",
+        f"encoder.feedforward_size={options.feedforward_size}",
+        f"task.size={options.hidden_size}",
+        f"task.batch_size={options.batch_size}",
+        "task.max_tokens_per_batch=null",
+        f"sequence.max_tokens={options.max_tokens}",
+        "encoder.dropout=0.2",
+        "task.dropout=0.0",
+        "task.residual=false",
+        f"trainer.max_epochs={options.epochs}",
+        f"callbacks.patience={options.epochs}",
+        "trainer.accelerator=cpu",
+        "baselines=none",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         settings = check(plain(compose("train", [*overrides, f"paths.output_dir={folder}"])))
         fold = RankedFold(settings, open_store(settings["data"], settings["paths"]), Path(folder), Clock())

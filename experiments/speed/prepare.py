@@ -1,4 +1,6 @@
-"""Speed and memory of prepare: a simulated Parquet log (text ids, amounts, times) becomes a store; prints one JSON line."""
+"""Speed and memory of prepare: a simulated Parquet log (text ids, amounts, times) becomes a store; prints one JSON
+line.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ CHUNK = 2_000_000
 
 
 def write_log(folder: Path, num_events: int, seed: int = 0) -> None:
-    """Parquet files of `CHUNK` events in order of time: customers are skewed (log-normal activity), items follow a power law."""
+    """Parquet files of `CHUNK` events in order of time: customers are skewed (log-normal activity), items follow a
+    power law.
+    """
     rng = np.random.default_rng(seed)
     num_customers, num_items = max(num_events // 80, 1), 50_000
     share = np.cumsum(rng.lognormal(0.0, 1.0, num_customers))
@@ -35,7 +39,11 @@ def write_log(folder: Path, num_events: int, seed: int = 0) -> None:
         item = (num_items * rng.random(rows) ** 3).astype(np.int64)
         moment = first + ((start + np.sort(rng.random(rows)) * rows) / num_events * 730 * 86_400e6).astype(np.int64)
         amount = np.round(rng.lognormal(2.0, 1.0, rows), 2)
-        columns = {"customer": customers_arrow.take(pa.array(buyer)), "item": items_arrow.take(pa.array(item)), "amount": amount}
+        columns = {
+            "customer": customers_arrow.take(pa.array(buyer)),
+            "item": items_arrow.take(pa.array(item)),
+            "amount": amount,
+        }
         table = pa.table({**columns, "time": pa.array(moment, pa.timestamp("us"))})
         pq.write_table(table, folder / f"part-{start // CHUNK:04d}.parquet")
 

@@ -1,8 +1,10 @@
-"""Speed and memory of the exact ranker: 10,000 customers × 50,000 items on one thread, end to end; prints one JSON line.
+"""Speed and memory of the exact ranker: 10,000 customers × 50,000 items on one thread, end to end; prints one JSON
+line.
 
 python experiments/speed/ranking.py [--customers 10000] [--items 50000] [--width 64] [--threads 1]
 
-Scores by a product of vectors, removal of the seen items, the rank of every target, the first ten, the metrics: all of it is timed.
+Scores by a product of vectors, removal of the seen items, the rank of every target, the first ten, the metrics: all of
+it is timed.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clm_dl.tasks.recommend.ranks import Ranks, rank, seen_items
 from clm_dl.tasks.recommend.accuracy import snapshot_metrics
+from clm_dl.tasks.recommend.ranks import Ranks, rank, seen_items
 
 MEAN_LINES = 100
 
@@ -74,7 +76,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     ranks, figures = measure(arguments.customers, arguments.items, arguments.width)
-    size = {"customers": len(ranks.index), "items": ranks.num_items, "width": arguments.width, "threads": arguments.threads}
+    size = {
+        "customers": len(ranks.index),
+        "items": ranks.num_items,
+        "width": arguments.width,
+        "threads": arguments.threads,
+    }
     print(json.dumps(size | figures))
 
 

@@ -1,9 +1,11 @@
-"""Speed of training: an LSTM classifier on a skewed event table, Lightning and its callbacks included; prints one JSON line.
+"""Speed of training: an LSTM classifier on a skewed event table, Lightning and its callbacks included; prints one JSON
+line.
 
 python experiments/speed/training.py [--events events.npz] [--batch-size 128] [--threads 1]
 
-events.npz holds off [C+1], cat [N] (1…), amount [N], t [N] (days), y [C]; without it the same kind of table is made here. Every fifth
-customer is held out. To compare with another package, run both one after the other on the same file and compare per CPU second.
+events.npz holds off [C+1], cat [N] (1…), amount [N], t [N] (days), y [C]; without it the same kind of table is made
+here. Every fifth customer is held out. To compare with another package, run both one after the other on the same file
+and compare per CPU second.
 """
 
 from __future__ import annotations
@@ -19,17 +21,17 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.tasks.churn.module import ChurnTask
 from sklearn.metrics import roc_auc_score
 
 from clm_dl.config import compose, plain
 from clm_dl.data.snapshots.cutoffs import DAY
-from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import write_store
-from clm_dl.training.memory import kept_memory
+from clm_dl.data.store.store import EventStore, Field
 from clm_dl.experiment.inference import churn_probabilities
-from clm_dl.tasks.churn.module import ChurnTask
+from clm_dl.training.memory import kept_memory
 
 
 def skewed_events(num_customers: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -114,22 +116,44 @@ def main() -> None:
     pl.seed_everything(0, verbose=False)
     table = dict(np.load(options.events)) if options.events else skewed_events(20_000)
     config = plain(
-        compose("train", [f"encoder={options.encoder}", f"encoder.hidden_size={options.hidden_size}", "paths.output_dir=unused"])
+        compose(
+            "train",
+            [f"encoder={options.encoder}", f"encoder.hidden_size={options.hidden_size}", "paths.output_dir=unused"],
+        )
     )
-    # inputs and sizes of the plainest classifier: one categorical of 16, amount and gap, no calendar, no dropout, a linear head
-    config["task"] |= {"dropout": 0.0, "head_size": 0, "embedding": {"sizes": {"cat": 16}, "numeric_size": 8, "calendar": []}}
+    # inputs and sizes of the plainest classifier: one categorical of 16, amount and gap, no calendar, no dropout, a
+    # linear head
+    config["task"] |= {
+        "dropout": 0.0,
+        "head_size": 0,
+        "embedding": {"sizes": {"cat": 16}, "numeric_size": 8, "calendar": []},
+    }
     config["encoder"]["dropout"] = 0.0
     with tempfile.TemporaryDirectory() as folder:
         store, snapshots = as_store(table, Path(folder))
         data = SequenceDataModule(
-            store, snapshots, token="line", max_tokens=options.max_tokens, batch_size=options.batch_size, max_tokens_per_batch=None
+            store,
+            snapshots,
+            token="line",
+            max_tokens=options.max_tokens,
+            batch_size=options.batch_size,
+            max_tokens_per_batch=None,
         )
         task = ChurnTask(schema=data.schema, encoder=config["encoder"], task=config["task"])
         clock = Clock()
         trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=options.epochs, limit_val_batches=0, num_sanity_val_steps=0, logger=False, barebones=False,
-            enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=1.0, callbacks=[clock],
-        )  # fmt: skip
+            accelerator="cpu",
+            max_epochs=options.epochs,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            logger=False,
+            barebones=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            gradient_clip_val=1.0,
+            callbacks=[clock],
+        )
         with kept_memory():  # as in clm_dl.training.fit
             trainer.fit(task, data)
         held_out = np.flatnonzero(snapshots.split == "val")
@@ -143,7 +167,11 @@ def main() -> None:
                 "encoder": options.encoder,
                 "sequences": num,
                 "parameters": sum(parameter.numel() for parameter in task.parameters()),
-                "sequences_per_cpu_second": {"min": round(rates[0]), "median": round(rates[len(rates) // 2]), "max": round(rates[-1])},
+                "sequences_per_cpu_second": {
+                    "min": round(rates[0]),
+                    "median": round(rates[len(rates) // 2]),
+                    "max": round(rates[-1]),
+                },
                 "padded_over_real": round(data.padding_ratio("train"), 3),
                 "auroc_held_out": round(float(auroc), 4),
                 "threads": options.threads,

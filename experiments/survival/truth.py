@@ -1,4 +1,5 @@
-"""How far P(active) is from the true survival curve of simulated customers → truth.csv and a table in the study's README.
+"""How far P(active) is from the true survival curve of simulated customers → truth.csv and a table in the study's
+README.
 
 python experiments/survival/truth.py RUNS… [--study FOLDER]
 """
@@ -11,27 +12,31 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from clm_dl.experiment.survival_fold import SurvivalFold
+from clm_dl.tasks.survival.summary import curve_scores
 
-from clm_dl.experiment.timing import Clock
+from clm_dl.data.open import open_store
 from clm_dl.data.simulator.truth import true_survival
 from clm_dl.evaluation.calibration import ece
-from clm_dl.tasks.survival.metrics import restricted_mean
-from clm_dl.tasks.survival.summary import curve_scores
+from clm_dl.experiment.timing import Clock
 from clm_dl.run import Run, load_run
-from clm_dl.data.open import open_store
-from clm_dl.experiment.survival_fold import SurvivalFold
+from clm_dl.tasks.survival.metrics import restricted_mean
 
 START, END = "<!-- truth: made by experiments/survival/truth.py -->", "<!-- end of truth -->"
 
 
 def against_truth(run: Run) -> list[dict[str, object]]:
-    """One row a model: mean absolute error of P(active) by horizon and of the expected lifetime; the truth itself gives its ECE."""
+    """One row a model: mean absolute error of P(active) by horizon and of the expected lifetime; the truth itself gives
+    its ECE.
+    """
     store = open_store(run.config["data"], run.config["paths"])
     fold = SurvivalFold(run.config, store, 0, run.path, Clock(), network=False)
     assert fold.fingerprint == run.metrics["fingerprint"], "the log changed since the run was trained"
     days = run.config["task"]["horizons_days"]
     test, table = fold.snapshots.select(fold.snapshots.split == "test"), curve_scores(run.scores, "test")
-    assert np.array_equal(store.customer_ids[test.customer], table.customer), "rows of the Scores table are not those of the snapshots"
+    assert np.array_equal(store.customer_ids[test.customer], table.customer), (
+        "rows of the Scores table are not those of the snapshots"
+    )
     truth_NS = true_survival(store, test, days)
     rows: list[dict[str, object]] = []
     for model, active_NS in {"truth": truth_NS, **table.active}.items():
@@ -39,7 +44,9 @@ def against_truth(run: Run) -> list[dict[str, object]]:
         row: dict[str, object] = {"seed": run.config["seed"], "model": model}
         row |= {f"MAE, {day:g} days": error for day, error in zip(days, error_S, strict=True)}
         row["MAE of remaining days"] = float(np.abs(lifetime_N - restricted_mean(truth_NS, days)).mean())
-        row["ECE, worst"] = max(ece(label_N, active_N) for label_N, active_N in zip(table.label.T, active_NS.T, strict=True))
+        row["ECE, worst"] = max(
+            ece(label_N, active_N) for label_N, active_N in zip(table.label.T, active_NS.T, strict=True)
+        )
         rows.append(row)
     return rows
 
@@ -55,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     columns = [name for name in table if name not in ("seed", "model")]
     lines = ["| model | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for model, part in table.groupby("model", sort=False):
-        cells = [f"{part[name].mean():.4f}" + (f" ± {part[name].std():.4f}" if part[name].std() > 0 else "") for name in columns]
+        cells = [
+            f"{part[name].mean():.4f}" + (f" ± {part[name].std():.4f}" if part[name].std() > 0 else "")
+            for name in columns
+        ]
         lines.append(f"| {model} | {len(part)} | " + " | ".join(cells) + " |")
     readme = options.study / "README.md"
     text, found = readme.read_text(), "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Fixtures of the recommenders that combine others: a small ranking and members that each know a part of the answers."""
+"""Fixtures of the recommenders that combine others: a small ranking, and members that know a part of the answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from clm_dl.data.ranking.protocols import Ranking, build_ranking
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import write_store
-from clm_dl.tasks.recommend.ranks import rank, seen_items
+from clm_dl.data.store.store import EventStore, Field
 from clm_dl.retrieval import take_ragged
+from clm_dl.tasks.recommend.ranks import rank, seen_items
 
 DAY = 86_400_000_000
 NUM_ITEMS = 40
@@ -18,7 +18,7 @@ NUM_ITEMS = 40
 
 @pytest.fixture(scope="session")
 def lines_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EventStore]:
-    """Function (item codes of each customer, item ids) -> EventStore: customers c0, c1, … buy one line a day, in order."""
+    """Function (item codes of each customer, item ids) -> EventStore: customers c0, c1, … buy one line a day."""
 
     def write(histories: list[list[int]], item_ids: list[str]) -> EventStore:
         return write_store(
@@ -55,7 +55,9 @@ class World:
 
     def ndcg(self, scorer: Callable[[np.ndarray], np.ndarray], split: str, repeats: str = "remove") -> float:
         index = self.ranking.select(split)
-        targets, seen = (take_ragged(part, index) for part in ((self.ranking.target_offsets, self.ranking.targets), self.seen))
+        targets, seen = (
+            take_ragged(part, index) for part in ((self.ranking.target_offsets, self.ranking.targets), self.seen)
+        )
         above = rank(scorer, index, targets=targets, seen=seen, num_items=NUM_ITEMS, repeats=repeats).above
         return float(np.where(above < 10, 1 / np.log2(above + 2), 0).mean())
 

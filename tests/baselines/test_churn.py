@@ -15,8 +15,8 @@ from clm_dl.baselines.tabular.classifier import build_baseline, fit_score
 from clm_dl.config import CONFIG_DIR
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.store import EventStore
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore
 
 CONFIGS = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIR / "baseline").glob("*.yaml")}
 NAMES = sorted(name for name, config in CONFIGS.items() if "churn" in config["task"] and "sees" not in config)
@@ -25,7 +25,10 @@ LOGISTIC = {"name": "logistic", "_target_": "sklearn.linear_model.LogisticRegres
 
 def load(name: str) -> dict[str, Any]:
     config = yaml.safe_load((CONFIG_DIR / "baseline" / f"{name}.yaml").read_text())
-    fixed = {"horizon_days": 28, "labels": {"name": "no_event", "event_types": None}}  # what the run's configuration fills in
+    fixed = {
+        "horizon_days": 28,
+        "labels": {"name": "no_event", "event_types": None},
+    }  # what the run's configuration fills in
     return (
         config
         | {key: fixed[key] for key in fixed if key in config}
@@ -38,10 +41,14 @@ def make_table(seed: int = 0, num: int = 1200) -> tuple[pd.DataFrame, np.ndarray
     rng = np.random.default_rng(seed)
     recency, orders = rng.gamma(2, 10, num), rng.poisson(4, num)
     y = (rng.random(num) < 1 / (1 + np.exp(2.8 - 0.08 * recency + 0.15 * orders))).astype(float)
-    X = pd.DataFrame({"recency": recency, "orders": orders.astype(float), "gap": np.where(orders > 3, rng.random(num), np.nan)})
+    X = pd.DataFrame(
+        {"recency": recency, "orders": orders.astype(float), "gap": np.where(orders > 3, rng.random(num), np.nan)}
+    )
     X["orders"] = X["orders"].clip(lower=1)
     X["tenure"] = X["recency"] + np.where(X["orders"] > 1, 12 * X["orders"], 0)
-    X["static_age"] = pd.Series(rng.choice(["young", "old", "?"], num)).where(lambda text: text != "?").astype("category")
+    X["static_age"] = (
+        pd.Series(rng.choice(["young", "old", "?"], num)).where(lambda text: text != "?").astype("category")
+    )
     return X, y
 
 
@@ -49,9 +56,16 @@ def make_table(seed: int = 0, num: int = 1200) -> tuple[pd.DataFrame, np.ndarray
 def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
     num = 1200
     return write_store(
-        tmp_path_factory.mktemp("baselines") / "store", customer_ids=np.arange(num) + 5000, offsets=np.arange(num + 1), time=np.zeros(num),
-        columns={}, fields=[], dictionaries={}, end=DAY, fingerprint="test",
-    )  # fmt: skip
+        tmp_path_factory.mktemp("baselines") / "store",
+        customer_ids=np.arange(num) + 5000,
+        offsets=np.arange(num + 1),
+        time=np.zeros(num),
+        columns={},
+        fields=[],
+        dictionaries={},
+        end=DAY,
+        fingerprint="test",
+    )
 
 
 def make_snapshots(y: np.ndarray) -> Snapshots:
@@ -60,9 +74,16 @@ def make_snapshots(y: np.ndarray) -> Snapshots:
     index = np.arange(num)
     split = np.where(index < 600, "train", np.where(index < 900, "val", "test"))
     return Snapshots(
-        customer=index, cutoff=DAY * (1 + np.digitize(index, [600, 750, 900])), split=split, label=y,
-        start=index, stop=index + 1, recent=index % 2 == 0, horizon_days=28.0, gap_days=0.0,
-    )  # fmt: skip
+        customer=index,
+        cutoff=DAY * (1 + np.digitize(index, [600, 750, 900])),
+        split=split,
+        label=y,
+        start=index,
+        stop=index + 1,
+        recent=index % 2 == 0,
+        horizon_days=28.0,
+        gap_days=0.0,
+    )
 
 
 def test_all_thirteen_are_there() -> None:
@@ -121,7 +142,11 @@ def test_recency_is_monotone_in_days_and_sees_nothing_else() -> None:
 def test_imbalance_moves_raw_scores_and_calibration_moves_them_back(name: str, imbalance: str) -> None:
     X, y = make_table(num=3000)
     fit, held, test = slice(0, 1500), slice(1500, 2200), slice(2200, None)
-    model = build_baseline(load(name), seed=0, imbalance=imbalance).fit(X[fit], y[fit], X[held], y[held]).calibrate(X[held], y[held])
+    model = (
+        build_baseline(load(name), seed=0, imbalance=imbalance)
+        .fit(X[fit], y[fit], X[held], y[held])
+        .calibrate(X[held], y[held])
+    )
     if imbalance != "none" and name in ("logistic", "lightgbm"):
         assert model.raw_score(X[test]).mean() > y[test].mean() + 0.1
     assert model.predict_proba(X[test])[:, 1].mean() == pytest.approx(y[test].mean(), abs=0.04)

@@ -1,4 +1,6 @@
-"""ALS and BPR: planted groups, customers that were never trained on, the closed form of ALS, threads, a missing package."""
+"""ALS and BPR: planted groups, customers that were never trained on, the closed form of ALS, threads, a missing
+package.
+"""
 
 import sys
 
@@ -39,7 +41,9 @@ def test_new_items_of_the_own_group_come_first(groups, make):
 @pytest.mark.parametrize("make", MODELS, ids=["als", "bpr"])
 def test_customers_of_another_log_need_no_training(groups, lines_store, make):
     model = make().fit(groups, groups.end)
-    other = lines_store([[3, 2, 0], [1, 0]], ["i19", "i12", "i02", "i05"])  # codes of its own: (i05, i02, i19) and (i12, i19)
+    other = lines_store(
+        [[3, 2, 0], [1, 0]], ["i19", "i12", "i02", "i05"]
+    )  # codes of its own: (i05, i02, i19) and (i12, i19)
     scores = ask(model, other)
     assert scores[1, 10:].mean() > scores[1, :10].mean()
     again = lines_store([[0, 1, 2]], ["i05", "i02", "i19"])
@@ -66,7 +70,9 @@ def test_als_solves_the_weighted_least_squares_of_the_history(groups, lines_stor
     np.testing.assert_allclose(scores, y_VD @ vector_D, atol=1e-4)
 
 
-@pytest.mark.parametrize(("model", "module"), [(ALS(), "implicit.cpu.als"), (BPR(), "implicit.cpu.bpr")], ids=["als", "bpr"])
+@pytest.mark.parametrize(
+    ("model", "module"), [(ALS(), "implicit.cpu.als"), (BPR(), "implicit.cpu.bpr")], ids=["als", "bpr"]
+)
 def test_missing_package_names_the_extra(groups, model, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"pip install 'clm-dl\[recommend\]'"):

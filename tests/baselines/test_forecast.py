@@ -79,7 +79,10 @@ def test_a_backtest_does_not_see_the_future() -> None:
         (lambda: Arima(criterion="aic"), "criterion must be one of aicc, bic, got 'aic'"),
         (lambda: Arima().forecast(1), "not fitted"),
         (lambda: Arima((0, 1, 0)).fit(GOLDEN).forecast(0), "num_periods must be ≥ 1"),
-        (lambda: backtest(GOLDEN, num_periods=4, origins=[5, 8]), r"at least 3 values before and 4 after them in 10, got \[8\]"),
+        (
+            lambda: backtest(GOLDEN, num_periods=4, origins=[5, 8]),
+            r"at least 3 values before and 4 after them in 10, got \[8\]",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(call: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Hybrids: weights, scales and ranks against plain references, no look at what is measured, candidates and their NDCG."""
+"""Hybrids: weights, scales and ranks against plain references, no look at what is measured, candidates' NDCG."""
 
 from dataclasses import replace
 
@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from clm_dl.baselines.recommenders.candidates import allowed, collect, competition_rank, ndcg_at, split_folds, standardise
+from clm_dl.baselines.recommenders.candidates import (
+    allowed,
+    collect,
+    competition_rank,
+    ndcg_at,
+    split_folds,
+    standardise,
+)
 from clm_dl.baselines.recommenders.hybrid import Hybrid
 
 METHODS = ("blend", "rrf")
@@ -57,7 +64,9 @@ def test_a_single_member_keeps_its_order(world, members, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_validation_scores_of_a_fold_ignore_its_own_validation_targets(world, members, method):
-    """Give one fold targets that the noise ranks first: the weights for test move, its own validation scores stay bit for bit."""
+    """Give one fold targets that the noise ranks first: the weights for test move, its own validation scores stay bit
+    for bit.
+    """
     before = world.fit(Hybrid(method=method, constant=5.0), members)
     ranking = world.ranking
     val = ranking.select("val")
@@ -71,9 +80,13 @@ def test_validation_scores_of_a_fold_ignore_its_own_validation_targets(world, me
 
 
 def test_repeats_allowed_or_removed_decide_the_weights(make_world):
-    """Customers who buy one item over and over: who knows it gets all the weight when repeats are allowed and none when removed."""
+    """Customers who buy one item over and over: who knows it gets all the weight when repeats are allowed and none when
+    removed.
+    """
     rng = np.random.default_rng(0)
-    world = make_world([[code] * 6 + [(code + 1) % 40] * 2 if n % 2 else [code] * 8 for n, code in enumerate(rng.integers(0, 40, 200))])
+    world = make_world(
+        [[code] * 6 + [(code + 1) % 40] * 2 if n % 2 else [code] * 8 for n, code in enumerate(rng.integers(0, 40, 200))]
+    )
     last = np.asarray(world.store.column("item"))[world.ranking.snapshots.stop - 1]
     own, following = (np.eye(40, dtype=np.float32)[(last + step) % 40] for step in (0, 1))
     members = {"repeat": lambda index: own[index], "next": lambda index: following[index]}
@@ -87,7 +100,10 @@ def test_the_same_combination_of_other_scorers(world, members):
     snapshots = world.ranking.snapshots.select(index)
     moved = {name: (lambda rows, member=member: member(index[rows])) for name, member in reversed(members.items())}
     offsets, items = world.seen
-    seen = np.concatenate([[0], np.cumsum(np.diff(offsets)[index])]), np.concatenate([items[offsets[n] : offsets[n + 1]] for n in index])
+    seen = (
+        np.concatenate([[0], np.cumsum(np.diff(offsets)[index])]),
+        np.concatenate([items[offsets[n] : offsets[n + 1]] for n in index]),
+    )
     other = hybrid.scorer(moved, seen, world.store, snapshots, repeats="remove")
     np.testing.assert_array_equal(other(np.arange(len(index))), hybrid(index))
 
@@ -142,7 +158,11 @@ def test_candidates_are_each_members_best_unseen_items_once(world, members, monk
         for member in members.values():
             order = np.argsort(-member(np.array([n]))[0])
             best |= set([item for item in order.tolist() if item not in seen_by(world, n)][:4])
-        assert sorted(best) == whole.item[row][whole.valid[row]].tolist() == blockwise.item[row][blockwise.valid[row]].tolist()
+        assert (
+            sorted(best)
+            == whole.item[row][whole.valid[row]].tolist()
+            == blockwise.item[row][blockwise.valid[row]].tolist()
+        )
         target = world.ranking.targets[world.ranking.target_offsets[n]]
         assert whole.item[row][hits[row]].tolist() == [target] * (target in best)
 
@@ -153,6 +173,8 @@ def test_ndcg_expects_over_ties_like_shuffled_orders():
     num_targets = hits.sum(axis=1) + 2  # two are no candidates
     found = ndcg_at(5, score, hits, num_targets)
     gain = np.append(1 / np.log2(np.arange(2, 7)), np.zeros(7))
-    drawn = [gain[np.argsort(np.lexsort((rng.random(score.shape), -score), axis=1), axis=1)] * hits for _ in range(4000)]
+    drawn = [
+        gain[np.argsort(np.lexsort((rng.random(score.shape), -score), axis=1), axis=1)] * hits for _ in range(4000)
+    ]
     ideal = np.array([gain[: min(number, 5)].sum() for number in num_targets])
     np.testing.assert_allclose(found, np.mean(drawn, axis=0).sum(axis=1) / ideal, atol=0.02)

@@ -7,8 +7,8 @@ import pytest
 from scipy import sparse
 
 from clm_dl.baselines.recommenders.neighbours import UserKNN, corated_similarity, row_similarity
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore, Field
 
 
 def write(path: Path, ratings: np.ndarray) -> EventStore:
@@ -45,9 +45,16 @@ def test_predictions_against_plain_python(tmp_path: Path, similarity: str, centr
     ratings = np.where(rng.random((12, 8)) < 0.6, rng.integers(1, 6, (12, 8)), np.nan)
     store = write(tmp_path / "store", ratings)
     pairs = [(customer, item) for customer in range(12) for item in range(8)]
-    found = UserKNN(similarity=similarity, shrink=1.0).fit(store, store.end).predict_rating(
-        [f"c{customer}" for customer, _ in pairs], [f"i{item}" for _, item in pairs], rating="stars", centred=centred
-    )  # fmt: skip
+    found = (
+        UserKNN(similarity=similarity, shrink=1.0)
+        .fit(store, store.end)
+        .predict_rating(
+            [f"c{customer}" for customer, _ in pairs],
+            [f"i{item}" for _, item in pairs],
+            rating="stars",
+            centred=centred,
+        )
+    )
     expected = []
     for customer, item in pairs:
         own = ratings[customer].copy()
@@ -73,7 +80,10 @@ def test_predictions_against_plain_python(tmp_path: Path, similarity: str, centr
 
 def test_only_the_nearest_count(tmp_path: Path) -> None:
     store = write(tmp_path / "store", np.array([[5, 1, np.nan], [5, 1, 4], [4, 1, 2], [1, 5, 1]]))
-    found = [UserKNN(k=k).fit(store, store.end).predict_rating(["c0"], ["i2"], rating="stars", centred=False)[0] for k in (1, 2, 3)]
+    found = [
+        UserKNN(k=k).fit(store, store.end).predict_rating(["c0"], ["i2"], rating="stars", centred=False)[0]
+        for k in (1, 2, 3)
+    ]
     assert found[0] == 4
     assert found[0] > found[1] > found[2]
 

@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 import yaml
 
+from clm_dl.baselines.recommenders.base import Recommender, age
 from clm_dl.baselines.recommenders.content import ContentBased, constant_fields
 from clm_dl.baselines.recommenders.ease import EASE, RecencyEASE
 from clm_dl.baselines.recommenders.markov import Markov
 from clm_dl.baselines.recommenders.neighbours import ItemKNN, UserKNN
 from clm_dl.baselines.recommenders.popularity import Popular, RecentPopular, Repeat
-from clm_dl.baselines.recommenders.base import Recommender, age
 from clm_dl.config import CONFIG_DIR, build
 from clm_dl.data.snapshots.cutoffs import DAY
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore, Field
 
 NAMES = ["popular", "recent_popular", "repeat", "item_knn", "user_knn", "ease", "recency_ease", "markov", "content"]
 
@@ -49,7 +49,11 @@ def write(path: Path, customers: dict[str, list[tuple[Any, ...]]], items: list[s
             "group": np.array([-1 if line[2] is None else groups.index(line[2]) for line in lines]),
             "amount": np.array([line[3] for line in lines]),
         },
-        fields=[Field("item", "categorical", "item"), Field("group", "categorical"), Field("amount", "numeric", "amount")],
+        fields=[
+            Field("item", "categorical", "item"),
+            Field("group", "categorical"),
+            Field("amount", "numeric", "amount"),
+        ],
         dictionaries={"item": np.array(items, dtype=object), "group": np.array(groups, dtype=object)},
         end=int(max(line[1] for line in lines) + 1) * 3_600_000_000,
         fingerprint=str(path),
@@ -58,7 +62,9 @@ def write(path: Path, customers: dict[str, list[tuple[Any, ...]]], items: list[s
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
-    """40 customers, 30 items in 5 groups, about 20 lines each over 60 days, orders of a few lines, some lines without an item."""
+    """40 customers, 30 items in 5 groups, about 20 lines each over 60 days, orders of a few lines, some lines without
+    an item.
+    """
     rng = np.random.default_rng(0)
     items = [f"i{number:02d}" for number in range(30)]
     customers = {}
@@ -69,7 +75,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
         for hour in hours:
             code = int(rng.integers(0, 6)) * 5 + favourite if rng.random() < 0.7 else int(rng.integers(0, 30))
             missing = rng.random() < 0.05
-            history.append((None if missing else items[code], int(hour), None if missing else f"g{code % 5}", float(rng.integers(1, 6))))
+            history.append(
+                (
+                    None if missing else items[code],
+                    int(hour),
+                    None if missing else f"g{code % 5}",
+                    float(rng.integers(1, 6)),
+                )
+            )
         customers[f"c{number:02d}"] = history
     return write(tmp_path_factory.mktemp("log") / "store", customers, items)
 
@@ -77,7 +90,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., EventStore]:
     def make(**customers: str) -> EventStore:
-        """Customers as strings of one-letter items, an hour apart; '-' is a line without an item, ' ' begins a new order (a new day)."""
+        """Customers as strings of one-letter items, an hour apart; '-' is a line without an item, ' ' begins a new
+        order (a new day).
+        """
         histories = {}
         for name, text in customers.items():
             hour, lines = 0, []
@@ -96,7 +111,9 @@ def histories(store: EventStore) -> list[list[tuple[int, int]]]:
     """(item code, time) of every line with an item, a list a customer."""
     item, time = np.asarray(store.column("item")), np.asarray(store.time)
     ranges = zip(store.offsets[:-1], store.offsets[1:], strict=True)
-    return [[(int(item[row]), int(time[row])) for row in range(first, last) if item[row] >= 0] for first, last in ranges]
+    return [
+        [(int(item[row]), int(time[row])) for row in range(first, last) if item[row] >= 0] for first, last in ranges
+    ]
 
 
 def scores(model: Recommender, store: EventStore, at: int | None = None) -> np.ndarray:
@@ -138,11 +155,19 @@ def test_rows_after_the_cutoff_change_nothing(tmp_path: Path, store: EventStore,
     fields = [Field("item", "categorical", "item"), Field("group", "categorical"), Field("amount", "numeric", "amount")]
     group = np.where(item >= 0, item % 5, -1)
     changed = write_store(
-        tmp_path / "changed", customer_ids=store.customer_ids, offsets=store.offsets, time=store.time, fields=fields,
-        columns={"item": item, "group": group, "amount": store.column("amount")}, end=store.end, fingerprint="changed",
+        tmp_path / "changed",
+        customer_ids=store.customer_ids,
+        offsets=store.offsets,
+        time=store.time,
+        fields=fields,
+        columns={"item": item, "group": group, "amount": store.column("amount")},
+        end=store.end,
+        fingerprint="changed",
         dictionaries={"item": store.dictionary("item"), "group": store.dictionary("group")},
-    )  # fmt: skip
-    ours, theirs = (load(name).fit(log, 40 * DAY).recommend(log.customer_ids, 10, repeats="allow") for log in (store, changed))
+    )
+    ours, theirs = (
+        load(name).fit(log, 40 * DAY).recommend(log.customer_ids, 10, repeats="allow") for log in (store, changed)
+    )
     pd.testing.assert_frame_equal(ours, theirs)
 
 
@@ -160,7 +185,9 @@ def test_another_log_is_matched_by_item_id(tmp_path: Path, store: EventStore, na
     model = load(name).fit(store, store.end)
     ids = ["new", *store.dictionary("item")[::-1]]
     known = [("i04", 1, "g4", 1.0), ("i09", 30, "g4", 1.0)]
-    other = write(tmp_path / "other", {"x": known, "y": [("new", 2, None, 1.0), *known], "z": [("new", 3, None, 1.0)]}, ids)
+    other = write(
+        tmp_path / "other", {"x": known, "y": [("new", 2, None, 1.0), *known], "z": [("new", 3, None, 1.0)]}, ids
+    )
     same = write(tmp_path / "same", {"x": known}, list(store.dictionary("item")))
     found = scores(model, other, at=store.end)
     np.testing.assert_array_equal(found[0], scores(model, same, at=store.end)[0])
@@ -176,13 +203,17 @@ def test_customers_without_history_get_what_is_popular(store: EventStore) -> Non
 
 def test_bad_input_is_one_sentence(store: EventStore, tmp_path: Path) -> None:
     model = Popular().fit(store, store.end)
-    with pytest.raises(ValueError, match=r"customer 'c1' is not in the log .* \(did you mean 'c\d\d'\?\): give ids that it has"):
+    with pytest.raises(
+        ValueError, match=r"customer 'c1' is not in the log .* \(did you mean 'c\d\d'\?\): give ids that it has"
+    ):
         model.recommend(["c1"])
     with pytest.raises(ValueError, match="k must be from 1 to the 30 items of the catalogue, got 31"):
         model.recommend(["c01"], 31)
     with pytest.raises(ValueError, match="repeats must be one of remove, allow, got 'keep'"):
         model.recommend(["c01"], repeats="keep")
-    with pytest.raises(ValueError, match=r"no item line of the store .* lies before the cutoff 1969-01-01, so choose a later one"):
+    with pytest.raises(
+        ValueError, match=r"no item line of the store .* lies before the cutoff 1969-01-01, so choose a later one"
+    ):
         Popular().fit(store, "1969-01-01")
     bare = write_store(
         tmp_path / "bare",
@@ -195,7 +226,9 @@ def test_bad_input_is_one_sentence(store: EventStore, tmp_path: Path) -> None:
         end=1,
         fingerprint="bare",
     )
-    with pytest.raises(ValueError, match=r"has no items, so there is nothing to recommend: name the column with data\.roles\.item"):
+    with pytest.raises(
+        ValueError, match=r"has no items, so there is nothing to recommend: name the column with data\.roles\.item"
+    ):
         Popular().fit(bare, 1)
 
 
@@ -276,7 +309,9 @@ def test_item_neighbours(store: EventStore, similarity: str) -> None:
     for item in range(30):
         near = [other for other in np.argsort(-similar[item], kind="stable")[:4] if similar[item, other] > 0]
         expected[:, item] = bought[:, near] @ similar[item, near]
-    np.testing.assert_allclose(scores(ItemKNN(k=4, similarity=similarity, shrink=2.0).fit(store, store.end), store), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        scores(ItemKNN(k=4, similarity=similarity, shrink=2.0).fit(store, store.end), store), expected, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "pearson"])
@@ -347,7 +382,10 @@ def test_markov_of_orders_and_over_missing_items(tiny: Callable[..., EventStore]
 
 
 def test_content_by_hand(tmp_path: Path) -> None:
-    log = {"x": [("a", 1, "red", 1.0), ("b", 2, "red", 1.0), ("c", 3, "blue", 1.0)], "y": [("d", 1, "blue", 1.0), ("e", 2, None, 1.0)]}
+    log = {
+        "x": [("a", 1, "red", 1.0), ("b", 2, "red", 1.0), ("c", 3, "blue", 1.0)],
+        "y": [("d", 1, "blue", 1.0), ("e", 2, None, 1.0)],
+    }
     store = write(tmp_path / "store", log, list("abcde"))
     assert constant_fields(store, np.ones(5, bool)) == ["group"]
     found = scores(ContentBased().fit(store, store.end), store)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from clm_dl.lifecycle.forecast import backtest
 from clm_dl.baselines.series_lstm import SeriesLSTM
+from clm_dl.lifecycle.forecast import backtest
 
 
 def test_it_learns_a_rhythm_that_the_mean_and_the_last_value_cannot() -> None:

@@ -1,4 +1,6 @@
-"""Buy-till-you-die models on the feature table: the same answers as the models themselves, no labels, each customer once."""
+"""Buy-till-you-die models on the feature table: the same answers as the models themselves, no labels, each customer
+once.
+"""
 
 from typing import Any
 
@@ -8,17 +10,22 @@ import pytest
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
+from clm_dl.baselines.buy_till_you_die.estimators import CannotAnswer, SilenceClassifier, SpendRegressor
 from clm_dl.baselines.buy_till_you_die.models import BetaGeo, GammaGamma
 from clm_dl.baselines.tabular.classifier import build_baseline, fit_score
-from clm_dl.baselines.buy_till_you_die.estimators import CannotAnswer, SilenceClassifier, SpendRegressor
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.features import rfm_features
 from clm_dl.data.snapshots.snapshots import build_snapshots
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore, Field
 
 LOGISTIC = {"name": "logistic", "_target_": "sklearn.linear_model.LogisticRegression"}
-BG_NBD = {"name": "bg_nbd", "_target_": "clm_dl.baselines.buy_till_you_die.estimators.SilenceClassifier", "model": "bg_nbd", "horizon_days": 28.0}
+BG_NBD = {
+    "name": "bg_nbd",
+    "_target_": "clm_dl.baselines.buy_till_you_die.estimators.SilenceClassifier",
+    "model": "bg_nbd",
+    "horizon_days": 28.0,
+}
 BG_NBD |= {"columns": ["recency", "tenure", "orders"]}
 
 
@@ -35,16 +42,26 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
     num = [len(part) for part in parts]
     amount = np.concatenate([rng.gamma(4.0, 1 / rng.gamma(5.0, 1 / 25), size) for size in num])
     return write_store(
-        tmp_path_factory.mktemp("btyd") / "store", customer_ids=np.arange(800), offsets=np.cumsum([0, *num]),
-        time=(np.concatenate(parts) * DAY).astype(np.int64), columns={"amount": amount}, fields=[Field("amount", "numeric", "amount")],
-        dictionaries={}, end=364 * DAY, fingerprint="btyd",
-    )  # fmt: skip
+        tmp_path_factory.mktemp("btyd") / "store",
+        customer_ids=np.arange(800),
+        offsets=np.cumsum([0, *num]),
+        time=(np.concatenate(parts) * DAY).astype(np.int64),
+        columns={"amount": amount},
+        fields=[Field("amount", "numeric", "amount")],
+        dictionaries={},
+        end=364 * DAY,
+        fingerprint="btyd",
+    )
 
 
 @pytest.fixture(scope="module")
 def world(store: EventStore) -> tuple[Any, pd.DataFrame]:
     snapshots = build_snapshots(
-        store, horizon_days=28, train=["1970-04-01", "1970-05-01"], val=["1970-07-01", "1970-08-01"], test=["1970-11-01"]
+        store,
+        horizon_days=28,
+        train=["1970-04-01", "1970-05-01"],
+        val=["1970-07-01", "1970-08-01"],
+        test=["1970-11-01"],
     )
     return snapshots, rfm_features(store, snapshots)
 
@@ -60,7 +77,8 @@ def test_it_answers_as_the_model_does_from_each_customer_s_newest_history(world:
         table = X[rows].astype(float)
         repeat = table["orders"] > 1
         return [
-            values.to_numpy() for values in (table["orders"] - 1, (table["tenure"] - table["recency"]).where(repeat, 0), table["tenure"])
+            values.to_numpy()
+            for values in (table["orders"] - 1, (table["tenure"] - table["recency"]).where(repeat, 0), table["tenure"])
         ]
 
     model = BetaGeo().fit(*history(newest))
@@ -79,7 +97,9 @@ def test_labels_and_resampling_and_other_columns_change_nothing(world: Any) -> N
     train, test = snapshots.training, snapshots.split == "test"
     y = snapshots.label[train]
     one = build_baseline(BG_NBD, seed=0).fit(X[train], y, groups=snapshots.customer[train])
-    two = build_baseline(BG_NBD, seed=0, imbalance="smote").fit(X[train].assign(spend=np.nan), 1 - y, groups=snapshots.customer[train])
+    two = build_baseline(BG_NBD, seed=0, imbalance="smote").fit(
+        X[train].assign(spend=np.nan), 1 - y, groups=snapshots.customer[train]
+    )
     np.testing.assert_array_equal(one.raw_score(X[test]), two.raw_score(X[test]))
     assert clone(one.estimator).get_params() == one.estimator.get_params()
 

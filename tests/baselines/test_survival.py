@@ -1,23 +1,29 @@
-"""Survival baselines: the base rate is Kaplan–Meier's curve, hazards are learnt from those followed so far, curves do not rise."""
+"""Survival baselines: the base rate is Kaplan–Meier's curve, hazards are learnt from those followed so far, curves do
+not rise.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from clm_dl.tasks.survival.summary import curve_scores
 from sksurv.nonparametric import kaplan_meier_estimator
 
 from clm_dl.baselines.tabular.classifier import build_baseline
 from clm_dl.baselines.tabular.hazard import HazardBaseline, fit_score_curves
 from clm_dl.config import CONFIG_DIR
 from clm_dl.data.snapshots.cutoffs import DAY
-from clm_dl.tasks.survival.lifetimes import Lifetimes
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.files import write_store
 from clm_dl.evaluation.classification import auroc
-from clm_dl.tasks.survival.summary import curve_scores
+from clm_dl.tasks.survival.lifetimes import Lifetimes
 
 DAYS = [0, 28, 56]
-SURVIVAL = sorted(path.stem for path in (CONFIG_DIR / "baseline").glob("*.yaml") if "survival" in yaml.safe_load(path.read_text())["task"])
+SURVIVAL = sorted(
+    path.stem
+    for path in (CONFIG_DIR / "baseline").glob("*.yaml")
+    if "survival" in yaml.safe_load(path.read_text())["task"]
+)
 
 
 def load(name: str) -> dict:
@@ -55,15 +61,29 @@ def test_every_baseline_scores_curves_that_do_not_rise(tmp_path, name: str) -> N
     X, life = customers()
     num = len(X)
     store = write_store(
-        tmp_path / "store", customer_ids=np.arange(num), offsets=np.arange(num + 1), time=np.zeros(num),
-        columns={}, fields=[], dictionaries={}, end=DAY, fingerprint="test",
-    )  # fmt: skip
+        tmp_path / "store",
+        customer_ids=np.arange(num),
+        offsets=np.arange(num + 1),
+        time=np.zeros(num),
+        columns={},
+        fields=[],
+        dictionaries={},
+        end=DAY,
+        fingerprint="test",
+    )
     index = np.arange(num)
     split = np.where(index < 3000, "train", np.where(index < 4500, "val", "test"))
     snapshots = Snapshots(
-        customer=index, cutoff=DAY * (1 + np.digitize(index, [3000, 3700, 4500])), split=split, label=(life.left_N < 0).astype(float),
-        start=index, stop=index + 1, recent=index % 2 == 0, horizon_days=28.0, gap_days=0.0,
-    )  # fmt: skip
+        customer=index,
+        cutoff=DAY * (1 + np.digitize(index, [3000, 3700, 4500])),
+        split=split,
+        label=(life.left_N < 0).astype(float),
+        start=index,
+        stop=index + 1,
+        recent=index % 2 == 0,
+        horizon_days=28.0,
+        gap_days=0.0,
+    )
     scores = fit_score_curves(X, snapshots, life, DAYS, store=store, baselines=[load(name)], seed=0)
     assert set(scores["split"]) == {"val", "test"}
     assert scores["horizon"].tolist() == DAYS * 3000

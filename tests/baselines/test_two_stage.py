@@ -1,4 +1,6 @@
-"""TwoStage: better than its members, no look at what is measured or at the target's time, order of all items, features, errors."""
+"""TwoStage: better than its members, no look at what is measured or at the target's time, order of all items, features,
+errors.
+"""
 
 from dataclasses import replace
 
@@ -25,7 +27,7 @@ def test_better_than_each_member_on_validation_and_test(world, members, fitted):
 
 @pytest.fixture(scope="module")
 def alternating(make_world):
-    """(world, member): customers alternate between two items; the member ranks both first, whichever was bought last."""
+    """(world, member): customers alternate between two items; the member ranks both first, whichever came last."""
     rng = np.random.default_rng(0)
     pairs = [rng.permutation(40)[:2].tolist() for _ in range(300)]
     world = make_world([(pair * 6)[: rng.integers(7, 12)] for pair in pairs])
@@ -54,7 +56,10 @@ def test_items_that_are_no_candidate_come_after_all_candidates_by_mean_score(wor
     assert np.isfinite(scores).all()
     for row in range(len(index)):
         chosen = candidates.item[row][candidates.valid[row]]
-        free, mean = everything.item[row][everything.valid[row]], everything.score[row][everything.valid[row]].mean(axis=1)
+        free, mean = (
+            everything.item[row][everything.valid[row]],
+            everything.score[row][everything.valid[row]].mean(axis=1),
+        )
         rest = ~np.isin(free, chosen)
         assert scores[row, chosen].min() > scores[row, free[rest]].max()
         np.testing.assert_array_equal(np.argsort(scores[row, free[rest]]), np.argsort(mean[rest]))
@@ -88,7 +93,9 @@ def test_same_seed_same_scores_other_seed_others(world, members, fitted):
 
 
 def test_the_time_of_the_target_is_not_looked_at(alternating):
-    """Leave-one-out: the cutoff is the time of the target, so moving it changes nothing; in a split by time, days count from it."""
+    """Leave-one-out: the cutoff is the time of the target, so moving it changes nothing; in a split by time, days count
+    from it.
+    """
     world, member = alternating
     snapshots = world.ranking.snapshots
     moved = replace(snapshots, cutoff=snapshots.cutoff + np.random.default_rng(0).integers(0, 9, len(snapshots)) * DAY)
@@ -105,9 +112,16 @@ def snapshots_of(store, stop):
     num = len(stop)
     start = np.asarray(store.offsets[:-1])
     return Snapshots(
-        customer=np.arange(num), cutoff=np.full(num, 20 * DAY), split=np.full(num, "predict"), label=np.zeros(num), start=start,
-        stop=start + stop, recent=np.ones(num, bool), horizon_days=0.0, gap_days=0.0,
-    )  # fmt: skip
+        customer=np.arange(num),
+        cutoff=np.full(num, 20 * DAY),
+        split=np.full(num, "predict"),
+        label=np.zeros(num),
+        start=start,
+        stop=start + stop,
+        recent=np.ones(num, bool),
+        horizon_days=0.0,
+        gap_days=0.0,
+    )
 
 
 def test_features_of_the_history_against_a_plain_reference_and_in_another_log(make_world, lines_store):
@@ -139,7 +153,10 @@ def test_a_fitted_model_ranks_another_log(world, members, fitted):
     snapshots = world.ranking.snapshots.select(index)
     moved = {name: (lambda rows, member=member: member(index[rows])) for name, member in members.items()}
     offsets, items = world.seen
-    seen = np.concatenate([[0], np.cumsum(np.diff(offsets)[index])]), np.concatenate([items[offsets[n] : offsets[n + 1]] for n in index])
+    seen = (
+        np.concatenate([[0], np.cumsum(np.diff(offsets)[index])]),
+        np.concatenate([items[offsets[n] : offsets[n + 1]] for n in index]),
+    )
     other = fitted.scorer(moved, seen, world.store, snapshots, repeats="remove")
     np.testing.assert_array_equal(other(np.arange(len(index))), fitted(index))
 

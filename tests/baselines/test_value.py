@@ -11,13 +11,19 @@ from scipy.stats import spearmanr
 from clm_dl.baselines.tabular.regressor import build_value_baseline
 from clm_dl.config import CONFIG_DIR
 
-NAMES = sorted(path.stem for path in (CONFIG_DIR / "baseline").glob("*.yaml") if "value" in yaml.safe_load(path.read_text())["task"])
+NAMES = sorted(
+    path.stem
+    for path in (CONFIG_DIR / "baseline").glob("*.yaml")
+    if "value" in yaml.safe_load(path.read_text())["task"]
+)
 
 
 def load(name: str) -> dict[str, Any]:
     config = yaml.safe_load((CONFIG_DIR / "baseline" / f"{name}.yaml").read_text())
     return (
-        config | ({"horizon_days": 91.0} if "horizon_days" in config else {}) | ({"n_estimators": 60} if "n_estimators" in config else {})
+        config
+        | ({"horizon_days": 91.0} if "horizon_days" in config else {})
+        | ({"n_estimators": 60} if "n_estimators" in config else {})
     )
 
 
@@ -30,7 +36,9 @@ def make_table(seed: int = 0, num: int = 3000) -> tuple[pd.DataFrame, np.ndarray
     last = np.where(repeats > 0, tenure * rng.beta(np.maximum(repeats, 1), 1), 0)
     orders = repeats + 1
     mean = value * rng.gamma(8.0 * orders) / (8 * orders)
-    X = pd.DataFrame({"recency": tenure - last, "tenure": tenure, "orders": orders, "spend": mean * orders, "spend_per_order": mean})
+    X = pd.DataFrame(
+        {"recency": tenure - last, "tenure": tenure, "orders": orders, "spend": mean * orders, "spend_per_order": mean}
+    )
     X["gap_mean"] = np.where(repeats > 0, last / np.maximum(repeats, 1), np.nan)
     X["static_age"] = pd.Series(rng.choice(["young", "old"], num)).astype("category")
     later = rng.poisson(rate * 91)
@@ -46,7 +54,10 @@ def test_all_five_are_there() -> None:
 def test_every_baseline_orders_customers_and_gets_the_total_right(name: str) -> None:
     X, y = make_table()
     fit, held, test = slice(0, 1500), slice(1500, 2000), slice(2000, None)
-    one, two = (build_value_baseline(load(name), seed=1).fit(X[fit], y[fit], X[held], y[held]).predict(X[test]) for _ in range(2))
+    one, two = (
+        build_value_baseline(load(name), seed=1).fit(X[fit], y[fit], X[held], y[held]).predict(X[test])
+        for _ in range(2)
+    )
     np.testing.assert_array_equal(one, two)
     assert one.shape == (1000,)
     assert one.min() >= 0
@@ -72,7 +83,12 @@ def test_past_mean_by_hand() -> None:
 def test_early_stopping_keeps_fewer_trees() -> None:
     X, y = make_table()
     config = load("lightgbm_value") | {"n_estimators": 500, "learning_rate": 0.3, "patience": 5}
-    assert build_value_baseline(config, seed=0).fit(X[:1000], y[:1000], X[1000:], y[1000:]).estimator_.model_.best_iteration_ < 100
+    assert (
+        build_value_baseline(config, seed=0)
+        .fit(X[:1000], y[:1000], X[1000:], y[1000:])
+        .estimator_.model_.best_iteration_
+        < 100
+    )
     poisson = build_value_baseline(load("lightgbm_value") | {"options": {"objective": "poisson"}}, seed=0).fit(X, y)
     assert poisson.estimator_.model_.objective_ == "poisson"
 

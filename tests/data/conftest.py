@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore, Field
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""EventBatch: every tensor against a plain-Python loop over snapshots, and that padding and batch-mates change nothing."""
+"""EventBatch: every tensor against a plain-Python loop over snapshots; padding and batch-mates change nothing."""
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from clm_dl.data.sequences.batch import EventDataset
 from clm_dl.data.sequences.tokens import Sequences
-from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.data.sequences.vocabulary import Vocabulary
+from clm_dl.data.snapshots.snapshots import build_snapshots
 
 MAX_TOKENS = 6
 
@@ -18,7 +18,9 @@ MAX_TOKENS = 6
 def case(request, small_store):
     snapshots = build_snapshots(small_store, horizon_days=20, every_days=10)
     tokens = Sequences.from_store(small_store, token=request.param)
-    vocabulary = Vocabulary.fit(small_store, tokens.categorical, rows=np.ones(small_store.num_events, bool), min_count=3)
+    vocabulary = Vocabulary.fit(
+        small_store, tokens.categorical, rows=np.ones(small_store.num_events, bool), min_count=3
+    )
     rng = np.random.default_rng(0)
     static = rng.normal(size=(small_store.num_customers, 2)).astype(np.float32)
     known = rng.normal(size=(len(snapshots), 1)).astype(np.float32)
@@ -56,13 +58,17 @@ def test_batch_equals_reference(case):
             np.testing.assert_array_equal(got[:size], np.asarray(values), err_msg=name)
             assert not got[size:].any(), f"{name} must be 0 at padding"
         history = tokens.time[first[n] : last[n]]
-        np.testing.assert_allclose(batch.recency_B[b], np.log1p((snapshots.cutoff[n] - history[-1]) / 86400e6), rtol=1e-6)
+        np.testing.assert_allclose(
+            batch.recency_B[b], np.log1p((snapshots.cutoff[n] - history[-1]) / 86400e6), rtol=1e-6
+        )
         np.testing.assert_allclose(batch.tenure_B[b], np.log1p((snapshots.cutoff[n] - history[0]) / 86400e6), rtol=1e-6)
         for name, lookup in lookups.items():
             lines = [lookup[tokens.store.column(name)[tokens.rows[t] : tokens.rows[t + 1]]].tolist() for t in window]
             if tokens.token == "order":
                 ids, offset = batch.bags[name]
-                got = [ids[offset[b * MAX_TOKENS + t] : offset[b * MAX_TOKENS + t + 1]].tolist() for t in range(MAX_TOKENS)]
+                got = [
+                    ids[offset[b * MAX_TOKENS + t] : offset[b * MAX_TOKENS + t + 1]].tolist() for t in range(MAX_TOKENS)
+                ]
                 assert got == lines + [[]] * (MAX_TOKENS - size)
             else:
                 assert batch.categorical[name][b].tolist() == [line[0] for line in lines] + [0] * (MAX_TOKENS - size)
@@ -106,5 +112,10 @@ def test_empty_history_is_refused(small_store):
     tokens = Sequences.from_store(small_store, categorical=[])
     with pytest.raises(ValueError, match="no event before their cutoff"):
         EventDataset(
-            tokens, Vocabulary({}), snapshots, max_tokens=4, static_CS=np.zeros((30, 0), np.float32), known_NK=np.zeros((0, 0), np.float32)
+            tokens,
+            Vocabulary({}),
+            snapshots,
+            max_tokens=4,
+            static_CS=np.zeros((30, 0), np.float32),
+            known_NK=np.zeros((0, 0), np.float32),
         )

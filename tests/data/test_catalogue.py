@@ -1,4 +1,6 @@
-"""Catalogue: what is known of each item and from which rows, the round trip through Parquet, vectors from a file, bad input."""
+"""Catalogue: what is known of each item and from which rows, the round trip through Parquet, vectors from a file, bad
+input.
+"""
 
 import numpy as np
 import pandas as pd
@@ -27,20 +29,26 @@ ITEMS = ["apple", "pear", "rope", "saw", "void"]
 
 @pytest.fixture(scope="module")
 def store(store_of):
-    return store_of(LOG.assign(ts=pd.Timestamp("2020-01-01") + pd.to_timedelta(LOG["day"], unit="D")).drop(columns="day"))
+    return store_of(
+        LOG.assign(ts=pd.Timestamp("2020-01-01") + pd.to_timedelta(LOG["day"], unit="D")).drop(columns="day")
+    )
 
 
 @pytest.fixture
 def full(store, vectors_of):
     path = vectors_of({"apple": [1.0, 2.0], "saw": [0.5, 0.0], "stranger": [7.0, 7.0]})
-    return Catalogue.from_store(store, TRAINING, categorical=["kind"], numeric=["price"], text="title", vectors=path, text_size=3)
+    return Catalogue.from_store(
+        store, TRAINING, categorical=["kind"], numeric=["price"], text="title", vectors=path, text_size=3
+    )
 
 
 @pytest.fixture
 def vectors_of(tmp_path):
     def write(vectors, **names):
         path = tmp_path / "vectors.parquet"
-        pd.DataFrame({"item_id": list(vectors), "vector": list(vectors.values())}).rename(columns=names).to_parquet(path)
+        pd.DataFrame({"item_id": list(vectors), "vector": list(vectors.values())}).rename(columns=names).to_parquet(
+            path
+        )
         return path
 
     return write
@@ -80,7 +88,11 @@ def test_vectors_of_a_file_follow_by_item_id(full):
 
 def test_schema_counts_values_and_scales_numbers_of_the_training_items(full):
     schema = full.schema()
-    assert (schema["num_items"], schema["categorical"], schema["vector_size"]) == (5, {"kind": 2}, full.vectors.shape[1])
+    assert (schema["num_items"], schema["categorical"], schema["vector_size"]) == (
+        5,
+        {"kind": 2},
+        full.vectors.shape[1],
+    )
     assert schema["numeric"]["price"]["center"] == pytest.approx((np.log1p(3) + np.log1p(1)) / 2)
 
 

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data.log import encode
-from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.log.fingerprint import source_fingerprint
+from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.open import ensure_store
 
 ROLES = {"customer": "id", "time": "when"}
@@ -35,7 +35,9 @@ def table(**columns) -> pa.Table:
 
 
 def files(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.iterdir() if file.name not in ("meta.json", "quarantine.parquet")}
+    return {
+        file.name: file.read_bytes() for file in path.iterdir() if file.name not in ("meta.json", "quarantine.parquet")
+    }
 
 
 # -- a reference in plain Python
@@ -44,7 +46,16 @@ row = st.fixed_dictionaries(
     {
         "id": st.sampled_from(["b", "a", "ab", "B", "é", " ", "", None]),
         "when": st.sampled_from(
-            ["2020-01-01", "2020-01-01 10:00:00", "2020-01-02T03:04:05.25", "1899-12-31", "2300-01-01", "soon", "", None]
+            [
+                "2020-01-01",
+                "2020-01-01 10:00:00",
+                "2020-01-02T03:04:05.25",
+                "1899-12-31",
+                "2300-01-01",
+                "soon",
+                "",
+                None,
+            ]
         ),
         "basket": st.sampled_from(["x", "y", None]),
         "item": st.sampled_from(["milk", "Milk", "bread", None]),
@@ -126,7 +137,9 @@ def test_prepare_equals_a_plain_python_reference(rows: list[dict], dedupe: bool)
         assert items.tolist() == sorted({event[3] for event in kept if event[3] is not None})
         assert [None if code < 0 else items[code] for code in store.column("item")] == [event[3] for event in kept]
         for name, position in (("amount", 4), ("n", 5)):
-            wanted = np.array([math.nan if event[position] is None else event[position] for event in kept], dtype=np.float32)
+            wanted = np.array(
+                [math.nan if event[position] is None else event[position] for event in kept], dtype=np.float32
+            )
             np.testing.assert_array_equal(store.column(name), wanted)
 
 
@@ -134,7 +147,9 @@ def test_prepare_equals_a_plain_python_reference(rows: list[dict], dedupe: bool)
 
 
 def test_quarantined_rows_are_kept_aside_with_their_reason(tmp_path: Path):
-    frame = table(id=["a", None, " ", "b"], when=["2020-01-01", "2020-01-01", "2020-01-02", "never"], note=["w", "x", "y", "z"])
+    frame = table(
+        id=["a", None, " ", "b"], when=["2020-01-01", "2020-01-01", "2020-01-02", "never"], note=["w", "x", "y", "z"]
+    )
     store = prepare_store({"frame": frame, "roles": ROLES}, tmp_path / "store")
     aside = pq.read_table(store.path / "quarantine.parquet").to_pandas().sort_values("note")
     assert aside["note"].tolist() == ["x", "y", "z"]
@@ -145,7 +160,9 @@ def test_rows_of_another_shape_are_quarantined(tmp_path: Path):
     lines = [f"c{i % 5},2020-01-{i + 1:02d},{i}" for i in range(25)]
     (tmp_path / "log.csv").write_text("\n".join(["id,when,n", *lines, "c1,2020-01-30,1,too,many", "c2"]) + "\n")
     lines_seen: list[str] = []
-    store = prepare_store({"path": str(tmp_path / "log.csv"), "roles": ROLES, "numeric": ["n"]}, tmp_path / "store", log=lines_seen.append)
+    store = prepare_store(
+        {"path": str(tmp_path / "log.csv"), "roles": ROLES, "numeric": ["n"]}, tmp_path / "store", log=lines_seen.append
+    )
     assert (store.counts["rows_in"], store.counts["kept"]) == (27, 25)
     assert store.counts["quarantine_reasons"] == {"row of the wrong shape": 2}
     assert "c1,2020-01-30,1,too,many" in pq.read_table(store.path / "quarantine.parquet")["row"].to_pylist()
@@ -174,7 +191,9 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path):
 
 def test_tie_file_keeps_the_order_of_the_file(tmp_path: Path):
     items = ["z", "a", "m", "b", "y", "c"]
-    pd.DataFrame({"id": [1, 2, 1, 1, 2, 1], "when": [5, 5, 5, 5, 5, 3], "item": items}).to_csv(tmp_path / "log.csv", index=False)
+    pd.DataFrame({"id": [1, 2, 1, 1, 2, 1], "when": [5, 5, 5, 5, 5, 3], "item": items}).to_csv(
+        tmp_path / "log.csv", index=False
+    )
     data = {"path": str(tmp_path / "log.csv"), "roles": {**ROLES, "item": "item"}}
     found = {}
     for tie in ("file", "sort"):
@@ -199,20 +218,38 @@ def test_exact_duplicates_are_dropped_only_if_asked(tmp_path: Path):
 @pytest.mark.parametrize(
     ("values", "options", "wanted"),
     [
-        (["2020-07-01 12:00", "2020-01-01 12:00"], {"timezone": "Europe/Berlin"}, ["2020-01-01T11:00", "2020-07-01T10:00"]),
-        (["2020-07-01T12:00:00+02:00", "2020-07-01 12:00:00Z"], {"timezone": "Asia/Tokyo"}, ["2020-07-01T10:00", "2020-07-01T12:00"]),
+        (
+            ["2020-07-01 12:00", "2020-01-01 12:00"],
+            {"timezone": "Europe/Berlin"},
+            ["2020-01-01T11:00", "2020-07-01T10:00"],
+        ),
+        (
+            ["2020-07-01T12:00:00+02:00", "2020-07-01 12:00:00Z"],
+            {"timezone": "Asia/Tokyo"},
+            ["2020-07-01T10:00", "2020-07-01T12:00"],
+        ),
         ([1577836800, 1577836801], {}, ["2020-01-01T00:00", "2020-01-01T00:00:01"]),
         ([1577836800000, 1577836800001], {}, ["2020-01-01T00:00", "2020-01-01T00:00:00.001"]),
         (["1577836800", "2020-01-01 00:00:01"], {}, ["2020-01-01T00:00", "2020-01-01T00:00:01"]),
         ([20200101, 20200229], {"time_format": "%Y%m%d"}, ["2020-01-01", "2020-02-29"]),
-        (["31/12/2019 08:26", "1/2/2020 1:05"], {"time_format": "%d/%m/%Y %H:%M"}, ["2019-12-31T08:26", "2020-02-01T01:05"]),
+        (
+            ["31/12/2019 08:26", "1/2/2020 1:05"],
+            {"time_format": "%d/%m/%Y %H:%M"},
+            ["2019-12-31T08:26", "2020-02-01T01:05"],
+        ),
         ([datetime.date(2020, 1, 1), datetime.date(2020, 2, 1)], {}, ["2020-01-01", "2020-02-01"]),
-        ([datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))], {}, ["2019-12-31T22:00"]),
+        (
+            [datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))],
+            {},
+            ["2019-12-31T22:00"],
+        ),
         (pa.array([1577836800_000000001], pa.timestamp("ns")), {}, ["2020-01-01"]),
     ],
 )
 def test_times_become_utc(values, options: dict, wanted: list[str], tmp_path: Path):
-    store = prepare_store({"frame": table(id=[1] * len(values), when=values), "roles": ROLES, **options}, tmp_path / "store")
+    store = prepare_store(
+        {"frame": table(id=[1] * len(values), when=values), "roles": ROLES, **options}, tmp_path / "store"
+    )
     assert store.time.tolist() == [micros(text) for text in wanted]
 
 
@@ -226,7 +263,9 @@ def test_times_become_utc(values, options: dict, wanted: list[str], tmp_path: Pa
     ],
 )
 def test_the_end_of_the_data(values: list[str], options: dict, end: str, tmp_path: Path):
-    store = prepare_store({"frame": table(id=[1] * len(values), when=values), "roles": ROLES, **options}, tmp_path / "store")
+    store = prepare_store(
+        {"frame": table(id=[1] * len(values), when=values), "roles": ROLES, **options}, tmp_path / "store"
+    )
     assert store.end == micros(end)
 
 
@@ -255,7 +294,12 @@ def test_numbers_of_a_joined_table_that_are_none_are_counted(tmp_path: Path):
     frame = pd.DataFrame({"id": [1, 1, 2], "when": [1, 2, 3], "sku": ["a", "b", "c"]})
     for prices in (["cheap", "2.5", ""], [np.inf, 2.5, None]):
         items = pd.DataFrame({"sku": ["a", "b", "c"], "price": prices})
-        data = {"frame": frame, "roles": {**ROLES, "item": "sku"}, "numeric": ["price"], "joins": [{"frame": items, "on": "sku"}]}
+        data = {
+            "frame": frame,
+            "roles": {**ROLES, "item": "sku"},
+            "numeric": ["price"],
+            "joins": [{"frame": items, "on": "sku"}],
+        }
         said: list[str] = []
         store = prepare_store(data, tmp_path / "store", log=said.append)
         assert [line for line in said if "1 values of price are no finite numbers and count as missing" in line]
@@ -266,7 +310,9 @@ def test_a_role_of_a_joined_table_is_read_as_that_role(tmp_path: Path):
     frame = pd.DataFrame({"id": [1, 1, 2], "when": [1, 2, 3], "sku": ["a", "b", "a"]})
     items = pd.DataFrame({"sku": ["a", "b"], "ends": ["true", "false"]})
     roles = {**ROLES, "item": "sku", "churn_event": "ends"}
-    store = prepare_store({"frame": frame, "roles": roles, "joins": [{"frame": items, "on": "sku"}]}, tmp_path / "store")
+    store = prepare_store(
+        {"frame": frame, "roles": roles, "joins": [{"frame": items, "on": "sku"}]}, tmp_path / "store"
+    )
     assert [float(value) for value in np.asarray(store.column("churn_event"))] == [1, 0, 1]
 
 
@@ -278,7 +324,13 @@ def test_joins_to_items_and_customers(tmp_path: Path):
         {"path": str(tmp_path / "items.csv"), "on": "sku", "columns": ["brand", "price"], "to": "item"},
         {"frame": customers, "on": "id", "to": "customer"},
     ]
-    data = {"frame": frame, "roles": {**ROLES, "item": "sku"}, "categorical": ["brand"], "numeric": ["price"], "joins": joins}
+    data = {
+        "frame": frame,
+        "roles": {**ROLES, "item": "sku"},
+        "categorical": ["brand"],
+        "numeric": ["price"],
+        "joins": joins,
+    }
     store = prepare_store({**data, "static": ["age", "level"]}, tmp_path / "store")
     assert store.dictionary("brand").tolist() == ["acme"]
     assert store.column("brand").tolist() == [-1, 0, -1]
@@ -302,12 +354,21 @@ def test_several_sources_become_one_sequence(tmp_path: Path):
         "numeric": [],
     }
     shop["roles"] = {"customer": "card", "time": "day", "amount": "spend"}
-    web = {"name": "web", "frame": table(id=["1", "3"], at=[1577923200, 1577923200], page=["home", "cart"]), "categorical": ["page"]}
+    web = {
+        "name": "web",
+        "frame": table(id=["1", "3"], at=[1577923200, 1577923200], page=["home", "cart"]),
+        "categorical": ["page"],
+    }
     web["roles"] = {"customer": "id", "time": "at"}
     store = prepare_store({"sources": [shop, web]}, tmp_path / "store")
     assert store.customer_ids.tolist() == ["1", "2", "3"]
     assert store.dictionary("source")[store.column("source")].tolist() == ["shop", "web", "shop", "web"]
-    assert [store.dictionary("page")[code] if code >= 0 else None for code in store.column("page")] == [None, "home", None, "cart"]
+    assert [store.dictionary("page")[code] if code >= 0 else None for code in store.column("page")] == [
+        None,
+        "home",
+        None,
+        "cart",
+    ]
     np.testing.assert_array_equal(store.column("amount"), np.array([5, np.nan, 6, np.nan], dtype=np.float32))
 
 
@@ -320,7 +381,10 @@ def test_the_store_is_prepared_again_only_when_something_changed(tmp_path: Path)
     data = {"path": str(log), "roles": ROLES}
     first = ensure_store(data, tmp_path / "store")
     made = (first.path / "meta.json").stat().st_mtime_ns
-    assert ensure_store({**data, "memory_limit": "1GB"}, tmp_path / "store").path.joinpath("meta.json").stat().st_mtime_ns == made
+    assert (
+        ensure_store({**data, "memory_limit": "1GB"}, tmp_path / "store").path.joinpath("meta.json").stat().st_mtime_ns
+        == made
+    )
     assert ensure_store({**data, "numeric": ["n"]}, tmp_path / "store").has("n")
     log.write_text("id,when,n\na,2020-01-01,1\nb,2020-01-01,1\n")
     assert ensure_store(data, tmp_path / "store").num_events == 2
@@ -341,11 +405,19 @@ def test_the_store_is_prepared_again_only_when_something_changed(tmp_path: Path)
 @pytest.mark.parametrize(
     ("frame", "change", "words"),
     [
-        (table(id=["a"], wen=["2020-01-01"]), {}, r"role column 'when' is not a column of .*did you mean 'wen'.*it has id, wen"),
+        (
+            table(id=["a"], wen=["2020-01-01"]),
+            {},
+            r"role column 'when' is not a column of .*did you mean 'wen'.*it has id, wen",
+        ),
         (table(id=["a"], when=["2020-01-01"]), {"numeric": ["spend"]}, "column 'spend' is not a column of"),
         (table(id=["a"], when=["2020-01-01"]), {"static": ["age"]}, "static column 'age' is not a column of"),
         (table(id=pa.array([], pa.string()), when=pa.array([], pa.string())), {}, "has no events"),
-        (table(id=["a", None], when=["soon", "2020-01-01"]), {}, r"all 2 rows .* quarantined \(missing customer: 1, unparseable time: 1\)"),
+        (
+            table(id=["a", None], when=["soon", "2020-01-01"]),
+            {},
+            r"all 2 rows .* quarantined \(missing customer: 1, unparseable time: 1\)",
+        ),
         (table(id=["a"], when=["2020-01-01"]), {"timezone": "Mars/Base"}, "unknown time zone 'Mars/Base'"),
         (table(id=["a"], when=["2020-01-01"]), {"end": "someday"}, "data.end must be a date"),
         (table(id=["a"], when=["2020-01-01"]), {"numeric": ["when"]}, "were quarantined"),
@@ -371,7 +443,9 @@ def test_an_empty_file_is_said(text: str, tmp_path: Path):
 @pytest.mark.parametrize(
     "fault", [OSError(errno.ENOSPC, "No space left on device"), duckdb.IOException("IO Error: No space left on device")]
 )
-def test_a_full_disk_is_one_sentence_and_keeps_the_old_store(fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_one_sentence_and_keeps_the_old_store(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     data = {"frame": table(id=[1], when=[1]), "roles": ROLES}
     prepare_store(data, tmp_path / "store")
 

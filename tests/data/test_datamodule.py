@@ -1,4 +1,6 @@
-"""SequenceDataModule: what is fitted on what, the loaders, a run's schema applied to another store, and leakage by permutation."""
+"""SequenceDataModule: what is fitted on what, the loaders, a run's schema applied to another store, and leakage by
+permutation.
+"""
 
 import copy
 import json
@@ -7,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from clm_dl.data.sequences.datamodule import SequenceDataModule
 
 from clm_dl.data.log.prepare import prepare_store
-from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.later import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import build_snapshots
-from clm_dl.data.sequences.vocabulary import Vocabulary
 
 CUTOFF = pd.Timestamp("2020-04-20")  # last training cutoff
 SPLITS = {"train": ["2020-03-20", "2020-04-20"], "val": ["2020-05-10", "2020-05-20"], "test": ["2020-06-10"]}
@@ -20,7 +22,9 @@ RULE = {"horizon_days": 20, "active_days": 90, **SPLITS}
 
 
 def module(store, **arguments):
-    return SequenceDataModule(store, build_snapshots(store, **RULE), **{"max_tokens": 8, "max_tokens_per_batch": 64} | arguments)
+    return SequenceDataModule(
+        store, build_snapshots(store, **RULE), **{"max_tokens": 8, "max_tokens_per_batch": 64} | arguments
+    )
 
 
 def tensors(batch):
@@ -31,7 +35,10 @@ def tensors(batch):
             found[name] = value
         else:
             for field, part in value.items():
-                found |= {f"{field}.{place}": tensor for place, tensor in enumerate(part if isinstance(part, tuple) else (part,))}
+                found |= {
+                    f"{field}.{place}": tensor
+                    for place, tensor in enumerate(part if isinstance(part, tuple) else (part,))
+                }
     return found
 
 
@@ -117,9 +124,9 @@ def test_static_attributes(small_log, store_of):
     assert names == ["static.age=old", "static.age=young", "static.age=missing", "static.income"]
     batch = next(iter(data.predict_dataloader()))
     customer = data.snapshots.customer[batch.index_B]
-    expected = np.column_stack([static["age"] == "old", static["age"] == "young", static["age"].isna(), static["income"]]).astype(
-        np.float32
-    )[customer]
+    expected = np.column_stack(
+        [static["age"] == "old", static["age"] == "young", static["age"].isna(), static["income"]]
+    ).astype(np.float32)[customer]
     np.testing.assert_array_equal(batch.static_BS, expected)
 
 
@@ -169,7 +176,9 @@ def test_applied_to_another_store(small_log, store_of, small_store):
     ids = torch.cat([batch.bags["sku"][0] for batch in applied.predict_dataloader()])
     assert (ids == 1).any(), "values that training never saw are UNK"
     assert ids.max() < trained.schema["categorical"]["sku"]
-    assert next(iter(applied.predict_dataloader())).numeric_BTF.shape[-1] == 3, "a field the run does not know is left out"
+    assert next(iter(applied.predict_dataloader())).numeric_BTF.shape[-1] == 3, (
+        "a field the run does not know is left out"
+    )
 
 
 @pytest.mark.parametrize(

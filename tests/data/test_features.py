@@ -10,13 +10,15 @@ from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.features import rfm_features
 from clm_dl.data.snapshots.later import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore, Field
 
 FIELDS = [Field("item", "categorical", "item"), Field("amount", "numeric", "amount"), Field("quantity", "numeric")]
 
 
-def make_store(path: Path, frame: pd.DataFrame, *, fields: list[Field] = FIELDS, static: pd.DataFrame | None = None) -> EventStore:
+def make_store(
+    path: Path, frame: pd.DataFrame, *, fields: list[Field] = FIELDS, static: pd.DataFrame | None = None
+) -> EventStore:
     """From columns customer (0, 1, …), day, and one for each field (codes of items i0 … i9)."""
     frame = frame.sort_values(["customer", "day"], kind="stable")
     num = int(frame["customer"].max()) + 1
@@ -53,7 +55,9 @@ def random_log(seed: int = 0, num: int = 600) -> pd.DataFrame:
 
 
 def test_golden_values(tmp_path: Path) -> None:
-    """Four orders on days 0 (a Thursday), 10 (Sunday), 16 (Saturday) and 46 (Monday), the first of two lines; cutoff day 50."""
+    """Four orders on days 0 (a Thursday), 10 (Sunday), 16 (Saturday) and 46 (Monday), the first of two lines; cutoff
+    day 50.
+    """
     log = pd.DataFrame(
         {
             "customer": 0,
@@ -64,13 +68,33 @@ def test_golden_values(tmp_path: Path) -> None:
         }
     )
     golden = {
-        "recency": 4, "tenure": 50, "orders": 4, "lines": 5, "lines_per_order": 1.25,
-        "gap_mean": 46 / 3, "gap_sd": np.std([10, 6, 30], ddof=1), "gap_last": 30, "recency_to_gap": 4 / (46 / 3),
-        "rate": 4 / 50, "weekend": 2 / 4,
-        "orders_7d": 1, "orders_14d": 1, "orders_28d": 1, "orders_56d": 4, "orders_91d": 4, "trend": np.log(2 / 4),
-        "spend": 15.5, "spend_per_order": 3.875, "spend_7d": 8, "spend_14d": 8, "spend_28d": 8, "spend_56d": 15.5, "spend_91d": 15.5,
-        "total_quantity": 11, "distinct_item": 3,
-    }  # fmt: skip
+        "recency": 4,
+        "tenure": 50,
+        "orders": 4,
+        "lines": 5,
+        "lines_per_order": 1.25,
+        "gap_mean": 46 / 3,
+        "gap_sd": np.std([10, 6, 30], ddof=1),
+        "gap_last": 30,
+        "recency_to_gap": 4 / (46 / 3),
+        "rate": 4 / 50,
+        "weekend": 2 / 4,
+        "orders_7d": 1,
+        "orders_14d": 1,
+        "orders_28d": 1,
+        "orders_56d": 4,
+        "orders_91d": 4,
+        "trend": np.log(2 / 4),
+        "spend": 15.5,
+        "spend_per_order": 3.875,
+        "spend_7d": 8,
+        "spend_14d": 8,
+        "spend_28d": 8,
+        "spend_56d": 15.5,
+        "spend_91d": 15.5,
+        "total_quantity": 11,
+        "distinct_item": 3,
+    }
     found = features(make_store(tmp_path / "s", log), 50)
     assert found.columns.tolist() == list(golden)
     np.testing.assert_allclose(found.iloc[0].to_numpy(), list(golden.values()), rtol=1e-6)
@@ -126,9 +150,13 @@ def test_a_mixture_of_cutoffs_equals_one_at_a_time(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", random_log())
     parts = [scoring_snapshots(store, day * DAY, horizon_days=28)[0] for day in (50, 120)]
     names = ("customer", "cutoff", "split", "label", "start", "stop", "recent")
-    both = Snapshots(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, horizon_days=28, gap_days=0)
+    both = Snapshots(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, horizon_days=28, gap_days=0
+    )
     together = rfm_features(store, both)
-    pd.testing.assert_frame_equal(together, pd.concat([rfm_features(store, part) for part in parts], ignore_index=True), check_exact=True)
+    pd.testing.assert_frame_equal(
+        together, pd.concat([rfm_features(store, part) for part in parts], ignore_index=True), check_exact=True
+    )
 
 
 def test_without_amount_and_item_only_behaviour_is_left(tmp_path: Path) -> None:

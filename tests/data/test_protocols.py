@@ -1,4 +1,6 @@
-"""Protocols: golden splits of a small log, who is left out, ties in time, the guard, the fingerprint, and leakage by permutation."""
+"""Protocols: golden splits of a small log, who is left out, ties in time, the guard, the fingerprint, and leakage by
+permutation.
+"""
 
 from dataclasses import replace
 
@@ -7,8 +9,8 @@ import pandas as pd
 import pytest
 
 from clm_dl.data.log.prepare import prepare_store
-from clm_dl.data.snapshots.cutoffs import iso
 from clm_dl.data.ranking.protocols import build_ranking
+from clm_dl.data.snapshots.cutoffs import iso
 
 LEAVE_ONE_OUT = {"name": "leave_one_out"}
 GLOBAL = {"name": "global_time", "val": "2020-01-11", "test": "2020-01-21"}
@@ -23,7 +25,12 @@ ORDERS = {
 
 
 def log_of(orders=ORDERS) -> pd.DataFrame:
-    rows = [(name, pd.Timestamp(2020, 1, day), item) for name, bought in orders.items() for day, items in bought for item in items]
+    rows = [
+        (name, pd.Timestamp(2020, 1, day), item)
+        for name, bought in orders.items()
+        for day, items in bought
+        for item in items
+    ]
     frame = pd.DataFrame(rows, columns=["cust", "ts", "item"])
     return frame.assign(item=frame["item"].replace("-", None))
 
@@ -34,7 +41,9 @@ def store(store_of):
 
 
 def spell(ranking, split):
-    """{customer@cutoff: (items of the history, target items)} of one split, read off the store; "-" is a line without an item."""
+    """{customer@cutoff: (items of the history, target items)} of one split, read off the store; "-" is a line without
+    an item.
+    """
     store, snapshots = ranking.store, ranking.snapshots
     names, item = np.append(store.dictionary("item"), "-"), store.column("item")
     found = {}
@@ -50,11 +59,24 @@ def spell(ranking, split):
 
 def test_leave_one_out_by_line(store):
     ranking = build_ranking(store, protocol=LEAVE_ONE_OUT, unit="line")
-    assert spell(ranking, "train") == {"dee 04": ("-h", ""), "bob 13": ("aa", ""), "cid 17": ("bc", ""), "ann 22": ("abcdaeb", "")}
+    assert spell(ranking, "train") == {
+        "dee 04": ("-h", ""),
+        "bob 13": ("aa", ""),
+        "cid 17": ("bc", ""),
+        "ann 22": ("abcdaeb", ""),
+    }
     assert spell(ranking, "val") == {"ann 22": ("abcdaeb", "f"), "cid 23": ("bc", "b")}
     assert spell(ranking, "test") == {"ann 24": ("abcdaebf", "g"), "cid 23": ("bcb", "b")}
     assert ranking.positional
-    counts = {"few_events": 2, "no_history": 0, "no_target": 0, "val_targets": 2, "val_repeats": 1, "val_new": 1, "val_cold": 1}
+    counts = {
+        "few_events": 2,
+        "no_history": 0,
+        "no_target": 0,
+        "val_targets": 2,
+        "val_repeats": 1,
+        "val_new": 1,
+        "val_cold": 1,
+    }
     assert ranking.counts == counts | {"test_targets": 2, "test_repeats": 1, "test_new": 1, "test_cold": 1}
 
 
@@ -76,9 +98,30 @@ def test_more_events_wanted(store):
 @pytest.mark.parametrize(
     ("target", "unit", "val", "test", "no_history", "no_target"),
     [
-        ("all", "line", {"ann 11": ("abc", "dae"), "bob 11": ("a", "a")}, {"ann 21": ("abcdae", "bfg"), "cid 21": ("bc", "b")}, 1, 3),
-        ("first", "order", {"ann 11": ("abc", "da"), "bob 11": ("a", "a")}, {"ann 21": ("abcdae", "bf"), "cid 21": ("bc", "b")}, 1, 3),
-        ("first", "line", {"ann 11": ("abc", "d"), "bob 11": ("a", "a")}, {"ann 21": ("abcdae", "b"), "cid 21": ("bc", "b")}, 1, 3),
+        (
+            "all",
+            "line",
+            {"ann 11": ("abc", "dae"), "bob 11": ("a", "a")},
+            {"ann 21": ("abcdae", "bfg"), "cid 21": ("bc", "b")},
+            1,
+            3,
+        ),
+        (
+            "first",
+            "order",
+            {"ann 11": ("abc", "da"), "bob 11": ("a", "a")},
+            {"ann 21": ("abcdae", "bf"), "cid 21": ("bc", "b")},
+            1,
+            3,
+        ),
+        (
+            "first",
+            "line",
+            {"ann 11": ("abc", "d"), "bob 11": ("a", "a")},
+            {"ann 21": ("abcdae", "b"), "cid 21": ("bc", "b")},
+            1,
+            3,
+        ),
         (
             "last",
             "order",
@@ -127,8 +170,16 @@ def test_rolling(store):
     assert spell(ranking, "val") == {"ann 11": ("abc", "dae"), "bob 11": ("a", "a")}
     assert spell(ranking, "test") == {"cid 16": ("b", "c"), "ann 21": ("abcdae", "bfg"), "cid 21": ("bc", "b")}
     counts = ranking.counts
-    assert (counts["no_history"], counts["inactive"], counts["no_target"]) == (1, 0, 6)  # cid at 11; dee thrice, bob twice, ann at 16
-    assert (counts["test_repeats"], counts["test_new"], counts["test_cold"]) == (2, 3, 2)  # b, b; c, f, g; never trained: f, g
+    assert (counts["no_history"], counts["inactive"], counts["no_target"]) == (
+        1,
+        0,
+        6,
+    )  # cid at 11; dee thrice, bob twice, ann at 16
+    assert (counts["test_repeats"], counts["test_new"], counts["test_cold"]) == (
+        2,
+        3,
+        2,
+    )  # b, b; c, f, g; never trained: f, g
     assert (ranking.snapshots.horizon_days, ranking.positional) == (5.0, False)
 
 
@@ -138,12 +189,18 @@ def test_rolling_population_and_gap(store):
     assert spell(ranking, "val") == {"ann 11": ("abc", "dae")}
     assert spell(ranking, "test") == {"cid 16": ("b", "c"), "ann 21": ("abcdae", "bfg"), "cid 21": ("bc", "b")}
     counts = ranking.counts
-    assert (counts["no_history"], counts["inactive"], counts["no_target"]) == (1, 3, 4)  # inactive: bob at 11, dee at 16 and 21
+    assert (counts["no_history"], counts["inactive"], counts["no_target"]) == (
+        1,
+        3,
+        4,
+    )  # inactive: bob at 11, dee at 16 and 21
 
 
 def test_auto_cutoffs_are_matured_and_do_not_overlap(small_store, store_of, small_log):
     store = store_of(small_log.rename(columns={"sku": "item"}))
-    ranking = build_ranking(store, protocol={"name": "rolling"}, unit="line", snapshots={"horizon_days": 20, "train": ["2031-01-01"]})
+    ranking = build_ranking(
+        store, protocol={"name": "rolling"}, unit="line", snapshots={"horizon_days": 20, "train": ["2031-01-01"]}
+    )
     val, test = (ranking.snapshots.cutoff[ranking.select(split)] for split in ("val", "test"))
     day = 86_400_000_000
     assert val.max() + 20 * day <= test.min()
@@ -194,25 +251,45 @@ def test_targets_follow_histories_and_nothing_is_learnt_from_them(ranking):
     assert np.array_equal(learnt, rows.astype(int))  # each training row in the one history of its customer
     for split in ("val", "test"):
         targets = ranking.counts[f"{split}_targets"]
-        assert targets == number[ranking.select(split)].sum() == ranking.counts[f"{split}_new"] + ranking.counts[f"{split}_repeats"]
+        assert (
+            targets
+            == number[ranking.select(split)].sum()
+            == ranking.counts[f"{split}_new"] + ranking.counts[f"{split}_repeats"]
+        )
 
 
 def test_sorted_by_split_cutoff_customer(ranking):
     snapshots = ranking.snapshots
-    order = np.lexsort((snapshots.customer, snapshots.cutoff, pd.Categorical(snapshots.split, ["train", "val", "test"]).codes))
+    order = np.lexsort(
+        (snapshots.customer, snapshots.cutoff, pd.Categorical(snapshots.split, ["train", "val", "test"]).codes)
+    )
     assert np.array_equal(order, np.arange(len(snapshots)))
 
 
 @pytest.mark.parametrize(
     ("plant", "message"),
     [
-        (lambda r: {"snapshots": moved(r, "stop", "test", 1)}, "leak: the test snapshot of customer c.* has its target in its history"),
-        (lambda r: {"snapshots": moved(r, "stop", "val", 1)}, "leak: the val snapshot of customer c.* has its target in its history"),
-        (lambda r: {"snapshots": moved(r, "stop", "train", 1)}, "leak: the train snapshot .* trains on events that are held out"),
+        (
+            lambda r: {"snapshots": moved(r, "stop", "test", 1)},
+            "leak: the test snapshot of customer c.* has its target in its history",
+        ),
+        (
+            lambda r: {"snapshots": moved(r, "stop", "val", 1)},
+            "leak: the val snapshot of customer c.* has its target in its history",
+        ),
+        (
+            lambda r: {"snapshots": moved(r, "stop", "train", 1)},
+            "leak: the train snapshot .* trains on events that are held out",
+        ),
         (lambda r: {"snapshots": moved(r, "cutoff", "test", -(10**13))}, "has events after the cutoff in its history"),
         (lambda r: {"snapshots": moved(r, "cutoff", "test", 1)}, "has a target from before its cutoff"),
         (lambda r: {"snapshots": moved(r, "start", "val", -1)}, "history of another customer"),
-        (lambda r: {"training_stop": r.training_stop + np.isin(np.arange(len(r.training_stop)), last_customer(r, "val"))}, "training rows"),
+        (
+            lambda r: {
+                "training_stop": r.training_stop + np.isin(np.arange(len(r.training_stop)), last_customer(r, "val"))
+            },
+            "training rows",
+        ),
         (lambda r: {"targets": np.append(r.targets[1:], r.targets[:1])}, "has a target that is not its own event"),
         (
             lambda r: {"target_offsets": np.append(0, r.target_offsets[1:] + 1).clip(max=len(r.targets))},
@@ -240,7 +317,9 @@ def moved(ranking, name, split, by):
 def test_fingerprint_sees_every_part_of_the_split(ranking):
     store = ranking.store
     snapshots = [moved(ranking, name, "test", by) for name, by in {"stop": 1, "cutoff": 1, "customer": -1}.items()]
-    snapshots.append(replace(ranking.snapshots, split=np.where(ranking.snapshots.split == "val", "test", ranking.snapshots.split)))
+    snapshots.append(
+        replace(ranking.snapshots, split=np.where(ranking.snapshots.split == "val", "test", ranking.snapshots.split))
+    )
     others = [replace(ranking, snapshots=changed) for changed in snapshots]
     others.append(replace(ranking, targets=(ranking.targets + 1) % len(store.dictionary("item"))))
     assert len({other.fingerprint(store) for other in [ranking, *others]}) == 6
@@ -270,11 +349,16 @@ def test_ties_in_time_keep_the_order_of_the_file(tmp_path):
 
 @pytest.mark.parametrize("protocol", [GLOBAL, {"name": "rolling"}], ids=["global_time", "rolling"])
 def test_what_follows_a_cutoff_moves_no_history(store, store_of, protocol):
-    """Other items after the first validation cutoff: training rows and validation histories are the same, targets are not."""
+    """Other items after the first validation cutoff: training rows and validation histories are the same, targets are
+    not.
+    """
     log = log_of()
     later = log["ts"] >= "2020-01-11"
     log.loc[later, "item"] = log.loc[later, "item"].to_numpy()[::-1]
-    left, right = (build_ranking(s, protocol=protocol, unit="line", snapshots=ROLLING) for s in (store, store_of(log, end="2020-01-26")))
+    left, right = (
+        build_ranking(s, protocol=protocol, unit="line", snapshots=ROLLING)
+        for s in (store, store_of(log, end="2020-01-26"))
+    )
     assert np.array_equal(left.training_rows, right.training_rows)
     assert {k: h for k, (h, _) in spell(left, "train").items()} == {k: h for k, (h, _) in spell(right, "train").items()}
     histories = [{key: history for key, (history, _) in spell(ranking, "val").items()} for ranking in (left, right)]
@@ -289,9 +373,17 @@ def test_what_follows_a_cutoff_moves_no_history(store, store_of, protocol):
     ("protocol", "unit", "message"),
     [
         ({"name": "leave_two_out"}, "line", "protocol.name must be one of .*did you mean 'leave_one_out'"),
-        ({"name": "leave_one_out", "min_event": 4}, "line", "unknown key of protocol leave_one_out 'min_event' .did you mean 'min_events'"),
+        (
+            {"name": "leave_one_out", "min_event": 4},
+            "line",
+            "unknown key of protocol leave_one_out 'min_event' .did you mean 'min_events'",
+        ),
         ({"name": "leave_one_out", "min_events": 2}, "line", "min_events must be at least 3"),
-        ({"name": "leave_one_out", "min_events": 99}, "line", "no customer has a history and a target in val .few_events: 4"),
+        (
+            {"name": "leave_one_out", "min_events": 99},
+            "line",
+            "no customer has a history and a target in val .few_events: 4",
+        ),
         (LEAVE_ONE_OUT, "basket", "unit of a protocol must be one of line, order"),
         (GLOBAL | {"target": "any"}, "line", "protocol.target must be one of all, first, last"),
         (GLOBAL | {"val": "soon"}, "line", "must be an ISO date"),
@@ -314,7 +406,10 @@ def test_bad_protocols(store, protocol, unit, message):
     [
         ({"val_customers": 0.1}, "set it to 0"),
         ({"horizon_days": -1}, "horizon_days must be > 0"),
-        ({"test": ["2020-01-16", "2020-01-23"]}, "the window of the test cutoff 2020-01-23 ends 2020-01-28, after the end of the data"),
+        (
+            {"test": ["2020-01-16", "2020-01-23"]},
+            "the window of the test cutoff 2020-01-23 ends 2020-01-28, after the end of the data",
+        ),
         ({"val": ["2020-01-12"]}, "splits overlap"),
     ],
 )
@@ -324,5 +419,7 @@ def test_bad_rolling_windows(store, change, message):
 
 
 def test_a_log_without_items(small_store):
-    with pytest.raises(ValueError, match=r"has no items, so there is nothing to recommend: name the column with data.roles.item"):
+    with pytest.raises(
+        ValueError, match=r"has no items, so there is nothing to recommend: name the column with data.roles.item"
+    ):
         build_ranking(small_store, protocol=LEAVE_ONE_OUT, unit="line")

@@ -1,4 +1,6 @@
-"""RankingDataModule: every training event a target once, ids by code, a run applied to another log, and leakage by permutation."""
+"""RankingDataModule: every training event a target once, ids by code, a run applied to another log, and leakage by
+permutation.
+"""
 
 import json
 
@@ -9,8 +11,8 @@ import torch
 
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
-from clm_dl.tasks.recommend.inputs import RankingDataModule
 from clm_dl.data.sequences.vocabulary import UNK, Vocabulary
+from clm_dl.tasks.recommend.inputs import RankingDataModule
 
 PROTOCOLS = {
     "leave_one_out": ({"name": "leave_one_out"}, None),
@@ -34,7 +36,9 @@ def module(store, name="leave_one_out", token="line", **options) -> RankingDataM
     protocol, rule = PROTOCOLS[name]
     ranking = build_ranking(store, protocol=protocol, unit=token, snapshots=rule)
     catalogue = Catalogue.from_store(store, ranking.training_rows, categorical=["dept"], numeric=["spend"])
-    return RankingDataModule(store, ranking, catalogue, token=token, **{"max_tokens": 4, "max_tokens_per_batch": 64} | options)
+    return RankingDataModule(
+        store, ranking, catalogue, token=token, **{"max_tokens": 4, "max_tokens_per_batch": 64} | options
+    )
 
 
 def contents(loader):
@@ -43,10 +47,19 @@ def contents(loader):
     for batch in loader:
         for b, index in enumerate(batch.index_B.tolist()):
             length = int(batch.length_B[b])
-            tokens = [batch.categorical["item"], batch.categorical["dept"], batch.gap_BT, batch.age_BT, batch.hour_BT, batch.time_BT]
+            tokens = [
+                batch.categorical["item"],
+                batch.categorical["dept"],
+                batch.gap_BT,
+                batch.age_BT,
+                batch.hour_BT,
+                batch.time_BT,
+            ]
             tokens += [*batch.numeric_BTF.unbind(-1)]
             heads = [batch.recency_B[b], batch.tenure_B[b], batch.label_B[b]]
-            found[index] = torch.cat([torch.stack([t[b, :length].double() for t in tokens]).flatten(), torch.stack(heads).double()])
+            found[index] = torch.cat(
+                [torch.stack([t[b, :length].double() for t in tokens]).flatten(), torch.stack(heads).double()]
+            )
     return found
 
 
@@ -130,7 +143,13 @@ def test_a_run_applied_to_another_log(store, store_of, log):
     other_store = store_of(other)
     ranking = build_ranking(other_store, protocol={"name": "leave_one_out"}, unit="line")
     data = RankingDataModule(
-        other_store, ranking, trained.catalogue, token="line", max_tokens=4, vocabulary=vocabulary, schema=trained.schema
+        other_store,
+        ranking,
+        trained.catalogue,
+        token="line",
+        max_tokens=4,
+        vocabulary=vocabulary,
+        schema=trained.schema,
     )
     names = other_store.dictionary("item")[np.asarray(other_store.column("item"))]
     expected = np.where(names == "a new one", UNK, trained.catalogue.lookup(names) + 2)
@@ -191,7 +210,9 @@ def test_what_precedes_the_target_does_change_its_history(store, store_of, log):
     right = module(store_of(scrambled(log, left.ranking.training_rows, times=False)))
     assert any(
         not torch.equal(a.nan_to_num(-9.0), b.nan_to_num(-9.0))
-        for a, b in zip(contents(left.test_dataloader()).values(), contents(right.test_dataloader()).values(), strict=True)
+        for a, b in zip(
+            contents(left.test_dataloader()).values(), contents(right.test_dataloader()).values(), strict=True
+        )
     )
 
 
@@ -203,14 +224,18 @@ def test_one_token_predicts_nothing(store, store_of):
         module(store, max_tokens=1)
     days = pd.to_datetime(["2020-01-01", "2020-01-04", "2020-01-06"])
     single = store_of(pd.DataFrame({"cust": "a", "ts": days, "item": list("xyz"), "dept": "d", "spend": 1.0}))
-    ranking = build_ranking(single, protocol={"name": "global_time", "val": "2020-01-03", "test": "2020-01-05"}, unit="line")
+    ranking = build_ranking(
+        single, protocol={"name": "global_time", "val": "2020-01-03", "test": "2020-01-05"}, unit="line"
+    )
     with pytest.raises(ValueError, match="no customer has two training lines"):
         RankingDataModule(single, ranking, Catalogue.from_store(single, ranking.training_rows), token="line")
 
 
 def test_order_tokens_do_not_fit_histories_of_lines(store_of):
     """Four lines of one order, the last two left out: an order token would hold its own target."""
-    store = store_of(pd.DataFrame({"cust": "a", "ts": pd.Timestamp("2020-01-01"), "item": list("wxyz"), "dept": "d", "spend": 1.0}))
+    store = store_of(
+        pd.DataFrame({"cust": "a", "ts": pd.Timestamp("2020-01-01"), "item": list("wxyz"), "dept": "d", "spend": 1.0})
+    )
     ranking = build_ranking(store, protocol={"name": "leave_one_out"}, unit="line")
     with pytest.raises(ValueError, match=r"reaches over the end of a history .* set sequence.token=line"):
         RankingDataModule(store, ranking, Catalogue.from_store(store, ranking.training_rows), token="order")

@@ -40,8 +40,17 @@ def test_mistakes_are_one_sentence(change: dict, words: str):
 
 
 def test_sources_take_what_they_do_not_say_from_data():
-    spec = parse_data({**GOOD, "timezone": "Europe/Berlin", "sources": [{"path": "a.csv"}, {"path": "b.csv", "roles": {"item": "sku"}}]})
-    assert [log.roles for log in spec.logs] == [{"customer": "id", "time": "when"}, {"customer": "id", "time": "when", "item": "sku"}]
+    spec = parse_data(
+        {
+            **GOOD,
+            "timezone": "Europe/Berlin",
+            "sources": [{"path": "a.csv"}, {"path": "b.csv", "roles": {"item": "sku"}}],
+        }
+    )
+    assert [log.roles for log in spec.logs] == [
+        {"customer": "id", "time": "when"},
+        {"customer": "id", "time": "when", "item": "sku"},
+    ]
     assert {log.timezone for log in spec.logs} == {"Europe/Berlin"}
     assert list(spec.kinds) == ["item", "source"]
 

@@ -16,7 +16,9 @@ def epoch(epoch=0, **arguments):
     return batches
 
 
-@pytest.mark.parametrize("arguments", [{}, {"shuffle": False}, {"max_tokens": None, "batch_size": 64}, {"batch_size": 20}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"shuffle": False}, {"max_tokens": None, "batch_size": 64}, {"batch_size": 20}]
+)
 def test_every_snapshot_once_and_within_the_limits(arguments):
     batches = epoch(**arguments)
     assert np.array_equal(np.sort(np.concatenate(batches)), np.arange(len(LENGTH)))
@@ -52,7 +54,9 @@ def test_little_padding():
 def test_ranks_share_an_epoch_evenly(shuffle):
     ranks = [epoch(5, rank=rank, world_size=3, shuffle=shuffle) for rank in range(3)]
     assert len({len(batches) for batches in ranks}) == 1
-    assert np.array_equal(np.sort(np.concatenate([np.concatenate(batches) for batches in ranks])), np.arange(len(LENGTH)))
+    assert np.array_equal(
+        np.sort(np.concatenate([np.concatenate(batches) for batches in ranks])), np.arange(len(LENGTH))
+    )
 
 
 def test_more_ranks_than_snapshots_repeat():
@@ -62,7 +66,9 @@ def test_more_ranks_than_snapshots_repeat():
 
 
 def test_index_and_long_sequences():
-    batches = list(TokenBudgetSampler(np.array([500, 3, 3]), index_N=np.array([70, 80, 90]), max_tokens=10, shuffle=False))
+    batches = list(
+        TokenBudgetSampler(np.array([500, 3, 3]), index_N=np.array([70, 80, 90]), max_tokens=10, shuffle=False)
+    )
     assert [batch.tolist() for batch in batches] == [[70], [80, 90]]
     assert list(TokenBudgetSampler(np.array([], dtype=int), max_tokens=10)) == []
 

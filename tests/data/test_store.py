@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clm_dl.data.store.store import EventStore, Field, checksum
 from clm_dl.data.store.files import ColumnFile, staged_folder, write_store
+from clm_dl.data.store.store import EventStore, Field, checksum
 
 
 def small_store(path: Path, fingerprint: str = "one") -> EventStore:
@@ -125,7 +125,8 @@ def killed(self, block):
 encode.ColumnFile.append = killed
 import pyarrow as pa
 frame = pa.table({{"id": [1, 1, 2], "when": [1, 2, 3]}})
-clean.prepare_store({{"frame": frame, "roles": {{"customer": "id", "time": "when"}}}}, Path({str(tmp_path / "store")!r}))
+roles = {{"customer": "id", "time": "when"}}
+clean.prepare_store({{"frame": frame, "roles": roles}}, Path({str(tmp_path / "store")!r}))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()

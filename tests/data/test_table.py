@@ -47,8 +47,11 @@ def test_kinds_are_inferred_and_blank_numbers_are_missing(frame: pd.DataFrame, t
     assert y.tolist() == (frame["left"] == "Yes").astype(int).tolist()
     assert ids.tolist() == frame["id"].tolist()
     assert {key: counts[key] for key in ("rows_in", "kept", "quarantined", "duplicates")} == {
-        "rows_in": 300, "kept": 300, "quarantined": 0, "duplicates": 0,
-    }  # fmt: skip
+        "rows_in": 300,
+        "kept": 300,
+        "quarantined": 0,
+        "duplicates": 0,
+    }
 
 
 def test_named_columns_are_forced(frame: pd.DataFrame) -> None:
@@ -99,7 +102,11 @@ def test_out_of_fold_scores_of_baselines_and_network(frame: pd.DataFrame) -> Non
 
 def test_what_needs_a_horizon_is_left_out_of_a_table_without_time(frame: pd.DataFrame) -> None:
     columns = frame.assign(recency=1.0, orders=2.0)
-    timed = {"name": "bg_nbd", "_target_": "clm_dl.baselines.buy_till_you_die.estimators.SilenceClassifier", "horizon_days": None}
+    timed = {
+        "name": "bg_nbd",
+        "_target_": "clm_dl.baselines.buy_till_you_die.estimators.SilenceClassifier",
+        "horizon_days": None,
+    }
     scores, _ = table_scores(settings(frame=columns, network=None), baselines=[timed, RECENCY], seed=0)
     assert scores["model"].unique().tolist() == ["recency"]
 
@@ -124,7 +131,10 @@ def test_the_usual_words_need_no_positive(frame: pd.DataFrame, words: tuple) -> 
     [
         ({"label": "lef"}, "no column 'lef' .did you mean 'left'"),
         ({"numeric": ["tenur"]}, "data.numeric: the table has no column 'tenur'"),
-        ({"positive": "Maybe"}, "data.positive must name the value of 'left' that means churn, got 'Maybe', values are No, Yes"),
+        (
+            {"positive": "Maybe"},
+            "data.positive must name the value of 'left' that means churn, got 'Maybe', values are No, Yes",
+        ),
         ({"label": "plan", "positive": None}, "data.positive must name"),
         ({"folds": 1}, "data.folds must be from 2"),
         ({"frame": None, "path": None}, "data.path is not set"),

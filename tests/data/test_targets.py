@@ -1,4 +1,6 @@
-"""Targets: spend and orders of the label window equal a loop over the log, half-open, censored where the window is not over."""
+"""Targets: spend and orders of the label window equal a loop over the log, half-open, censored where the window is not
+over.
+"""
 
 from collections.abc import Callable
 
@@ -6,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clm_dl.data.snapshots.snapshots import build_snapshots
-from clm_dl.tasks.value.window import window_orders, window_spend
-from clm_dl.run import Run
 from clm_dl.data.open import open_store
+from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.run import Run
+from clm_dl.tasks.value.window import window_orders, window_spend
 
 
 @pytest.mark.parametrize("gap_days", [0, 7])
@@ -36,7 +38,9 @@ def test_a_window_that_is_not_over_is_censored(run: Run) -> None:
     assert np.isnan(window_orders(store, moved)).tolist() == [True, True, False, False]
 
 
-def test_returns_are_refused_or_ignored_and_amounts_are_needed(train: Callable[..., Run], shop_log: pd.DataFrame, tmp_path) -> None:
+def test_returns_are_refused_or_ignored_and_amounts_are_needed(
+    train: Callable[..., Run], shop_log: pd.DataFrame, tmp_path
+) -> None:
     returned = shop_log.copy()
     returned.loc[returned.index[:50], "spend"] = -5.0
     returned.to_csv(tmp_path / "returned.csv", index=False)
@@ -45,7 +49,9 @@ def test_returns_are_refused_or_ignored_and_amounts_are_needed(train: Callable[.
 
     def store_of(name: str, **roles: str | None):
         data = {**settings["data"], "path": str(tmp_path / name)}
-        return open_store({**data, "roles": {**data["roles"], **roles}}, {**settings["paths"], "data_dir": str(tmp_path)})
+        return open_store(
+            {**data, "roles": {**data["roles"], **roles}}, {**settings["paths"], "data_dir": str(tmp_path)}
+        )
 
     store = store_of("returned.csv")
     snapshots = build_snapshots(store, **settings["snapshots"])
@@ -53,7 +59,10 @@ def test_returns_are_refused_or_ignored_and_amounts_are_needed(train: Callable[.
         window_spend(store, snapshots)
     assert "\n" not in str(raised.value)
     clean = store_of("clean.csv")
-    assert (window_spend(store, snapshots, returns="ignore") <= window_spend(clean, build_snapshots(clean, **settings["snapshots"]))).all()
+    assert (
+        window_spend(store, snapshots, returns="ignore")
+        <= window_spend(clean, build_snapshots(clean, **settings["snapshots"]))
+    ).all()
     with pytest.raises(ValueError, match=r"task\.returns must be one of refuse, ignore, got 'net'"):
         window_spend(store, snapshots, returns="net")
     bare = store_of("clean.csv", amount=None)

@@ -1,16 +1,24 @@
-"""Unlabelled snapshots: one a customer, up to the last training cutoff; later events change nothing; who validates is not trained on."""
+"""Unlabelled snapshots: one a customer, up to the last training cutoff; later events change nothing; who validates is
+not trained on.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from clm_dl.data.sequences.datamodule import SequenceDataModule
 
 from clm_dl.data.snapshots.cutoffs import parse_cutoff
-from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.tasks.pretrain.histories import last_training_cutoff, unlabelled_snapshots
 
-RULE = {"horizon_days": 20, "active_days": 30, "train": ["2020-03-01", "2020-03-11"], "val": ["2020-04-05"], "test": ["2020-05-10"]}
+RULE = {
+    "horizon_days": 20,
+    "active_days": 30,
+    "train": ["2020-03-01", "2020-03-11"],
+    "val": ["2020-04-05"],
+    "test": ["2020-05-10"],
+}
 CUTOFF = pd.Timestamp("2020-03-11")
 
 
@@ -23,7 +31,10 @@ def test_everyone_once_whatever_the_population_rule(small_log, small_store):
     assert last_training_cutoff(labelled) == parse_cutoff("2020-03-11")
     snapshots = unlabelled(small_store)
     before = small_log[small_log["ts"] < CUTOFF].groupby("cust").size()
-    assert dict(zip(small_store.customer_ids[snapshots.customer], snapshots.stop - snapshots.start, strict=True)) == before.to_dict()
+    assert (
+        dict(zip(small_store.customer_ids[snapshots.customer], snapshots.stop - snapshots.start, strict=True))
+        == before.to_dict()
+    )
     assert (snapshots.cutoff == parse_cutoff("2020-03-11")).all()
     assert snapshots.split.tolist() == sorted(snapshots.split.tolist(), key=["train", "val", "test"].index)
     count = pd.Series(snapshots.split).value_counts()
@@ -45,7 +56,8 @@ def test_customers_that_validate_at_the_training_cutoffs_are_not_trained_on(smal
     apart = set(labelled.customer[labelled.split == "val"])
     assert len(apart) > 3
     trained = [
-        set(found.customer[found.split == "train"]) for found in (unlabelled(small_store, 0.1, **rule), unlabelled(small_store, 0.1))
+        set(found.customer[found.split == "train"])
+        for found in (unlabelled(small_store, 0.1, **rule), unlabelled(small_store, 0.1))
     ]
     assert not apart & trained[0]
     assert apart & trained[1]

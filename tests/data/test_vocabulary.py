@@ -13,7 +13,9 @@ from clm_dl.data.sequences.vocabulary import UNK, Vocabulary
 def store(store_of):
     day = pd.Timestamp("2020-01-01")
     values = ["b", "b", "a", "a", "c", None, "z", "z", "z", "z"]  # the z come late
-    frame = pd.DataFrame({"cust": "c0", "ts": [day + pd.Timedelta(days=i) for i in range(10)], "dept": values, "spend": 1.0})
+    frame = pd.DataFrame(
+        {"cust": "c0", "ts": [day + pd.Timedelta(days=i) for i in range(10)], "dept": values, "spend": 1.0}
+    )
     return store_of(frame)
 
 

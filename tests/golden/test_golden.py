@@ -1,8 +1,9 @@
 """Golden runs: one tiny run a task, whose scores, metrics, predictions and backtest are what they were.
 
-A golden file holds a hash of every table and JSON file, floats rounded to 1e-6, and the figures of the test split. Where the
-processor or a library is another one than the file was written with, sums are added in another order, so only the figures are
-compared, to a tolerance. `GOLDEN=write make test ARGS=tests/golden` writes the files anew; a commit that does says why.
+A golden file holds a hash of every table and JSON file, floats rounded to 1e-6, and the figures of the test split.
+Where the processor or a library is another one than the file was written with, sums are added in another order, so only
+the figures are compared, to a tolerance. `GOLDEN=write make test ARGS=tests/golden` writes the files anew; a commit
+that does says why.
 """
 
 import hashlib
@@ -34,7 +35,12 @@ SHOP = {  # name -> overrides of the runs on the shop's log
     "propensity": ("task=propensity", "labels=event", "labels.field=dept", "labels.values=[toys]"),
     "survival": ("task=survival", "task.horizons_days=[0,14,28]", "baselines=[base_rate,logistic,lightgbm]"),
     "value": ("task=value", "baselines=[past_mean,ridge,lightgbm_value,bg_nbd_gamma_gamma]"),
-    "multitask": ("task=multitask", "task.horizons_days=[0,14]", "baselines=[logistic,ridge]", "task.weighting=uncertainty"),
+    "multitask": (
+        "task=multitask",
+        "task.horizons_days=[0,14]",
+        "baselines=[logistic,ridge]",
+        "task.weighting=uncertainty",
+    ),
     "pretrain": ("task=pretrain", "baselines=none"),
     "unlabelled": ("task=pretrain", "task.objective=coles", "baselines=none", "task.slices.min_tokens=2"),
 }
@@ -48,8 +54,11 @@ BACKTEST = ("churn", "value")
 
 def environment() -> dict[str, str]:
     """What decides in which order sums are added."""
-    processor = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
+    processor = next(
+        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
+    )
     found = {"processor": processor, "capability": torch.backends.cpu.get_cpu_capability()}
+    found["threads"] = os.environ.get("OMP_NUM_THREADS", "")  # LightGBM's ranker adds by thread
     return found | {name: version(name) for name in LIBRARIES}
 
 
@@ -95,14 +104,19 @@ def hashes(run: Run, answers: dict[str, pd.DataFrame], backtest: bool) -> dict[s
 
 
 def compare(name: str, run: Run, answers: dict[str, pd.DataFrame]) -> None:
-    path, found = FOLDER / f"{name}.json", {"environment": environment(), "hashes": hashes(run, answers, name in BACKTEST)}
+    path, found = (
+        FOLDER / f"{name}.json",
+        {"environment": environment(), "hashes": hashes(run, answers, name in BACKTEST)},
+    )
     found["figures"] = figures(run.metrics)
     if os.environ.get("GOLDEN") == "write":
         path.write_text(json.dumps(found, indent=0, ensure_ascii=False) + "\n")
     golden = json.loads(path.read_text())
     assert list(found["figures"]) == list(golden["figures"])
     for figure, value in golden["figures"].items():
-        assert found["figures"][figure] == (value if value is None else pytest.approx(value, rel=TOLERANCE, abs=TOLERANCE)), figure
+        assert found["figures"][figure] == (
+            value if value is None else pytest.approx(value, rel=TOLERANCE, abs=TOLERANCE)
+        ), figure
     if found["environment"] == golden["environment"]:
         assert found["hashes"] == golden["hashes"]
 
@@ -125,15 +139,22 @@ def test_a_run_from_a_pretrained_one(train: Callable[..., Run]) -> None:
 
 def test_a_table_without_time(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"age": rng.integers(18, 80, 300), "plan": rng.choice(["basic", "plus"], 300), "fee": rng.gamma(2, 10, 300)})
-    table["churned"] = (rng.random(300) < 1 / (1 + np.exp(2 - table["age"] / 40 - (table["plan"] == "plus")))).astype(int)
+    table = pd.DataFrame(
+        {"age": rng.integers(18, 80, 300), "plan": rng.choice(["basic", "plus"], 300), "fee": rng.gamma(2, 10, 300)}
+    )
+    table["churned"] = (rng.random(300) < 1 / (1 + np.exp(2 - table["age"] / 40 - (table["plan"] == "plus")))).astype(
+        int
+    )
     quick = ["bootstrap=20", "data.folds=3", "baselines=[logistic,tree]", f"paths.output_dir={tmp_path}"]
-    run = run_experiment(compose("train", ["experiment=churn_table", *quick]), frame=table, log=lambda text: None)
+    run = Run(run_experiment(compose("train", ["experiment=churn_table", *quick]), frame=table, log=lambda text: None))
     compare("table", run, {})
 
 
 @pytest.mark.parametrize("name", RING)
 def test_a_run_that_recommends(name: str, train_ranked: Callable[..., Run]) -> None:
     run = train_ranked(*RING[name])
-    answers = {model: run.recommend(cutoff="2021-07-01", k=5, model=model) for model in ("network", "blend", "two_stage", "content")}
+    answers = {
+        model: run.recommend(cutoff="2021-07-01", k=5, model=model)
+        for model in ("network", "blend", "two_stage", "content")
+    }
     compare(name, run, answers)

@@ -94,5 +94,7 @@ def test_curves_are_calibrated_by_horizon_and_do_not_rise():
     for s in range(3):
         assert ece(label[:, s], curve[:, s]) < 0.02 < ece(label[:, s], tilted[:, s])
     assert (np.diff(curve, axis=1) <= 0).all()
-    assert (np.diff(CurveCalibrator([PlattCalibrator(1, 0), PlattCalibrator(1, 3)]).predict(true[:, :2]), axis=1) <= 0).all()
+    assert (
+        np.diff(CurveCalibrator([PlattCalibrator(1, 0), PlattCalibrator(1, 3)]).predict(true[:, :2]), axis=1) <= 0
+    ).all()
     np.testing.assert_array_equal(CurveCalibrator.from_dict(calibrator.to_dict()).predict(tilted), curve)

@@ -42,7 +42,9 @@ def test_equals_scikit_learn(case, weighted):
     found = c.confusion(label, score, 0.35, weight)
     named = score >= 0.35
     table = sk.confusion_matrix(label, named, sample_weight=weight)
-    assert (found.true_negative, found.false_positive, found.false_negative, found.true_positive) == pytest.approx(tuple(table.ravel()))
+    assert (found.true_negative, found.false_positive, found.false_negative, found.true_positive) == pytest.approx(
+        tuple(table.ravel())
+    )
     assert found.accuracy == pytest.approx(sk.accuracy_score(label, named, sample_weight=weight))
     assert found.f1 == pytest.approx(sk.f1_score(label, named, sample_weight=weight, zero_division=0))
     assert found.recall == pytest.approx(sk.recall_score(label, named, sample_weight=weight))

@@ -1,4 +1,6 @@
-"""Runs side by side: seeds averaged metric by metric, differences paired where the same snapshots and targets were scored."""
+"""Runs side by side: seeds averaged metric by metric, differences paired where the same snapshots and targets were
+scored.
+"""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from clm_dl.tasks.churn.summary import summarise
+from clm_dl.tasks.recommend.summary import summarise_ranking
 
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.evaluation.comparison import _follows, group_runs, paired_difference
-from clm_dl.tasks.recommend.summary import summarise_ranking
-from clm_dl.tasks.churn.summary import summarise
 
 NUM, ITEMS = 60, 20
 
@@ -35,10 +37,18 @@ def ranked_run(seed: int, fingerprint: str = "abc", encoder: str = "sasrec") -> 
         {"rank": "Int64", "above": "Int64"}
     )
     scores = scores.assign(
-        ties=scores["above"] * 0 + 1, split="test", among="catalogue", history=5, candidates=ITEMS, repeat=False, cold=False
+        ties=scores["above"] * 0 + 1,
+        split="test",
+        among="catalogue",
+        history=5,
+        candidates=ITEMS,
+        repeat=False,
+        cold=False,
     )
     scores = scores.assign(cutoff=pd.Timestamp("2020-05-01", tz="UTC"), probability=np.nan)
-    catalogue = Catalogue(ids, np.ones(ITEMS, np.int64), {}, {}, pd.DataFrame(index=range(ITEMS)), np.zeros((ITEMS, 0), np.float32))
+    catalogue = Catalogue(
+        ids, np.ones(ITEMS, np.int64), {}, {}, pd.DataFrame(index=range(ITEMS)), np.zeros((ITEMS, 0), np.float32)
+    )
     metrics = summarise_ranking(
         scores,
         task="next_item",
@@ -108,5 +118,7 @@ def test_groups_are_named_by_the_settings_that_differ():
 def test_what_follows_from_a_choice_is_not_named():
     lstm, gru = {"encoder.name": "lstm", "encoder.num_layers": "1"}, {"encoder.name": "gru", "encoder.num_layers": "2"}
     assert _follows("encoder.num_layers", ["encoder.name", "encoder.num_layers"], [lstm, gru])
-    assert not _follows("encoder.num_layers", ["encoder.name", "encoder.num_layers"], [lstm, gru, {**lstm, "encoder.num_layers": "3"}])
+    assert not _follows(
+        "encoder.num_layers", ["encoder.name", "encoder.num_layers"], [lstm, gru, {**lstm, "encoder.num_layers": "3"}]
+    )
     assert not _follows("encoder.num_layers", ["encoder.num_layers"], [lstm, {**lstm, "encoder.num_layers": "3"}])

@@ -8,14 +8,16 @@ import pytest
 import torch
 from ir_measures import AP, RR, P, Qrel, R, ScoredDoc, Success, iter_calc, nDCG
 
-from clm_dl.tasks.recommend.ranks import rank, seen_items
 from clm_dl.tasks.recommend.accuracy import snapshot_metrics
+from clm_dl.tasks.recommend.ranks import rank, seen_items
 
 NAMES = ("hr@{k}", "recall@{k}", "precision@{k}", "ndcg@{k}", "mrr", "map@{k}", "hit@1", "auc")
 
 
 def ragged(parts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.append(0, np.cumsum([len(part) for part in parts])), np.array([i for part in parts for i in part], dtype=np.int64)
+    return np.append(0, np.cumsum([len(part) for part in parts])), np.array(
+        [i for part in parts for i in part], dtype=np.int64
+    )
 
 
 def brute(score: list[float], targets: list[int], candidates: list[int], k: int) -> list[float]:
@@ -44,17 +46,26 @@ def brute(score: list[float], targets: list[int], candidates: list[int], k: int)
 
 def ask(score: np.ndarray, targets: list[list[int]], seen: list[list[int]], **options):
     return rank(
-        lambda index: score[index], np.arange(len(score)), targets=ragged(targets), seen=ragged(seen), num_items=score.shape[1], **options
+        lambda index: score[index],
+        np.arange(len(score)),
+        targets=ragged(targets),
+        seen=ragged(seen),
+        num_items=score.shape[1],
+        **options,
     )
 
 
 def metrics(ranks, k: int) -> dict[str, np.ndarray]:
-    return snapshot_metrics(ranks.target_offsets, ranks.above, ranks.ties, ranks.candidates, num_items=ranks.num_items, k=k)
+    return snapshot_metrics(
+        ranks.target_offsets, ranks.above, ranks.ties, ranks.candidates, num_items=ranks.num_items, k=k
+    )
 
 
 @pytest.fixture
 def small():
-    """60 snapshots × 7 items whose scores often tie, some −inf; 0 to 3 targets, 0 to 3 seen items, which may be targets."""
+    """60 snapshots × 7 items whose scores often tie, some −inf; 0 to 3 targets, 0 to 3 seen items, which may be
+    targets.
+    """
     rng = np.random.default_rng(0)
     score = rng.integers(0, 3, (60, 7)).astype(np.float64)
     score[rng.random(score.shape) < 0.1] = -np.inf
@@ -63,7 +74,9 @@ def small():
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
-@pytest.mark.parametrize(("repeats", "among"), [("remove", "catalogue"), ("allow", "catalogue"), ("remove", "repeats"), ("allow", "new")])
+@pytest.mark.parametrize(
+    ("repeats", "among"), [("remove", "catalogue"), ("allow", "catalogue"), ("remove", "repeats"), ("allow", "new")]
+)
 def test_equal_to_plain_python_over_every_order_of_ties(small, k, repeats, among):
     score, targets, seen = small
     ranks = ask(score, targets, seen, k=k, repeats=repeats, among=among)
@@ -94,8 +107,17 @@ def test_equal_to_ir_measures_without_ties():
     found = metrics(ask(score, targets, [[]] * 80, repeats="allow"), 10)
     qrels = [Qrel(str(n), str(item), 1) for n, items in enumerate(targets) for item in items]
     run = [ScoredDoc(str(n), str(item), value) for n, row in enumerate(score) for item, value in enumerate(row)]
-    pairs = {"hr@10": Success @ 10, "recall@10": R @ 10, "precision@10": P @ 10, "ndcg@10": nDCG @ 10, "mrr": RR, "hit@1": Success @ 1}
-    theirs = {(result.query_id, result.measure): result.value for result in iter_calc([*pairs.values(), AP @ 10], qrels, run)}
+    pairs = {
+        "hr@10": Success @ 10,
+        "recall@10": R @ 10,
+        "precision@10": P @ 10,
+        "ndcg@10": nDCG @ 10,
+        "mrr": RR,
+        "hit@1": Success @ 1,
+    }
+    theirs = {
+        (result.query_id, result.measure): result.value for result in iter_calc([*pairs.values(), AP @ 10], qrels, run)
+    }
     for name, measure in pairs.items():
         np.testing.assert_allclose(found[name], [theirs[str(n), measure] for n in range(80)], atol=1e-6, err_msg=name)
     # theirs divides by all targets, ours by those that fit in the list
@@ -119,7 +141,12 @@ def test_blocks_of_any_size_and_kinds_of_scores_are_equal(small):
         part = ask(score, targets, seen, k=3, softmax=True, block_bytes=block_bytes)
         for name, value in vars(whole).items():
             np.testing.assert_allclose(getattr(part, name), value, rtol=1e-12, err_msg=name)
-    for kind in (torch.as_tensor(score), torch.as_tensor(score).float(), torch.as_tensor(score).bfloat16(), score.astype(np.float32)):
+    for kind in (
+        torch.as_tensor(score),
+        torch.as_tensor(score).float(),
+        torch.as_tensor(score).bfloat16(),
+        score.astype(np.float32),
+    ):
         other = ask(kind, targets, seen, k=3)
         assert (other.above == whole.above).all()
         assert (other.top == whole.top).all()
@@ -162,7 +189,9 @@ def test_bad_scores_and_policies(small):
     with pytest.raises(ValueError, match="scores must be numbers, got NaN"):
         ask(broken, targets, seen, k=3)
     with pytest.raises(ValueError, match=r"scores must be snapshots × items = \(60, 7\), got \(60, 6\)"):
-        rank(lambda index: score[index, :6], np.arange(60), targets=ragged(targets), seen=ragged(seen), num_items=7, k=3)
+        rank(
+            lambda index: score[index, :6], np.arange(60), targets=ragged(targets), seen=ragged(seen), num_items=7, k=3
+        )
     with pytest.raises(ValueError, match="k must be from 1 to the 7 items of the catalogue, got 8"):
         ask(score, targets, seen, k=8)
     with pytest.raises(ValueError, match=r"policy\.repeats must be remove or allow, got 'maybe'"):

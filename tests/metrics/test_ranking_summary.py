@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from clm_dl.tasks.recommend.summary import PARTS, summarise_ranking
 
 from clm_dl.data.ranking.catalogue import Catalogue
-from clm_dl.tasks.recommend.scores import ranked_scores
-from clm_dl.tasks.recommend.ranks import AMONG, rank
-from clm_dl.tasks.recommend.summary import PARTS, summarise_ranking
-from clm_dl.tasks.recommend.slates import coverage, slate_metrics
 from clm_dl.retrieval import take_ragged
+from clm_dl.tasks.recommend.ranks import AMONG, rank
+from clm_dl.tasks.recommend.scores import ranked_scores
+from clm_dl.tasks.recommend.slates import coverage, slate_metrics
 
 V, K = 30, 5
 ACCURACY = {"hr@5", "recall@5", "precision@5", "ndcg@5", "mrr", "map@5", "hit@1", "auc"}
@@ -28,7 +28,9 @@ def make_catalogue(**options) -> Catalogue:
 
 
 class World:
-    """80 customers, each at two validation and two test cutoffs, with 1 to 6 seen lines and 1 to 3 targets; scores favour the targets."""
+    """80 customers, each at two validation and two test cutoffs, with 1 to 6 seen lines and 1 to 3 targets; scores
+    favour the targets.
+    """
 
     def __init__(self) -> None:
         rng = np.random.default_rng(1)
@@ -57,20 +59,41 @@ class World:
     def ragged(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         return np.append(0, np.cumsum([len(part) for part in parts])), np.concatenate(parts)
 
-    def ranks(self, strength: float, *, among: str = "catalogue", repeats: str = "allow", index: np.ndarray | None = None, **options):
+    def ranks(
+        self,
+        strength: float,
+        *,
+        among: str = "catalogue",
+        repeats: str = "allow",
+        index: np.ndarray | None = None,
+        **options,
+    ):
         index = np.arange(320) if index is None else index
         score = np.round(strength * self.relevant + self.noise, 1)
         kept = {"targets": take_ragged(self.targets, index), "seen": take_ragged(self.seen, index)}
         return rank(lambda rows: score[rows], index, num_items=V, k=K, among=among, repeats=repeats, **kept, **options)
 
     def scores(self, models: dict[str, float], among: tuple[str, ...] = AMONG, **options) -> pd.DataFrame:
-        ranks = {(name, part): self.ranks(value, among=part, **options) for name, value in models.items() for part in among}
+        ranks = {
+            (name, part): self.ranks(value, among=part, **options) for name, value in models.items() for part in among
+        }
         return ranked_scores(self.store, self.ranking, ranks, catalogue=self.catalogue, task="next_order", unit="line")
 
     def summary(self, scores: pd.DataFrame, **options):
-        settings = {"protocol": {"name": "rolling"}, "policy": {"repeats": "allow"}, "counts": {"no_history": 3}, "k": K, "resamples": 200}
+        settings = {
+            "protocol": {"name": "rolling"},
+            "policy": {"repeats": "allow"},
+            "counts": {"no_history": 3},
+            "k": K,
+            "resamples": 200,
+        }
         counts = {"rows_in": 9, "kept": 9}
-        settings |= {"task": "next_order", "fingerprint": "abc", "data_counts": counts, "catalogue": self.catalogue} | options
+        settings |= {
+            "task": "next_order",
+            "fingerprint": "abc",
+            "data_counts": counts,
+            "catalogue": self.catalogue,
+        } | options
         metrics = summarise_ranking(scores, **settings)
         json.dumps(metrics, allow_nan=False)
         return metrics
@@ -124,7 +147,9 @@ def test_rows_of_repeats_and_new_are_targets_alone(world, scores):
 
 def test_history_counts_lines_or_orders(world, scores):
     ranks = {("a", "catalogue"): world.ranks(1.0)}
-    orders = ranked_scores(world.store, world.ranking, ranks, catalogue=world.catalogue, task="next_order", unit="order")
+    orders = ranked_scores(
+        world.store, world.ranking, ranks, catalogue=world.catalogue, task="next_order", unit="order"
+    )
     lines = scores[(scores["model"] == "network") & (scores["among"] == "catalogue")].drop_duplicates(["customer_id"])
     length = (world.ranking.snapshots.stop - world.ranking.snapshots.start)[:80]
     assert lines.sort_values("customer_id")["history"].tolist() == length.tolist()
@@ -158,7 +183,11 @@ def test_figures_equal_plain_python(world, metrics):
     hits = {"overall": [], "new": [], "repeats": [], "cold_items": [], "few_events": [], "2021-05-01": []}
     for n in range(160, 320):
         targets, seen = (set(part[1][part[0][n] : part[0][n + 1]].tolist()) for part in (world.targets, world.seen))
-        groups = {"overall": (range(V), targets), "new": (set(range(V)) - seen, targets - seen), "repeats": (seen, targets & seen)}
+        groups = {
+            "overall": (range(V), targets),
+            "new": (set(range(V)) - seen, targets - seen),
+            "repeats": (seen, targets & seen),
+        }
         groups["cold_items"] = (range(V), {item for item in targets if item >= V - 4})
         if world.ranking.snapshots.stop[n] - world.ranking.snapshots.start[n] <= 2:
             groups["few_events"] = groups["overall"]
@@ -175,11 +204,13 @@ def test_figures_equal_plain_python(world, metrics):
         part = found["per_cutoff"][name] if name.startswith("2021") else found[name]
         assert part["network"]["recall@5"]["value"] == pytest.approx(np.mean(values)), name
     first = {model: found["overall"][model]["ndcg@5"]["value"] for model in ("network", "popular")}
-    assert metrics["difference"]["test"]["network - popular"]["ndcg@5"]["value"] == pytest.approx(first["network"] - first["popular"])
+    assert metrics["difference"]["test"]["network - popular"]["ndcg@5"]["value"] == pytest.approx(
+        first["network"] - first["popular"]
+    )
 
 
 def test_intervals_draw_customers(world, scores):
-    """The 95 % interval is about ±1.96 standard errors of the mean over customers; pairing removes what models share."""
+    """The 95 % interval is about ±1.96 standard errors of the mean over customers; pairing removes what is shared."""
     metrics = world.summary(scores, resamples=2000)
     part = scores[(scores["model"] == "network") & (scores["among"] == "catalogue") & (scores["split"] == "test")]
     targets = part[part["label"] == 1]
@@ -200,10 +231,22 @@ def test_row_order_changes_nothing(world, scores, metrics):
 def test_best_models_are_chosen_on_validation(world):
     validation, test = np.arange(160), np.arange(160, 320)
     ranks = {}
-    for name, on_val, on_test in (("network", 1.0, 1.0), ("repeat", 1.5, 0.5), ("popular", 0.0, 3.0), ("blend", 3.0, 2.0)):
+    for name, on_val, on_test in (
+        ("network", 1.0, 1.0),
+        ("repeat", 1.5, 0.5),
+        ("popular", 0.0, 3.0),
+        ("blend", 3.0, 2.0),
+    ):
         ranks[name] = [world.ranks(on_val, index=validation), world.ranks(on_test, index=test)]
     tables = [
-        ranked_scores(world.store, world.ranking, {(name, "catalogue"): part}, catalogue=world.catalogue, task="next_order", unit="line")
+        ranked_scores(
+            world.store,
+            world.ranking,
+            {(name, "catalogue"): part},
+            catalogue=world.catalogue,
+            task="next_order",
+            unit="line",
+        )
         for name, parts in ranks.items()
         for part in parts
     ]
@@ -227,12 +270,22 @@ def test_reference_floor_and_ceiling(world):
     constant = rank(lambda rows: np.zeros((len(rows), V)), index, targets=targets, seen=seen, num_items=V, k=K)
     assert found["unreachable"] == found["repeats"] == constant.target_repeat.sum() > 0
     part = ranked_scores(
-        world.store, world.ranking, {("constant", "catalogue"): constant}, catalogue=world.catalogue, task="next_order", unit="line"
+        world.store,
+        world.ranking,
+        {("constant", "catalogue"): constant},
+        catalogue=world.catalogue,
+        task="next_order",
+        unit="line",
     )
     flat = world.summary(part)["split"]["test"]["overall"]["constant"]
     perfect = rank(lambda rows: world.relevant[rows], index, targets=targets, seen=seen, num_items=V, k=K)
     part = ranked_scores(
-        world.store, world.ranking, {("perfect", "catalogue"): perfect}, catalogue=world.catalogue, task="next_order", unit="line"
+        world.store,
+        world.ranking,
+        {("perfect", "catalogue"): perfect},
+        catalogue=world.catalogue,
+        task="next_order",
+        unit="line",
     )
     best = world.summary(part)["split"]["test"]["overall"]["perfect"]
     for metric in ("hr@5", "recall@5", "ndcg@5", "mrr", "map@5"):
@@ -243,7 +296,9 @@ def test_reference_floor_and_ceiling(world):
 
 
 def test_models_on_other_targets_are_refused(world, scores):
-    broken = scores.drop(scores[(scores["model"] == "repeat") & (scores["label"] == 1) & (scores["split"] == "test")].index[0])
+    broken = scores.drop(
+        scores[(scores["model"] == "repeat") & (scores["label"] == 1) & (scores["split"] == "test")].index[0]
+    )
     with pytest.raises(ValueError, match="network and repeat must be scored on the same test snapshots and targets"):
         world.summary(broken)
 
@@ -266,7 +321,9 @@ def test_figures_of_lists():
     vectors = np.random.default_rng(2).standard_normal((V, 3)).astype(np.float32)
     vectors[2] = 0  # unknown: like nothing
     length = np.linalg.norm(vectors, axis=1)
-    cosine = np.mean([vectors[a] @ vectors[b] / (length[a] * length[b]) if length[a] * length[b] else 0 for a, b in pairs])
+    cosine = np.mean(
+        [vectors[a] @ vectors[b] / (length[a] * length[b]) if length[a] * length[b] else 0 for a, b in pairs]
+    )
     found = slate_metrics(top, repeat, make_catalogue(vectors=vectors), k=4)
     np.testing.assert_allclose(found["diversity@4"], [1 - cosine, np.nan, np.nan], rtol=1e-5)
     found = slate_metrics(top, repeat, make_catalogue(categorical={}, values={}), k=4)

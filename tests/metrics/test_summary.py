@@ -6,9 +6,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import log_loss, roc_auc_score
-
 from clm_dl.tasks.churn.summary import best_baseline, summarise
+from sklearn.metrics import log_loss, roc_auc_score
 
 NAMES = {"auroc", "auprc", "auprc_stay", "log_loss", "brier", "ece", "lift@10", "accuracy", "f1"}
 COUNTS = {"rows_in": 10, "kept": 8, "quarantined": 1, "duplicates": 1, "customers": 120, "events": 8}
@@ -45,14 +44,18 @@ def test_figures_equal_scikit_learn_on_matured_rows(make_scores):
     for model, value in expect.items():
         assert overall[model]["auroc"]["value"] == pytest.approx(value)
         assert overall[model]["auroc"]["low"] < value < overall[model]["auroc"]["high"]
-    assert metrics["difference"]["test"]["network - logistic"]["auroc"]["value"] == pytest.approx(expect["network"] - expect["logistic"])
+    assert metrics["difference"]["test"]["network - logistic"]["auroc"]["value"] == pytest.approx(
+        expect["network"] - expect["logistic"]
+    )
     network = test[test["model"] == "network"]
     assert overall["network"]["log_loss"]["value"] == pytest.approx(log_loss(network["label"], network["score"]))
     assert metrics["split"]["test"]["raw"]["network"]["log_loss"]["value"] == pytest.approx(
         log_loss(network["label"], network["score_raw"])
     )
     recent = network[network["recent"]]
-    assert metrics["split"]["test"]["recent"]["network"]["auroc"]["value"] == pytest.approx(roc_auc_score(recent["label"], recent["score"]))
+    assert metrics["split"]["test"]["recent"]["network"]["auroc"]["value"] == pytest.approx(
+        roc_auc_score(recent["label"], recent["score"])
+    )
     day = network[network["cutoff"] == "2020-05-15"]
     found = metrics["split"]["test"]["per_cutoff"]["2020-05-15"]["network"]["auroc"]["value"]
     assert found == pytest.approx(roc_auc_score(day["label"], day["score"]))
@@ -88,7 +91,9 @@ def test_best_baseline_is_chosen_on_validation(make_scores):
 
 
 def test_smallest_difference_shrinks_with_customers(make_scores):
-    few, many = (summary(make_scores({"network": 0.1, "logistic": 0.5}, n))["smallest_detectable_difference"] for n in (60, 960))
+    few, many = (
+        summary(make_scores({"network": 0.1, "logistic": 0.5}, n))["smallest_detectable_difference"] for n in (60, 960)
+    )
     assert few["between"] == "network - logistic"
     assert few["auroc"] / many["auroc"] == pytest.approx(4, rel=0.6)
 

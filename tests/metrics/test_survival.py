@@ -33,7 +33,9 @@ def snapshots(num: int = 400, *, censoring: bool = True, seed: int = 0) -> tuple
 
 
 def as_surv(label: np.ndarray) -> np.ndarray:
-    """scikit-survival's view: who left at the end of the interval, who is censored half an interval after the last known one."""
+    """scikit-survival's view: who left at the end of the interval, who is censored half an interval after the last
+    known one.
+    """
     ends = np.array([0.0, *DAYS])
     known = (label == 1).sum(axis=1)
     is_left = (label == 0).any(axis=1)
@@ -47,7 +49,9 @@ def test_brier_and_its_integral_are_those_of_scikit_survival(censoring):
     surv = as_surv(label)
     _, expected = brier_score(surv, surv, active, DAYS)
     np.testing.assert_allclose(brier_terms(label, active).mean(axis=0), expected, atol=1e-12)
-    assert integrated_brier(label, active, DAYS) == pytest.approx(integrated_brier_score(surv, surv, active, DAYS), abs=1e-12)
+    assert integrated_brier(label, active, DAYS) == pytest.approx(
+        integrated_brier_score(surv, surv, active, DAYS), abs=1e-12
+    )
     assert np.isnan(label).any() == censoring
 
 
@@ -58,7 +62,9 @@ def test_concordance_is_that_of_scikit_survival(censoring):
     expected = concordance_index_ipcw(surv, surv, -lifetime)[0]
     assert c_index(label, lifetime) == pytest.approx(expected, abs=1e-12)
     if not censoring:  # then Uno's is Harrell's
-        assert expected == pytest.approx(concordance_index_censored(surv["event"], surv["time"], -lifetime)[0], abs=1e-12)
+        assert expected == pytest.approx(
+            concordance_index_censored(surv["event"], surv["time"], -lifetime)[0], abs=1e-12
+        )
 
 
 def test_weights_make_up_for_customers_who_are_followed_for_less():
@@ -78,7 +84,9 @@ def test_bootstrap_holds_the_metrics_of_each_horizon_and_is_paired():
     for s, days in enumerate(DAYS):
         known = ~np.isnan(label[:, s])
         for name, function in (("auroc", auroc), ("log_loss", log_loss), ("brier", brier), ("ece", ece)):
-            assert boot.interval("a", f"{name}@{days}")["value"] == pytest.approx(function(label[known, s], active[known, s]))
+            assert boot.interval("a", f"{name}@{days}")["value"] == pytest.approx(
+                function(label[known, s], active[known, s])
+            )
     values = [boot.interval("a", f"ece@{days}")["value"] for days in DAYS]
     assert boot.interval("a", "ece")["value"] == max(values)
     assert boot.interval("a", "c_index")["value"] == pytest.approx(c_index(label, restricted_mean(active, DAYS)))
@@ -91,7 +99,9 @@ def test_bootstrap_holds_the_metrics_of_each_horizon_and_is_paired():
 
 def test_bootstrap_draws_customers_with_all_their_snapshots():
     label, active = snapshots(200)
-    twice = survival_bootstrap(np.tile(np.arange(200), 2), np.tile(label, (2, 1)), {"a": np.tile(active, (2, 1))}, DAYS, resamples=50)
+    twice = survival_bootstrap(
+        np.tile(np.arange(200), 2), np.tile(label, (2, 1)), {"a": np.tile(active, (2, 1))}, DAYS, resamples=50
+    )
     once = survival_bootstrap(np.arange(200), label, {"a": active}, DAYS, resamples=50)
     np.testing.assert_allclose(twice.resampled, once.resampled, atol=1e-9)
 
@@ -110,4 +120,6 @@ def test_hazards_give_the_curve_back():
 
 def test_nobody_left_gives_no_concordance():
     assert np.isnan(c_index(np.ones((5, 2)), np.arange(5)))
-    assert np.isnan(survival_bootstrap([], np.empty((0, 2)), {"a": np.empty((0, 2))}, [1, 2], resamples=3).value[:, 0]).all()
+    assert np.isnan(
+        survival_bootstrap([], np.empty((0, 2)), {"a": np.empty((0, 2))}, [1, 2], resamples=3).value[:, 0]
+    ).all()

@@ -5,16 +5,18 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from clm_dl.tasks.survival.summary import curve_scores, summarise_survival
 
 from clm_dl.tasks.survival.metrics import integrated_brier, metric_names
-from clm_dl.tasks.survival.summary import curve_scores, summarise_survival
 
 DAYS = [0, 28, 56]
 
 
 @pytest.fixture
 def scores() -> pd.DataFrame:
-    """Two models on 150 customers at two test cutoffs and one of validation; the newest test cutoff is followed for 28 days."""
+    """Two models on 150 customers at two test cutoffs and one of validation; the newest test cutoff is followed for 28
+    days.
+    """
     rng = np.random.default_rng(0)
     frames = []
     for split, cutoff in (("val", "2020-03-01"), ("test", "2020-06-01"), ("test", "2020-07-01")):
@@ -29,9 +31,17 @@ def scores() -> pd.DataFrame:
                 "cutoff": pd.Timestamp(cutoff, tz="UTC"),
                 "split": split,
             }
-            frame |= {"model": model, "task": "survival", "horizon": np.tile(np.array(DAYS, float), 150), "score": active.ravel()}
+            frame |= {
+                "model": model,
+                "task": "survival",
+                "horizon": np.tile(np.array(DAYS, float), 150),
+                "score": active.ravel(),
+            }
             frames.append(
-                pd.DataFrame(frame | {"score_raw": active.ravel() ** 2, "label": label.ravel(), "recent": np.repeat(scale > 20, 3)})
+                pd.DataFrame(
+                    frame
+                    | {"score_raw": active.ravel() ** 2, "label": label.ravel(), "recent": np.repeat(scale > 20, 3)}
+                )
             )
     return pd.concat(frames, ignore_index=True).sample(frac=1, random_state=0)  # in any order
 
@@ -49,7 +59,9 @@ def test_metrics_are_complete_and_json(scores: pd.DataFrame) -> None:
     for part in (test["overall"], test["recent"], *test["per_cutoff"].values()):
         assert set(part["network"]) == set(metric_names(DAYS))
     table = curve_scores(scores, "test")
-    assert test["overall"]["network"]["ibs"]["value"] == pytest.approx(integrated_brier(table.label, table.active["network"], DAYS))
+    assert test["overall"]["network"]["ibs"]["value"] == pytest.approx(
+        integrated_brier(table.label, table.active["network"], DAYS)
+    )
     assert test["raw"]["network"]["ibs"]["value"] != test["overall"]["network"]["ibs"]["value"]
     assert test["per_cutoff"]["2020-07-01"]["network"]["auroc@56"]["value"] is None
     reference = metrics["reference"]["test"]

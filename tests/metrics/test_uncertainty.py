@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from clm_dl.evaluation.bootstrap import METRICS, bootstrap
 from clm_dl.evaluation.calibration import ece
 from clm_dl.evaluation.classification import confusion, lift_at_k
-from clm_dl.evaluation.bootstrap import METRICS, bootstrap
 
 
 def sample(num: int, num_customers: int, num_models: int, seed: int = 0):
     rng = np.random.default_rng(seed)
     customer = rng.integers(0, num_customers, num)
     label = (rng.random(num) < 0.2).astype(float)
-    scores = {f"m{i}": np.clip(0.2 + 0.1 * rng.standard_normal(num) + 0.1 * label, 0.01, 0.99) for i in range(num_models)}
+    scores = {
+        f"m{i}": np.clip(0.2 + 0.1 * rng.standard_normal(num) + 0.1 * label, 0.01, 0.99) for i in range(num_models)
+    }
     scores["m0"] = np.round(scores["m0"], 1)  # ties
     return customer, label, scores
 
@@ -56,7 +58,9 @@ def test_intervals_and_differences_are_percentiles_of_paired_resamples():
     found = bootstrap(customer, label, scores, resamples=200, seed=1)
     k = METRICS.index("auroc")
     interval = found.interval("m1", "auroc")
-    assert (interval["low"], interval["high"]) == pytest.approx(tuple(np.quantile(found.resampled[:, 1, k], [0.025, 0.975])))
+    assert (interval["low"], interval["high"]) == pytest.approx(
+        tuple(np.quantile(found.resampled[:, 1, k], [0.025, 0.975]))
+    )
     paired = found.resampled[:, 1, k] - found.resampled[:, 2, k]
     difference = found.difference("m1", "m2", "auroc")
     assert (difference["low"], difference["high"]) == pytest.approx(tuple(np.quantile(paired, [0.025, 0.975])))
@@ -76,7 +80,9 @@ def test_same_seed_same_result_and_models_do_not_change_each_other(monkeypatch):
 
 
 def test_customers_are_resampled_not_snapshots():
-    """Ten copies of every snapshot add nothing: by customer the interval stays as wide, by snapshot it would shrink threefold."""
+    """Ten copies of every snapshot add nothing: by customer the interval stays as wide, by snapshot it would shrink
+    threefold.
+    """
     rng = np.random.default_rng(0)
     label = (rng.random(200) < 0.4).astype(float)
     score = np.clip(0.4 + 0.2 * rng.standard_normal(200) + 0.1 * label, 0.01, 0.99)
@@ -84,7 +90,9 @@ def test_customers_are_resampled_not_snapshots():
     copied = bootstrap(np.repeat(np.arange(200), 10), np.repeat(label, 10), {"m": np.repeat(score, 10)}, resamples=300)
     ten = copied.interval("m", "auroc")
     assert ten == pytest.approx(once, abs=1e-9)
-    apart = bootstrap(np.arange(2000), np.repeat(label, 10), {"m": np.repeat(score, 10)}, resamples=300).interval("m", "auroc")
+    apart = bootstrap(np.arange(2000), np.repeat(label, 10), {"m": np.repeat(score, 10)}, resamples=300).interval(
+        "m", "auroc"
+    )
     assert (apart["high"] - apart["low"]) < 0.5 * (ten["high"] - ten["low"])
 
 

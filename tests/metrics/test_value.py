@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from clm_dl.tasks.value.summary import summarise_value, value_scores
 from scipy.stats import spearmanr
 
-from clm_dl.tasks.value.metrics import METRICS, Forecast, decile_mape, deciles, gain, gini, spearman, value_bootstrap
 from clm_dl.tasks.value.calibration import ValueCalibrator
-from clm_dl.tasks.value.summary import summarise_value, value_scores
+from clm_dl.tasks.value.metrics import METRICS, Forecast, decile_mape, deciles, gain, gini, spearman, value_bootstrap
 
 
 def spends(num: int = 500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +75,9 @@ def test_the_order_of_rows_changes_nothing_and_a_resample_repeats_customers() ->
 
 def test_errors_coverage_and_orders_by_hand() -> None:
     spend, score = np.array([0.0, 10.0, 30.0, 0.0]), np.array([1.0, 14.0, 20.0, 5.0])
-    forecast = Forecast(score, np.array([0.0, 5.0, 31.0, 1.0]), np.array([2.0, 10.0, 40.0, 9.0]), np.array([0.0, 1.0, 1.0, 0.5]))
+    forecast = Forecast(
+        score, np.array([0.0, 5.0, 31.0, 1.0]), np.array([2.0, 10.0, 40.0, 9.0]), np.array([0.0, 1.0, 1.0, 0.5])
+    )
     boot = value_bootstrap(np.arange(4), spend, np.array([0.0, 1.0, 3.0, 0.0]), {"one": forecast}, resamples=0)
     found = dict(zip(METRICS, boot.value[0], strict=True))
     assert found["mae"] == pytest.approx((1 + 4 + 10 + 5) / 4)
@@ -135,7 +137,14 @@ def scores() -> pd.DataFrame:
                 "split": split,
                 "model": model,
             }
-            frame |= {"task": "value", "horizon": 91.0, "score": better, "score_raw": 2 * better, "label": spend, "recent": score > 8}
+            frame |= {
+                "task": "value",
+                "horizon": 91.0,
+                "score": better,
+                "score_raw": 2 * better,
+                "label": spend,
+                "recent": score > 8,
+            }
             known = {"low": 0.0, "high": 3 * better, "expected_orders": 0.5} if model == "network" else {}
             frames.append(
                 pd.DataFrame(
@@ -163,8 +172,12 @@ def test_metrics_are_complete_and_json(scores: pd.DataFrame) -> None:
         assert part["ridge"]["coverage"]["value"] is None
         assert part["network"]["coverage"]["value"] is not None
     table = value_scores(scores, "test")
-    assert test["overall"]["network"]["gini"]["value"] == pytest.approx(gini(table.spend, table.forecasts["network"].score))
-    assert test["raw"]["network"]["bias"]["value"] == pytest.approx(2 * (1 + test["overall"]["network"]["bias"]["value"]) - 1)
+    assert test["overall"]["network"]["gini"]["value"] == pytest.approx(
+        gini(table.spend, table.forecasts["network"].score)
+    )
+    assert test["raw"]["network"]["bias"]["value"] == pytest.approx(
+        2 * (1 + test["overall"]["network"]["bias"]["value"]) - 1
+    )
     assert metrics["reference"]["test"]["censored"] == 5
     assert metrics["best_baseline"] == {"name": "ridge", "chosen_on": "val"}
     assert metrics["difference"]["test"]["network - ridge"]["gini"]["low"] > 0

@@ -61,7 +61,9 @@ def tokens(batch: EventBatch, row: int) -> list[tuple]:
         at = row * batch.mask_BT.shape[1] + step
         ids = {name: int(ids_BT[row, step]) for name, ids_BT in batch.categorical.items()}
         ids |= {name: ids_L[offset_N[at] : offset_N[at + 1]].tolist() for name, (ids_L, offset_N) in batch.bags.items()}
-        rest = [getattr(batch, name)[row, step].item() for name in ("gap_BT", "age_BT", "hour_BT", "weekday_BT", "month_BT")]
+        rest = [
+            getattr(batch, name)[row, step].item() for name in ("gap_BT", "age_BT", "hour_BT", "weekday_BT", "month_BT")
+        ]
         found.append((str(ids), str(batch.numeric_BTF[row, step].tolist()), rest))
     return found
 
@@ -69,7 +71,9 @@ def tokens(batch: EventBatch, row: int) -> list[tuple]:
 @pytest.mark.parametrize("bags", [False, True])
 def test_slices_hold_the_tokens_they_say(make_batch, bags):
     batch = make_batch(5, 9, bags=bags)
-    start_M, length_M = draw_slices(batch.length_B, num=3, min_tokens=2, max_tokens=6, generator=torch.Generator().manual_seed(0))
+    start_M, length_M = draw_slices(
+        batch.length_B, num=3, min_tokens=2, max_tokens=6, generator=torch.Generator().manual_seed(0)
+    )
     slices = take_slices(batch, start_M, length_M)
     assert slices.mask_BT.sum(1).tolist() == length_M.tolist()
     for row in range(15):

@@ -16,7 +16,13 @@ def test_noise_is_zero_at_its_rate_and_one_on_average(rate):
     assert len(noise.unique()) == 2
     halves = (noise[:, :500] == 0).float() - rate, (noise[:, 500:1_000] == 0).float() - rate
     for shift in range(4):  # neighbours share a draw of 64 bits and are independent all the same
-        assert abs((halves[0][:, : 500 - shift] * halves[0][:, shift:]).mean().item() - (rate * (1 - rate) if shift == 0 else 0.0)) < 0.004
+        assert (
+            abs(
+                (halves[0][:, : 500 - shift] * halves[0][:, shift:]).mean().item()
+                - (rate * (1 - rate) if shift == 0 else 0.0)
+            )
+            < 0.004
+        )
     assert abs((halves[0] * halves[1]).mean().item()) < 0.004
 
 

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from clm_dl.nn.embedding_bag import bag_mean
 from clm_dl.nn.embedding import EventEmbedding, RobustScale, calendar_table, embedding_size, signed_log1p
+from clm_dl.nn.embedding_bag import bag_mean
 from clm_dl.nn.heads import HeadFeatures, PiecewiseLinear
 
 
@@ -24,7 +24,9 @@ def test_signed_log1p_is_odd():
 
 def test_width_follows_the_rule_or_the_given_size(schema):
     assert [embedding_size(n, largest=32) for n in (2, 10, 68_509)] == [3, 6, 32]
-    assert EventEmbedding(schema, sizes={"type": 7}, numeric_size=3).output_size == 3 + 7 + embedding_size(5, largest=32)
+    assert EventEmbedding(schema, sizes={"type": 7}, numeric_size=3).output_size == 3 + 7 + embedding_size(
+        5, largest=32
+    )
 
 
 def test_calendar_is_a_circle_that_tells_all_values_apart():
@@ -114,7 +116,9 @@ def test_what_grows_with_the_log_does_not_go_beyond_what_training_saw(schema, ma
     batch = make_batch(num=4)
     batch.known_BK = torch.tensor([[1.0], [2.0], [9.0], [math.nan]])
     head = {name: schema["head"][name] for name in ("recency", "tenure")}
-    extra_BE = HeadFeatures({**schema, "head": head, "known": {"orders": {"center": 1.0, "scale": 2.0, "edges": [1.0, 2.0, 3.0]}}})(batch)
+    extra_BE = HeadFeatures(
+        {**schema, "head": head, "known": {"orders": {"center": 1.0, "scale": 2.0, "edges": [1.0, 2.0, 3.0]}}}
+    )(batch)
     assert_close(extra_BE[:, 2], torch.tensor([0.0, 0.5, 1.0, 0.0]))  # 9 counts as 3, the largest that training saw
     assert_close(extra_BE[:, 3], torch.tensor([0.0, 0.0, 0.0, 1.0]))
     assert_close(extra_BE[:, 4:], torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]))

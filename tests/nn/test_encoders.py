@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from clm_dl.config import CONFIG_DIR, compose, plain
 from clm_dl.nn import ENCODERS, POOLINGS, BinaryHead, EventEmbedding, HeadFeatures, build_encoder, build_pooling
-from clm_dl.tasks.churn.loss import binary_cross_entropy
 from clm_dl.nn.encoders.hstu import time_bucket
+from clm_dl.tasks.churn.loss import binary_cross_entropy
 
 SIZE = 6
 PUSH = 3.0 * torch.arange(SIZE).cos()  # a change that a layer norm does not undo
@@ -96,7 +96,9 @@ def test_future_changes_nothing_and_past_does(encoder, make_input):
     if not getattr(encoder, "causal", True):
         later_BTD = x_BTD.clone()
         later_BTD[:, -1] += PUSH
-        assert ((encoder(later_BTD, mask_BT, time_BT) - before).abs().amax(-1) > 1e-5).all()  # every token sees the last
+        assert (
+            (encoder(later_BTD, mask_BT, time_BT) - before).abs().amax(-1) > 1e-5
+        ).all()  # every token sees the last
         return
     for now in (0, 4, 10):
         changed_BTD, later_BT = x_BTD.clone(), time_BT.clone()
@@ -175,7 +177,9 @@ def test_bfloat16_autocast_is_finite_and_near(name, pooling, schema, make_batch)
     assert_close(logit_B.float(), network(batch), atol=0.15, rtol=0.05)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, where it breaks the graph around nn.LSTM
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor"
+)  # torch's own, where it breaks the graph around nn.LSTM
 @pytest.mark.parametrize("name", ENCODERS)
 def test_compiles(name, schema, make_batch):
     torch.manual_seed(0)
@@ -187,7 +191,11 @@ def test_compiles(name, schema, make_batch):
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_state_loads_as_weights_only(name, schema, make_batch):
-    network, other, file = Network(schema, name, "attention").eval(), Network(schema, name, "attention").eval(), io.BytesIO()
+    network, other, file = (
+        Network(schema, name, "attention").eval(),
+        Network(schema, name, "attention").eval(),
+        io.BytesIO(),
+    )
     torch.save(network.state_dict(), file)
     file.seek(0)
     other.load_state_dict(torch.load(file, weights_only=True))
@@ -260,12 +268,20 @@ def test_dropout_acts_in_training_only(encoder, make_input):
 def test_yaml_shows_every_option_and_builds(name):
     config = plain(compose("train", ["experiment=churn_events", f"encoder={name}"]))["encoder"]
     assert config["name"] == (name if name in ENCODERS else "transformer")
-    assert config.keys() - {"name", "frozen"} == set(inspect.signature(ENCODERS[config["name"]]).parameters) - {"input_size"}
+    assert config.keys() - {"name", "frozen"} == set(inspect.signature(ENCODERS[config["name"]]).parameters) - {
+        "input_size"
+    }
     assert build_encoder(config, SIZE).output_size == 64
 
 
 def test_every_encoder_has_a_yaml():
-    assert {path.stem for path in (CONFIG_DIR / "encoder").glob("*.yaml")} == {*ENCODERS, "sasrec", "esasrec", "bert4rec", "none"}
+    assert {path.stem for path in (CONFIG_DIR / "encoder").glob("*.yaml")} == {
+        *ENCODERS,
+        "sasrec",
+        "esasrec",
+        "bert4rec",
+        "none",
+    }
 
 
 def test_learned_positions_end_in_one_sentence(make_input):

@@ -1,4 +1,6 @@
-"""Hazards: a curve that cannot rise, the censored likelihood in closed form, and hazards that are learnt from incomplete follow-up."""
+"""Hazards: a curve that cannot rise, the censored likelihood in closed form, and hazards that are learnt from
+incomplete follow-up.
+"""
 
 import math
 
@@ -20,7 +22,9 @@ def test_curve_never_rises_and_is_the_product_of_what_is_survived() -> None:
 
 def test_loss_is_the_censored_likelihood() -> None:
     hazard = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9], [0.5, 0.5, 0.5]])
-    left = torch.tensor([[0.0, 0, 0], [0, 1, NAN], [0, NAN, NAN], [NAN, NAN, NAN]])  # stayed, left, followed for one interval, for none
+    left = torch.tensor(
+        [[0.0, 0, 0], [0, 1, NAN], [0, NAN, NAN], [NAN, NAN, NAN]]
+    )  # stayed, left, followed for one interval, for none
     expected = -(math.log(0.9 * 0.8 * 0.7) + math.log(0.6 * 0.5) + math.log(0.3)) / 3
     torch.testing.assert_close(hazard_loss(torch.logit(hazard), left), torch.tensor(expected))
 

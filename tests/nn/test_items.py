@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from clm_dl.tasks.recommend.tower import ItemTower
-from clm_dl.tasks.recommend.losses import build_ranking_loss
 from clm_dl.nn.embedding import signed_log1p
+from clm_dl.tasks.recommend.losses import build_ranking_loss
+from clm_dl.tasks.recommend.tower import ItemTower
 
 V, D = 40, 8
 BARE = {"num_items": V, "categorical": {}, "numeric": {}, "vector_size": 0}
@@ -53,7 +53,12 @@ def test_content_is_the_sum_of_its_parts():
     number = (signed_log1p(torch.tensor(8.0)) - 1.0) / 2.0
     vector_VE = torch.sin(torch.arange(V * 5).float()).view(V, -1)
     vector_E = vector_VE[item] / vector_VE.square().sum(1).mean().sqrt()  # the scale of the vectors does not matter
-    expected_D = tower.table.id_ID[item + 2] + category[1 + 0] + category[5 + 1 + 1] + dense @ torch.cat([number.view(1), vector_E])
+    expected_D = (
+        tower.table.id_ID[item + 2]
+        + category[1 + 0]
+        + category[5 + 1 + 1]
+        + dense @ torch.cat([number.view(1), vector_E])
+    )
     assert_close(tower.vectors()[item], expected_D)
     assert_close(tower.input(torch.tensor([item + 2]))[0], expected_D)
     vector_E = vector_VE[9] / vector_VE.square().sum(1).mean().sqrt()
@@ -92,7 +97,10 @@ def test_training_softmax_leaves_out_cold_items_that_content_can_rank():
     vectors_VD, code_P = tower.candidates(ids_P)
     assert_close(vectors_VD, tower.vectors())
     assert code_P.tolist() == [6, 39]
-    assert make_tower(BARE).candidates(ids_P)[0].shape == (V, D)  # without content the loss teaches how rare a new item is
+    assert make_tower(BARE).candidates(ids_P)[0].shape == (
+        V,
+        D,
+    )  # without content the loss teaches how rare a new item is
 
 
 @pytest.mark.parametrize("name", ["id_dropout", "content_dropout"])
@@ -113,7 +121,9 @@ def test_dropout_leaves_the_content_or_the_id(name):
 
 def test_cosine_and_temperature():
     tower, h_PD = make_tower(similarity="cosine", temperature=0.1).eval(), torch.randn(3, D)
-    expected_PV = F.cosine_similarity(h_PD.unsqueeze(1), tower._rows(tower.output_table, None).unsqueeze(0), dim=-1) / 0.1
+    expected_PV = (
+        F.cosine_similarity(h_PD.unsqueeze(1), tower._rows(tower.output_table, None).unsqueeze(0), dim=-1) / 0.1
+    )
     assert_close(tower.logits(h_PD), expected_PV)
     assert_close(tower.logits(h_PD, torch.tensor([4, 9])), expected_PV[:, [2, 7]])
     assert_close(tower.similarity(h_PD, tower.vectors()), expected_PV)

@@ -1,4 +1,6 @@
-"""NextEventHead: losses equal plain Python's, for lines and for orders; the marginals are the best constant; the future is not seen."""
+"""NextEventHead: losses equal plain Python's, for lines and for orders; the marginals are the best constant; the future
+is not seen.
+"""
 
 import math
 from dataclasses import replace

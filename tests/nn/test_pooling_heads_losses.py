@@ -9,7 +9,9 @@ from torch.testing import assert_close
 from clm_dl.nn import POOLINGS, BinaryHead, build_pooling
 from clm_dl.tasks.churn.loss import binary_cross_entropy
 
-H_BTD = torch.tensor([[[1.0, -2.0], [3.0, -4.0], [100.0, 100.0]], [[5.0, -6.0], [100.0, 100.0], [100.0, 100.0]], [[100.0, 100.0]] * 3])
+H_BTD = torch.tensor(
+    [[[1.0, -2.0], [3.0, -4.0], [100.0, 100.0]], [[5.0, -6.0], [100.0, 100.0], [100.0, 100.0]], [[100.0, 100.0]] * 3]
+)
 MASK_BT = torch.tensor([[True, True, False], [True, False, False], [False, False, False]])
 
 
@@ -28,7 +30,9 @@ def test_pooling_reads_real_events_only(name, expected):
 def test_attention_weighs_by_its_query():
     pool = build_pooling("attention", 2)
     with torch.no_grad():
-        pool.score.weight.copy_(torch.tensor([[0.5 * math.log(3.0), 0.0]]))  # scores differ by log 3: weights 1/4 and 3/4
+        pool.score.weight.copy_(
+            torch.tensor([[0.5 * math.log(3.0), 0.0]])
+        )  # scores differ by log 3: weights 1/4 and 3/4
     assert_close(pool(H_BTD, MASK_BT), torch.tensor([[2.5, -3.5], [5.0, -6.0], [0.0, 0.0]]))
 
 
@@ -73,7 +77,9 @@ def test_loss_of_an_all_censored_batch_is_zero_with_zero_gradient():
 
 
 def test_positive_weight_shifts_the_odds_by_itself():
-    """The constant that minimises the weighted loss has odds of weight × positives / negatives: what prior correction undoes."""
+    """The constant that minimises the weighted loss has odds of weight × positives / negatives: what prior correction
+    undoes.
+    """
     label_B, logit = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor(math.log(6.0 / 3), requires_grad=True)
     binary_cross_entropy(logit.expand(4), label_B, positive_weight=6.0).backward()
     assert logit.grad.item() == pytest.approx(0.0, abs=1e-6)

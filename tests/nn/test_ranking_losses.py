@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from clm_dl.tasks.recommend import losses
 from clm_dl.tasks.recommend.losses import RANKING_LOSSES, build_ranking_loss
 from clm_dl.tasks.recommend.tower import ItemTower
-from clm_dl.tasks.recommend import losses
 
 V, D, P = 60, 8, 37
 ITEMS = {"num_items": V, "categorical": {}, "numeric": {}, "vector_size": 0}
@@ -28,7 +28,9 @@ def tower() -> ItemTower:
 
 def make_states(num: int = P) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(num, D, generator=generator).requires_grad_(), torch.randint(2, V + 2, (num,), generator=generator)
+    return torch.randn(num, D, generator=generator).requires_grad_(), torch.randint(
+        2, V + 2, (num,), generator=generator
+    )
 
 
 def value_and_gradients(loss: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -104,11 +106,15 @@ def test_sampled_softmax_over_every_item_once_is_the_softmax(tower):
     assert_close(loss_P, F.cross_entropy(logit_PV, item_P - 2, reduction="none"))
 
 
-@pytest.mark.parametrize("config", [{"popularity_power": 0.0}, {"popularity_power": 1.0}, {"logq": False, "popularity_power": 1.0}])
+@pytest.mark.parametrize(
+    "config", [{"popularity_power": 0.0}, {"popularity_power": 1.0}, {"logq": False, "popularity_power": 1.0}]
+)
 def test_logq_makes_the_sample_stand_for_the_catalogue(tower, config):
     h_PD, item_P = make_states()
     full = F.cross_entropy(tower.logits(h_PD), item_P - 2).item()
-    sampled = build_ranking_loss({"name": "sampled_softmax", "num_negatives": 50_000, **config})(h_PD, item_P, tower).item()
+    sampled = build_ranking_loss({"name": "sampled_softmax", "num_negatives": 50_000, **config})(
+        h_PD, item_P, tower
+    ).item()
     if config.get("logq", True):
         assert sampled == pytest.approx(full, abs=0.02)
     else:
@@ -139,7 +145,9 @@ def test_gbce_is_its_closed_form(t, beta):
     loss_P = losses.generalised_binary_cross_entropy(positive_P, negative_PK, hit_PK, beta=beta)
     negative = -torch.log(1 - negative_PK.double().sigmoid()).masked_fill(hit_PK, 0.0).sum(1)
     assert_close(loss_P.double(), -torch.log(positive_P.double().sigmoid() ** beta) + negative)
-    extreme_P = losses.generalised_binary_cross_entropy(torch.tensor([-200.0]), torch.tensor([[200.0]]), hit_PK[:1, :1], beta=beta)
+    extreme_P = losses.generalised_binary_cross_entropy(
+        torch.tensor([-200.0]), torch.tensor([[200.0]]), hit_PK[:1, :1], beta=beta
+    )
     assert_close(extreme_P, torch.tensor([200.0 * beta + 200.0]))  # float32 is enough
 
 
@@ -151,7 +159,11 @@ def test_bpr_is_the_mean_over_negatives_that_are_not_the_target(tower, monkeypat
     expected = []
     for row in range(2):
         others = [item for item in ids_K.tolist() if item != item_P[row]]
-        expected.append(torch.stack([-F.logsigmoid(logit_PV[row, item_P[row] - 2] - logit_PV[row, item - 2]) for item in others]).mean())
+        expected.append(
+            torch.stack(
+                [-F.logsigmoid(logit_PV[row, item_P[row] - 2] - logit_PV[row, item - 2]) for item in others]
+            ).mean()
+        )
     assert_close(build_ranking_loss({"name": "bpr"})(h_PD, item_P, tower), torch.stack(expected).mean())
 
 

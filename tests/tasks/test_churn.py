@@ -1,4 +1,6 @@
-"""ChurnTask: every encoder learns a batch, weights are corrected for, a loss that is not finite stops the run and names the batch."""
+"""ChurnTask: every encoder learns a batch, weights are corrected for, a loss that is not finite stops the run and names
+the batch.
+"""
 
 import json
 import math
@@ -7,21 +9,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.tasks.churn.module import ChurnTask
 
 from clm_dl.config import compose, plain
-from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.snapshots import build_snapshots
-from clm_dl.training.fit import build_datamodule
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
-from clm_dl.data.open import open_store
-from clm_dl.tasks.churn.module import ChurnTask
+from clm_dl.training.fit import build_datamodule
 
 
 @pytest.fixture(scope="module")
 def datamodule(run: Run) -> SequenceDataModule:
     store = open_store(run.config["data"], run.config["paths"])
-    return build_datamodule(run.config, store, build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"]))
+    return build_datamodule(
+        run.config, store, build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
+    )
 
 
 def build(datamodule: SequenceDataModule, encoder: str, *overrides: str) -> ChurnTask:
@@ -65,16 +69,25 @@ def test_positive_weight_is_a_shift_of_the_logit_that_scores_do_not_have(datamod
 def test_weighted_and_unweighted_training_give_nearly_the_same_probabilities(train: Callable[..., Run]) -> None:
     mean = []
     for weight in (1.0, 6.0):
-        found = train(f"task.positive_weight={weight}", "baselines=none", "trainer.max_epochs=3", "task.optimizer.lr=0.01")
+        found = train(
+            f"task.positive_weight={weight}", "baselines=none", "trainer.max_epochs=3", "task.optimizer.lr=0.01"
+        )
         mean.append(found.scores["score_raw"].mean())
     odds = [value / (1 - value) for value in mean]
     assert 0.05 < mean[0] < 0.6
     assert max(odds) / min(odds) < 1.5  # uncorrected, the odds would be six times too high
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_the_batch(train: Callable[..., Run], shop_csv: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_and_names_the_batch(
+    train: Callable[..., Run], shop_csv: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match=r"not finite since batch \d+ of epoch \d+: lower task\.optimizer\.lr"):
-        train("task.optimizer.lr=1e30", "baselines=none", "task.schedule.name=constant", f"paths.output_dir={tmp_path / 'nan'}")
+        train(
+            "task.optimizer.lr=1e30",
+            "baselines=none",
+            "task.schedule.name=constant",
+            f"paths.output_dir={tmp_path / 'nan'}",
+        )
     status = json.loads((tmp_path / "nan" / "status.json").read_text())
     assert status["state"] == "failed"
     assert "not finite since batch" in status["reason"]

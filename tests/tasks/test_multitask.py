@@ -1,4 +1,6 @@
-"""MultiTask: each part's loss is that of the task of its own, every part teaches the encoder, weights and log variances do as they say."""
+"""MultiTask: each part's loss is that of the task of its own, every part teaches the encoder, weights and log variances
+do as they say.
+"""
 
 import dataclasses
 import math
@@ -6,20 +8,19 @@ import math
 import numpy as np
 import pytest
 import torch
-
-from clm_dl.experiment.timing import Clock
-from clm_dl.config import compose, plain
 from clm_dl.data.sequences.datamodule import SequenceDataModule
-from clm_dl.training.fit import build_datamodule
 from clm_dl.experiment.multitask_fold import MultiTaskFold
+from clm_dl.tasks.multitask.module import NEXT_EVENT, MultiTask, part_weights, questions
+from clm_dl.tasks.pretrain.module import PretrainTask
+
+from clm_dl.config import compose, plain
+from clm_dl.data.open import open_store
+from clm_dl.experiment.timing import Clock
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
-from clm_dl.data.open import open_store
-from clm_dl.tasks.registry import TASKS
-from clm_dl.tasks.multitask.module import MultiTask
-from clm_dl.tasks.pretrain.module import PretrainTask
 from clm_dl.tasks.module import SequenceTask
-from clm_dl.tasks.multitask.module import NEXT_EVENT, part_weights, questions
+from clm_dl.tasks.registry import TASKS
+from clm_dl.training.fit import build_datamodule
 
 DAYS = [0, 14, 28]
 MULTITASK = ("task=multitask", f"task.horizons_days={DAYS}")
@@ -37,7 +38,9 @@ def datamodule(run: Run) -> SequenceDataModule:
     return datamodule
 
 
-def build(datamodule: SequenceDataModule, encoder: str = "gru", *overrides: str, task: str = "multitask") -> SequenceTask:
+def build(
+    datamodule: SequenceDataModule, encoder: str = "gru", *overrides: str, task: str = "multitask"
+) -> SequenceTask:
     words = [*MULTITASK] if task == "multitask" else [f"task={task}", *[MULTITASK[1]] * (task == "survival")]
     settings = plain(compose("train", [*words, f"encoder={encoder}", *overrides]))
     torch.manual_seed(0)
@@ -111,7 +114,9 @@ def test_censored_truth_changes_no_loss(datamodule: SequenceDataModule) -> None:
     batch = next(iter(datamodule.train_dataloader()))
     unknown = torch.arange(len(batch)) % 2 == 0
     labels = torch.where(unknown, torch.nan, batch.label_B)
-    censored = dataclasses.replace(batch, label_B=labels, target_BK=batch.target_BK.masked_fill(unknown[:, None], torch.nan))
+    censored = dataclasses.replace(
+        batch, label_B=labels, target_BK=batch.target_BK.masked_fill(unknown[:, None], torch.nan)
+    )
     known = datamodule.dataset[batch.index_B[~unknown]]
     for name in task.questions:
         torch.testing.assert_close(task.losses(censored)[name], task.losses(known)[name], rtol=1e-5, atol=1e-6)
@@ -127,7 +132,10 @@ def test_fixed_weights_make_the_sum(datamodule: SequenceDataModule) -> None:
 
 def test_uncertainty_weights_by_learnt_variances(datamodule: SequenceDataModule) -> None:
     task = build(datamodule, "gru", "task.weighting=uncertainty", "task.weights.value=2.0").eval()
-    losses = {name: torch.tensor(loss) for name, loss in {"churn": 0.3, "survival": 0.6, "value": 3.0, "next_event": 0.9}.items()}
+    losses = {
+        name: torch.tensor(loss)
+        for name, loss in {"churn": 0.3, "survival": 0.6, "value": 3.0, "next_event": 0.9}.items()
+    }
     assert task.combined(losses).item() == pytest.approx(0.3 + 0.6 + 2 * 3.0 + 0.9)  # s = 0
     with torch.no_grad():
         task.log_variance_I.copy_(torch.tensor([-0.5, 0.0, 1.0, 0.2]))
@@ -135,14 +143,18 @@ def test_uncertainty_weights_by_learnt_variances(datamodule: SequenceDataModule)
     assert s == pytest.approx([-0.5, 0.0, 1.0, 0.2], abs=0.02)
     weights = [1.0, 1.0, 2.0, 1.0]
     total = task.combined(losses)
-    expected = sum(w * (math.exp(-one) * loss.item() + one) for w, one, loss in zip(weights, s, losses.values(), strict=True))
+    expected = sum(
+        w * (math.exp(-one) * loss.item() + one) for w, one, loss in zip(weights, s, losses.values(), strict=True)
+    )
     assert total.item() == pytest.approx(expected, rel=1e-5)
     optimizer = torch.optim.Adam([task.log_variance_I], lr=0.02)
     for _ in range(600):
         optimizer.zero_grad()
         task.combined(losses).backward()
         optimizer.step()
-    assert task.log_variances().tolist() == pytest.approx([math.log(loss) for loss in losses.values()], abs=0.01)  # at rest
+    assert task.log_variances().tolist() == pytest.approx(
+        [math.log(loss) for loss in losses.values()], abs=0.01
+    )  # at rest
     assert abs(task.log_variances()).max() < 5
 
 

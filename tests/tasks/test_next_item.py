@@ -1,4 +1,6 @@
-"""NextItemTask and NextOrderTask: every encoder learns a batch, targets as in plain Python, neither the future nor batch-mates matter."""
+"""NextItemTask and NextOrderTask: every encoder learns a batch, targets as in plain Python, neither the future nor
+batch-mates matter.
+"""
 
 import math
 from collections.abc import Callable
@@ -8,19 +10,19 @@ from typing import Any
 
 import pytest
 import torch
+from clm_dl.experiment.ranked_fold import UNIT
 
 from clm_dl.config import compose, plain
-from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.data.open import open_store
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
-from clm_dl.tasks.recommend.inputs import RankingDataModule
+from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.data.store.store import EventStore
-from clm_dl.training.fit import batch_options
-from clm_dl.experiment.ranked_fold import UNIT
 from clm_dl.run import Run
-from clm_dl.data.open import open_store
-from clm_dl.tasks.registry import TASKS
+from clm_dl.tasks.recommend.inputs import RankingDataModule
 from clm_dl.tasks.recommend.module import NextItemTask
+from clm_dl.tasks.registry import TASKS
+from clm_dl.training.fit import batch_options
 
 ENCODERS = ["lstm", "gru", "rnn", "conv", "transformer", "mean", "sasrec", "esasrec", "hstu", "bert4rec"]
 V = 60
@@ -82,7 +84,9 @@ def ragged_batch(data: RankingDataModule) -> EventBatch:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_encoder_as_configured_learns_a_batch(datamodule: Callable[[str], RankingDataModule], encoder: str) -> None:
+def test_every_encoder_as_configured_learns_a_batch(
+    datamodule: Callable[[str], RankingDataModule], encoder: str
+) -> None:
     data = datamodule("next_item")
     batch, task = ragged_batch(data), build(data, "next_item", encoder)
     optimizer, losses = torch.optim.AdamW(task.parameters(), lr=3e-3), []
@@ -161,7 +165,9 @@ def test_targets_of_orders_are_the_distinct_items_of_the_next(datamodule: Callab
     found = list(zip(place_M.tolist(), item_M.tolist(), strict=True))
     assert len(found) == len(set(found)) == len(expected)
     assert set(found) == expected
-    weight = [1 / sum(place == other for other, _ in found) for place, _ in found]  # every order counts as much as any other
+    weight = [
+        1 / sum(place == other for other, _ in found) for place, _ in found
+    ]  # every order counts as much as any other
     assert sum(weight) == pytest.approx(len({place for place, _ in found}))
     h_PD = task.eval().encode(task.tokens(batch), batch.mask_BT, batch.time_BT).flatten(0, 1)[place_M]
     loss_M = torch.nn.functional.cross_entropy(task.tower.logits(h_PD), item_M - 2, reduction="none")
@@ -216,14 +222,24 @@ def test_a_position_does_not_see_what_comes_after_it(datamodule: Callable[[str],
     ("name", "options", "message"),
     [
         ("next_item", {"objective": "nxt"}, "task.objective must be next or masked, got 'nxt'"),
-        ("next_item", {"objective": "masked"}, "task.objective=masked needs an encoder with causal=false, got encoder=gru"),
-        ("next_item", {"encoder": "bert4rec", "objective": "next"}, "task.objective=next needs an encoder with causal=true"),
+        (
+            "next_item",
+            {"objective": "masked"},
+            "task.objective=masked needs an encoder with causal=false, got encoder=gru",
+        ),
+        (
+            "next_item",
+            {"encoder": "bert4rec", "objective": "next"},
+            "task.objective=next needs an encoder with causal=true",
+        ),
         ("next_order", {"encoder": "bert4rec"}, "task.objective=masked hides lines, got task=next_order"),
         ("next_item", {"loss": {"name": "softmx"}}, "ranking loss must be one of softmax, .*, got 'softmx'"),
         ("next_item", {"tower": {"output": "tide"}}, "item output must be one of tied, separate, got 'tide'"),
     ],
 )
-def test_options_that_cannot_be(datamodule: Callable[[str], RankingDataModule], name: str, options: dict, message: str) -> None:
+def test_options_that_cannot_be(
+    datamodule: Callable[[str], RankingDataModule], name: str, options: dict, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         build(datamodule(name), name, **options)
 

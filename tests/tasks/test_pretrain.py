@@ -1,4 +1,6 @@
-"""PretrainTask: both objectives learn, see no future, begin at the floor; a finished run is an ordinary run, and resumes bit for bit."""
+"""PretrainTask: both objectives learn, see no future, begin at the floor; a finished run is an ordinary run, and
+resumes bit for bit.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,18 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
-from clm_dl.experiment.timing import Clock
-from clm_dl.config import compose, plain
 from clm_dl.data.sequences.datamodule import SequenceDataModule
-from clm_dl.evaluate import evaluate_snapshots
-from clm_dl.nn import ENCODERS
 from clm_dl.experiment.pretrain_fold import PretrainFold
-from clm_dl.run import Run, load_run
+from clm_dl.tasks.pretrain.module import PretrainTask
+
+from clm_dl.config import compose, plain
+from clm_dl.data.open import open_store
+from clm_dl.evaluate import evaluate_snapshots
 from clm_dl.experiment.inference import scoring_datamodule
 from clm_dl.experiment.settings import check
-from clm_dl.data.open import open_store
-from clm_dl.tasks.pretrain.module import PretrainTask
+from clm_dl.experiment.timing import Clock
+from clm_dl.nn import ENCODERS
+from clm_dl.run import Run, load_run
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 
@@ -164,14 +166,18 @@ def test_coles_run_and_reports_of_several(train: Callable[..., Run], pretrained:
     run = train(*PRETRAIN_QUICK, "task.objective=coles")
     assert run.metrics["fields"] == ["contrast"]
     assert run.metrics["split"]["test"]["overall"]["network"]["loss"]["value"] < 1.0
-    assert run.metrics["split"]["test"]["overall"]["marginal"]["loss@contrast"]["value"] == pytest.approx(0.125, abs=1e-3)
+    assert run.metrics["split"]["test"]["overall"]["marginal"]["loss@contrast"]["value"] == pytest.approx(
+        0.125, abs=1e-3
+    )
     assert run.metrics["fingerprint"] != pretrained.metrics["fingerprint"]
     assert "contrast" in model_card(run.path)
     assert "other snapshots" in render_report([pretrained.path, run.path])
 
 
 @pytest.mark.parametrize("objective", ["next_event", "masked_event", "coles"])
-def test_resumed_pretraining_equals_the_uninterrupted_one(train: Callable[..., Run], tmp_path: Path, objective: str) -> None:
+def test_resumed_pretraining_equals_the_uninterrupted_one(
+    train: Callable[..., Run], tmp_path: Path, objective: str
+) -> None:
     both_sides = MASKED[1:] if objective == "masked_event" else ()
     options = (*PRETRAIN_QUICK, f"task.objective={objective}", "task.schedule.name=constant", *both_sides)
     straight = train(*options)
@@ -186,7 +192,9 @@ def test_resumed_pretraining_equals_the_uninterrupted_one(train: Callable[..., R
         patch.setattr(PretrainTask, "training_step", stops)
         with pytest.raises(RuntimeError, match="power cut"):
             train(*options, f"paths.output_dir={tmp_path / 'run'}")
-    resumed = train(*options, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"paths.output_dir={tmp_path / 'run'}")
+    resumed = train(
+        *options, f"ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", f"paths.output_dir={tmp_path / 'run'}"
+    )
     assert resumed.metrics == straight.metrics
     assert resumed.scores.equals(straight.scores)
     for name, tensor in straight.checkpoint["state_dict"].items():

@@ -7,7 +7,9 @@ from clm_dl.tasks.module import learning_rate_factor
 
 
 def curve(name: str, *, num_steps: int = 100, warmup: float = 0.1) -> np.ndarray:
-    return np.array([learning_rate_factor(step, num_steps=num_steps, name=name, warmup=warmup) for step in range(num_steps + 1)])
+    return np.array(
+        [learning_rate_factor(step, num_steps=num_steps, name=name, warmup=warmup) for step in range(num_steps + 1)]
+    )
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "one_cycle"])

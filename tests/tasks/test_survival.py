@@ -4,16 +4,16 @@ import math
 
 import pytest
 import torch
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.tasks.survival.module import SurvivalTask
 
 from clm_dl.config import compose, plain
-from clm_dl.data.sequences.datamodule import SequenceDataModule
-from clm_dl.tasks.survival.lifetimes import lifetimes
+from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.snapshots import build_snapshots
-from clm_dl.training.fit import build_datamodule
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
-from clm_dl.data.open import open_store
-from clm_dl.tasks.survival.module import SurvivalTask
+from clm_dl.tasks.survival.lifetimes import lifetimes
+from clm_dl.training.fit import build_datamodule
 
 HORIZONS = [0, 14, 28, 56]
 
@@ -27,7 +27,9 @@ def datamodule(run: Run) -> SequenceDataModule:
 
 
 def build(datamodule: SequenceDataModule, encoder: str, *overrides: str) -> SurvivalTask:
-    settings = plain(compose("train", ["task=survival", f"encoder={encoder}", f"task.horizons_days={HORIZONS}", *overrides]))
+    settings = plain(
+        compose("train", ["task=survival", f"encoder={encoder}", f"task.horizons_days={HORIZONS}", *overrides])
+    )
     torch.manual_seed(0)
     return SurvivalTask(schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"])
 

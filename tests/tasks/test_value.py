@@ -3,18 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.experiment.value_fold import value_scales
+from clm_dl.tasks.value.module import HIGH, LOW, MEDIAN, ORDERS, ValueTask
 
 from clm_dl.config import compose, plain
-from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.snapshots import build_snapshots
-from clm_dl.tasks.value.window import window_orders, window_spend
-from clm_dl.training.fit import build_datamodule
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
-from clm_dl.data.open import open_store
-from clm_dl.tasks.value.module import ValueTask
-from clm_dl.tasks.value.module import HIGH, LOW, MEDIAN, ORDERS
-from clm_dl.experiment.value_fold import value_scales
+from clm_dl.tasks.value.window import window_orders, window_spend
+from clm_dl.training.fit import build_datamodule
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,9 @@ def test_censored_snapshots_change_nothing(datamodule: SequenceDataModule) -> No
     assert not torch.equal(task.loss(output + 5, batch), task.loss(output, batch))
 
 
-@pytest.mark.parametrize(("option", "message"), [("task.coverage=1.5", "task.coverage must lie"), ("task.orders_weight=-1", "must be ≥ 0")])
+@pytest.mark.parametrize(
+    ("option", "message"), [("task.coverage=1.5", "task.coverage must lie"), ("task.orders_weight=-1", "must be ≥ 0")]
+)
 def test_options_are_checked(datamodule: SequenceDataModule, option: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(datamodule, "gru", option)

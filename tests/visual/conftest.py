@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 import yaml
+from clm_dl.tasks.churn.summary import summarise
+from clm_dl.tasks.recommend.summary import summarise_ranking
 
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import Ranking, build_ranking
-from clm_dl.tasks.recommend.scores import ranked_scores
-from clm_dl.data.store.store import EventStore, Field
 from clm_dl.data.store.files import write_store
-from clm_dl.tasks.recommend.ranks import AMONG, rank, seen_items
-from clm_dl.tasks.recommend.summary import summarise_ranking
-from clm_dl.tasks.churn.summary import summarise
+from clm_dl.data.store.store import EventStore, Field
 from clm_dl.retrieval import take_ragged
 from clm_dl.tasks.recommend.cards import sample_cards
+from clm_dl.tasks.recommend.ranks import AMONG, rank, seen_items
+from clm_dl.tasks.recommend.scores import ranked_scores
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ MODELS = {"network": 1.5, "repeat": 1.0, "popular": 0.2}  # how far the scores p
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory) -> tuple[EventStore, Ranking, Catalogue]:
-    """80 customers, 42 items in 3 departments, 3 or 12 events each, two items never sold before the last day; leave one out."""
+    """80 customers, 42 items in 3 departments, 3 or 12 events each, two items never sold before the last day; leave one
+    out.
+    """
     rng = np.random.default_rng(0)
     num, num_items = 80, 42
     offsets = np.concatenate([[0], np.cumsum(np.where(np.arange(num) < 10, 3, 12))])
@@ -93,16 +95,35 @@ def make_ranked_run(shop, tmp_path):
             score = signal * is_target + rng.standard_normal(is_target.shape)
             for among in AMONG:
                 ranks[model, among] = rank(
-                    lambda index, score=score: score[index], held_out, targets=targets, seen=seen, num_items=len(catalogue.count), k=k,
-                    repeats=repeats, among=among,
-                )  # fmt: skip
+                    lambda index, score=score: score[index],
+                    held_out,
+                    targets=targets,
+                    seen=seen,
+                    num_items=len(catalogue.count),
+                    k=k,
+                    repeats=repeats,
+                    among=among,
+                )
         scores = ranked_scores(store, ranking, ranks, catalogue=catalogue, task="next_item", unit="line")
         counts = {"rows_in": 960, "kept": 960, "quarantined": 0, "duplicates": 0, "customers": 80, "events": 960}
         metrics = summarise_ranking(
-            scores, task="next_item", fingerprint=fingerprint or ranking.fingerprint(store), data_counts=counts, catalogue=catalogue, k=k,
-            protocol={"name": "leave_one_out", "min_events": 3}, policy={"repeats": repeats}, counts=ranking.counts, resamples=40,
-        )  # fmt: skip
-        config = {"seed": seed, "encoder": {"name": "sasrec"}, "data": {"name": "sequences", "path": "log.txt"}, "k": k} | settings
+            scores,
+            task="next_item",
+            fingerprint=fingerprint or ranking.fingerprint(store),
+            data_counts=counts,
+            catalogue=catalogue,
+            k=k,
+            protocol={"name": "leave_one_out", "min_events": 3},
+            policy={"repeats": repeats},
+            counts=ranking.counts,
+            resamples=40,
+        )
+        config = {
+            "seed": seed,
+            "encoder": {"name": "sasrec"},
+            "data": {"name": "sequences", "path": "log.txt"},
+            "k": k,
+        } | settings
         config["paths"] = {"output_dir": str(folder)}
         scores.to_parquet(folder / "scores.parquet")
         catalogue.to_frame().to_parquet(folder / "items.parquet")

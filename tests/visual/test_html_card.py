@@ -55,7 +55,12 @@ def test_without_network_or_validation(make_run):
 
 
 def test_many_runs_and_a_failed_one(make_run, tmp_path):
-    folders = [make_run("a"), make_run("b", seed=1), make_run("c", encoder={"name": "gru"}), make_run("d", fingerprint="other")]
+    folders = [
+        make_run("a"),
+        make_run("b", seed=1),
+        make_run("c", encoder={"name": "gru"}),
+        make_run("d", fingerprint="other"),
+    ]
     failed = make_run("e")
     (failed / "metrics.json").unlink()
     page = render_report([*folders, failed])
@@ -75,4 +80,7 @@ def test_model_card_has_its_sections_and_figures(make_run):
     assert titles[-1] == "Limits"
     assert f"{metrics['smallest_detectable_difference']['auroc']:.4f}"[1:] in card
     assert "5 rows read, 4 kept, 1 quarantined" in card
-    assert f"| network | {metrics['split']['test']['overall']['network']['auroc']['value']:.3f}".replace("| 0.", "| .") in card
+    assert (
+        f"| network | {metrics['split']['test']['overall']['network']['auroc']['value']:.3f}".replace("| 0.", "| .")
+        in card
+    )

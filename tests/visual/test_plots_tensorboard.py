@@ -14,11 +14,21 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.tasks.churn import figures as plots
-from clm_dl.visual.tensorboard import GradientNorm, ModelGraph, Throughput, WeightHistograms, flatten, write_final, write_graph
+from clm_dl.visual.tensorboard import (
+    GradientNorm,
+    ModelGraph,
+    Throughput,
+    WeightHistograms,
+    flatten,
+    write_final,
+    write_graph,
+)
 
 
 def read(folder) -> EventAccumulator:
-    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "histograms": 0, "tensors": 0}).Reload()
+    return EventAccumulator(
+        str(folder), size_guidance={"scalars": 0, "images": 0, "histograms": 0, "tensors": 0}
+    ).Reload()
 
 
 def test_figures_draw_usual_and_degenerate_input():
@@ -42,7 +52,9 @@ def test_final_writes_are_read_back(make_run, tmp_path):
     vectors = np.random.default_rng(0).normal(size=(6, 3))
     metadata = pd.DataFrame({"customer_id": list("abcdef"), "label": [0.0, 1, np.nan, 0, 1, 0]})
     with SummaryWriter(str(tmp_path / "tb")) as writer:
-        write_final(writer, scores, metrics, {"seed": 0, "encoder": {"name": "lstm", "sizes": [1, 2]}}, vectors, metadata)
+        write_final(
+            writer, scores, metrics, {"seed": 0, "encoder": {"name": "lstm", "sizes": [1, 2]}}, vectors, metadata
+        )
     events = read(tmp_path / "tb")
     (scalar,) = events.Scalars("test/auroc")
     assert abs(scalar.value - metrics["split"]["test"]["overall"]["network"]["auroc"]["value"]) < 1e-6
@@ -60,7 +72,12 @@ def test_final_writes_are_read_back(make_run, tmp_path):
 
 
 def test_flatten():
-    assert flatten({"a": {"b": 1, "c": [1, 2]}, "d": None, "e": True}) == {"a.b": 1, "a.c": "[1, 2]", "d": "None", "e": True}
+    assert flatten({"a": {"b": 1, "c": [1, 2]}, "d": None, "e": True}) == {
+        "a.b": 1,
+        "a.c": "[1, 2]",
+        "d": "None",
+        "e": True,
+    }
 
 
 @dataclasses.dataclass
@@ -78,7 +95,9 @@ class Batch:
 def batches(rows: list[torch.Tensor]) -> Batch:
     x_BTD = torch.stack(rows)
     mask_BT = torch.arange(4) < 3
-    return Batch(x_BTD, mask_BT.expand(len(rows), 4), torch.full((len(rows),), 3), {"bag": (x_BTD.sum(-1), torch.arange(2))})
+    return Batch(
+        x_BTD, mask_BT.expand(len(rows), 4), torch.full((len(rows),), 3), {"bag": (x_BTD.sum(-1), torch.arange(2))}
+    )
 
 
 class Small(pl.LightningModule):
@@ -102,11 +121,15 @@ def test_callbacks_log_gradient_norm_weights_and_throughput(tmp_path):
     loader = DataLoader(torch.randn(8, 4, 2), batch_size=4, collate_fn=batches)
     logger = TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False)
     trainer = pl.Trainer(
-        max_epochs=2, accelerator="cpu", logger=logger, log_every_n_steps=1,
+        max_epochs=2,
+        accelerator="cpu",
+        logger=logger,
+        log_every_n_steps=1,
         callbacks=[GradientNorm(), WeightHistograms(), ModelGraph(), Throughput()],
-        enable_checkpointing=False, enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
-    )  # fmt: skip
+    )
     trainer.fit(Small(), loader)
     events = read(tmp_path)
     assert len(events.Scalars("train/gradient_norm")) == 4

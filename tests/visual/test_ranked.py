@@ -7,15 +7,15 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from clm_dl.visual.tensorboard_ranked import item_table, write_final_ranked
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.run import load_run
+from clm_dl.tasks.recommend.cards import card_text, sample_cards
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
-from clm_dl.tasks.recommend.cards import card_text, sample_cards
-from clm_dl.visual.tensorboard_ranked import item_table, write_final_ranked
 from clm_dl.visual.terminal import difference_lines, print_comparison, print_runs
 from clm_dl.visual.text import best_value, number
 
@@ -93,7 +93,12 @@ def test_lists_of_another_length(make_ranked_run):
 
 
 def test_runs_of_both_families_are_compared_apart(make_ranked_run, make_run):
-    folders = [make_ranked_run("a"), make_ranked_run("b", seed=1), make_ranked_run("c", encoder={"name": "gru"}), make_run("d")]
+    folders = [
+        make_ranked_run("a"),
+        make_ranked_run("b", seed=1),
+        make_ranked_run("c", encoder={"name": "gru"}),
+        make_run("d"),
+    ]
     page = render_report(folders)
     assert page.count("<h2>Comparison</h2>") == 2
     assert "NDCG@10 − its best baseline" in page
@@ -122,19 +127,25 @@ def test_cards_say_what_was_bought_listed_and_bought_next(make_ranked_run, shop)
     hits = 0
     for card in cards:
         customer = int(card["customer"][1:])
-        bought = [f"Title {code}" for code in store.column("item")[store.offsets[customer] : store.offsets[customer + 1]]]
+        bought = [
+            f"Title {code}" for code in store.column("item")[store.offsets[customer] : store.offsets[customer + 1]]
+        ]
         assert [wanted["item"] for wanted in card["next"]] == bought[-1:]
         assert card["bought"][-1] == bought[-2]
         assert set(card["bought"]) <= set(bought[:-1])
         assert len(card["list"]) == 10
         assert all(listed["before"] == (listed["item"] in bought[:-1]) for listed in card["list"])
         (wanted,) = card["next"]
-        assert [place for place, listed in enumerate(card["list"], 1) if listed["hit"]] == [wanted["place"]] * (wanted["place"] <= 10)
+        assert [place for place, listed in enumerate(card["list"], 1) if listed["hit"]] == [wanted["place"]] * (
+            wanted["place"] <= 10
+        )
         hits += wanted["place"] <= 10
         assert ("bought next**" in card_text(card)) == (wanted["place"] <= 10)
     assert 0 < hits < 40
     removed = load_run(make_ranked_run("b", models={"network": 2.0}, repeats="remove"))
-    texts = [card_text(card) for card in sample_cards(removed.scores, store, ranking.snapshots, model="network", num=40)]
+    texts = [
+        card_text(card) for card in sample_cards(removed.scores, store, ranking.snapshots, model="network", num=40)
+    ]
     assert any("not listed by the policy" in text for text in texts)
     assert not any("(bought before)" in text for text in texts)
 
@@ -144,15 +155,23 @@ def test_tensorboard_is_read_back(make_ranked_run, shop, tmp_path):
     vectors = np.random.default_rng(0).normal(size=(len(catalogue.item_ids), 4))
     with SummaryWriter(str(tmp_path / "tb")) as writer:
         write_final_ranked(
-            writer, run.scores, run.metrics, {"seed": 0, "encoder": {"name": "sasrec"}}, item_vectors=vectors,
-            item_metadata=item_table(catalogue), cards=["**first**", "second"],
-        )  # fmt: skip
+            writer,
+            run.scores,
+            run.metrics,
+            {"seed": 0, "encoder": {"name": "sasrec"}},
+            item_vectors=vectors,
+            item_metadata=item_table(catalogue),
+            cards=["**first**", "second"],
+        )
     events = EventAccumulator(str(tmp_path / "tb"), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
     (scalar,) = events.Scalars("test/ndcg@10")
     assert scalar.value == pytest.approx(figure(run, "network", "ndcg@10")["value"], rel=1e-6)
     assert {"test/coverage@10", "test_popular/ndcg@10"} <= set(events.Tags()["scalars"])
     assert "test/accuracy_against_coverage" in events.Tags()["images"]
-    assert [item.tensor_proto.string_val[0] for item in events.Tensors("recommendations/text_summary")] == [b"**first**", b"second"]
+    assert [item.tensor_proto.string_val[0] for item in events.Tensors("recommendations/text_summary")] == [
+        b"**first**",
+        b"second",
+    ]
     assert b"encoder.name" in events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     (projected,) = (tmp_path / "tb").glob("**/metadata.tsv")
     rows = projected.read_text().splitlines()
@@ -164,7 +183,11 @@ def test_tensorboard_is_read_back(make_ranked_run, shop, tmp_path):
 def test_rare_categories_share_a_colour(shop):
     catalogue = shop[2]
     many = pd.DataFrame(
-        {"item_id": [str(i) for i in range(200)], "count": 1, "brand": ["big"] * 100 + [f"b{i}" for i in range(99)] + [None]}
+        {
+            "item_id": [str(i) for i in range(200)],
+            "count": 1,
+            "brand": ["big"] * 100 + [f"b{i}" for i in range(99)] + [None],
+        }
     )
     shown = item_table(type(catalogue).from_frame(many))["brand"]
     assert shown.nunique() == 50

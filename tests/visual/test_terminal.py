@@ -37,7 +37,14 @@ def test_without_a_network_there_is_no_difference(make_run):
 
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
-    [(0.8574, 3, ".857"), (1.2166, 2, "1.22"), (-0.0042, 3, "−.004"), (-0.0001, 3, ".000"), (None, 3, "–"), (1.0, 3, "1.000")],
+    [
+        (0.8574, 3, ".857"),
+        (1.2166, 2, "1.22"),
+        (-0.0042, 3, "−.004"),
+        (-0.0001, 3, ".000"),
+        (None, 3, "–"),
+        (1.0, 3, "1.000"),
+    ],
 )
 def test_number(value, digits, text):
     assert number(value, digits) == text
@@ -54,7 +61,11 @@ def test_intervals_and_verdicts():
 
 
 def test_runs_with_other_snapshots_are_not_compared(make_run):
-    folders = [make_run("a"), make_run("b", encoder={"name": "gru"}), make_run("c", fingerprint="other", encoder={"name": "rnn"})]
+    folders = [
+        make_run("a"),
+        make_run("b", encoder={"name": "gru"}),
+        make_run("c", fingerprint="other", encoder={"name": "rnn"}),
+    ]
     text = printed(lambda console: print_runs([load_run(folder) for folder in folders], console), width=140)
     assert text.count("other snapshots") == 1
     assert ".000 [.000, .000]" in text

@@ -12,13 +12,10 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from clm_dl.baselines.buy_till_you_die.models import BetaGeo, GammaGamma, ModifiedBetaGeo, ParetoNBD
+from clm_dl.baselines.spec import CannotAnswer
 from clm_dl.errors import UserError
 
 MODELS: dict[str, type[Any]] = {"bg_nbd": BetaGeo, "mbg_nbd": ModifiedBetaGeo, "pareto_nbd": ParetoNBD}
-
-
-class CannotAnswer(ValueError):
-    """The log or the question does not suit this baseline; the others go on without it."""
 
 
 class _HistoryModel(BaseEstimator):

@@ -65,6 +65,10 @@ class PurchaseModel(ABC):
         self.log_likelihood_ = value - float(x @ weight) * float(np.log(scale))
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the customers of `fit`."""
+        return {name: value for name, value in self.__dict__.items() if name != "_fitted"}
+
     def probability_alive(
         self, frequency: ArrayLike | None = None, recency: ArrayLike | None = None, t: ArrayLike | None = None
     ) -> np.ndarray:

@@ -21,6 +21,7 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError, choice, nearest
 
 REPEATS = ("remove", "allow")
+OF_STORE = ("store_", "start_", "stop_", "_codes")  # attributes that belong to the log of `fit`
 BLOCK_CELLS = 1 << 24  # scores held at once by `recommend`: 64 MiB of float32
 
 
@@ -139,6 +140,13 @@ class Recommender(BaseEstimator):
                 "score": score[row, place],
             }
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the store and its rows: what is left is enough to score any log."""
+        return {name: value for name, value in self.__dict__.items() if name not in OF_STORE}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_codes": {}}
 
     # -- what subclasses write
 

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from clm_dl.errors import UserError
-from clm_dl.retrieval import Ragged, take_ragged
-from clm_dl.tasks.recommend.ranks import Scorer
+from clm_dl.retrieval import Ragged, Scorer, take_ragged
 
 BLOCK_BYTES = 64 << 20
 
@@ -88,7 +87,7 @@ def competition_rank(score: np.ndarray) -> np.ndarray:
 
 
 def rank_of(value: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The same of a few values [..., L] among all scores [..., V]: 1 + the number of scores that are higher; float32."""
+    """The same of a few values [..., L] among all scores [..., V]: 1 + the number of higher scores; float32."""
     ascending = torch.from_numpy(np.sort(score, axis=-1))
     at = torch.searchsorted(ascending, torch.from_numpy(value), right=True)
     return (score.shape[-1] + 1 - at).numpy().astype(np.float32)

@@ -1,4 +1,4 @@
-"""EASE: a linear model of every item on all others, in closed form; and the same with the history weighted by recency."""
+"""EASE: a linear model of every item on all others, in closed form; and the same with histories weighted by recency."""
 
 from __future__ import annotations
 

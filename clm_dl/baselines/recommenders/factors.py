@@ -24,7 +24,7 @@ class ALS(Recommender):
     A customer's vector is solved for from the history that is scored, so customers never seen need no new training.
 
     Attributes:
-        model_: implicit's AlternatingLeastSquares; `item_factors` [V, D].
+        item_factors_: float32 [V, D].
     """
 
     def __init__(
@@ -43,22 +43,35 @@ class ALS(Recommender):
         self.seed = seed
 
     def _fit(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> None:
-        model = _implicit("als").AlternatingLeastSquares
+        self._model = self._made()
         with threadpool_limits(1, "blas"):  # implicit asks for it
-            self.model_ = model(
-                factors=self.factors,
-                regularization=self.regularization,
-                alpha=self.alpha,
-                iterations=self.iterations,
-                num_threads=1,
-                random_state=self.seed,
-            )
-            self.model_.fit(sparse.csr_matrix(self.interactions(store, start, stop)), show_progress=False)
+            self._model.fit(sparse.csr_matrix(self.interactions(store, start, stop)), show_progress=False)
+        self.item_factors_ = np.asarray(self._model.item_factors)
+
+    def _made(self) -> Any:
+        """implicit's unfitted model."""
+        return _implicit("als").AlternatingLeastSquares(
+            factors=self.factors,
+            regularization=self.regularization,
+            alpha=self.alpha,
+            iterations=self.iterations,
+            num_threads=1,
+            random_state=self.seed,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "item_factors_" in state:
+            self._model = self._made()
+            self._model.item_factors = self.item_factors_
 
     def _scores(self, store: EventStore, start: np.ndarray, stop: np.ndarray, at: np.ndarray) -> np.ndarray:
         histories = sparse.csr_matrix(self.interactions(store, start, stop))
-        vector_BD = self.model_.recalculate_user(np.arange(len(start)), histories)
-        return np.asarray(vector_BD @ self.model_.item_factors.T)
+        vector_BD = self._model.recalculate_user(np.arange(len(start)), histories)
+        return np.asarray(vector_BD @ self.item_factors_.T)
 
 
 class BPR(Recommender):
@@ -69,7 +82,7 @@ class BPR(Recommender):
     training customers and used for all.
 
     Attributes:
-        model_: implicit's BayesianPersonalizedRanking; `item_factors` [V, D + 1], the last one multiplies 1.
+        item_factors_: float32 [V, D + 1], the last one multiplies 1.
         fold_in_: float32 [D + 2, D + 1], from (mean item vector, 1) to the customer's vector.
     """
 
@@ -91,10 +104,9 @@ class BPR(Recommender):
         self.seed = seed
 
     def _fit(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> None:
-        model = _implicit("bpr").BayesianPersonalizedRanking
         counts_CV = sparse.csr_matrix(self.interactions(store, start, stop))
         with threadpool_limits(1, "blas"):
-            self.model_ = model(
+            model = _implicit("bpr").BayesianPersonalizedRanking(
                 factors=self.factors,
                 learning_rate=self.learning_rate,
                 regularization=self.regularization,
@@ -102,21 +114,22 @@ class BPR(Recommender):
                 num_threads=1,
                 random_state=self.seed,
             )
-            self.model_.fit(counts_CV, show_progress=False)
+            model.fit(counts_CV, show_progress=False)
+        self.item_factors_ = np.asarray(model.item_factors)
         active = np.diff(counts_CV.indptr) > 0
-        profile_CP, learned_CD = self._profile(counts_CV[active]), self.model_.user_factors[active]
+        profile_CP, learned_CD = self._profile(counts_CV[active]), model.user_factors[active]
         penalty = self.ridge * np.eye(profile_CP.shape[1], dtype=np.float32)
         self.fold_in_ = np.linalg.solve(profile_CP.T @ profile_CP + penalty, profile_CP.T @ learned_CD)
 
     def _scores(self, store: EventStore, start: np.ndarray, stop: np.ndarray, at: np.ndarray) -> np.ndarray:
         profile_BP = self._profile(sparse.csr_matrix(self.interactions(store, start, stop)))
-        return np.asarray(profile_BP @ self.fold_in_ @ self.model_.item_factors.T)
+        return np.asarray(profile_BP @ self.fold_in_ @ self.item_factors_.T)
 
     def _profile(self, counts_BV: sparse.csr_matrix) -> np.ndarray:
         """Mean vector of the distinct items of each history, and 1: float32 [B, D + 2]."""
         distinct_BV = counts_BV.astype(bool).astype(np.float32)
         num_B = np.maximum(np.diff(distinct_BV.indptr), 1)[:, None].astype(np.float32)
-        return np.hstack([distinct_BV @ self.model_.item_factors / num_B, np.ones_like(num_B)])
+        return np.hstack([distinct_BV @ self.item_factors_ / num_B, np.ones_like(num_B)])
 
 
 def _implicit(module: str) -> Any:

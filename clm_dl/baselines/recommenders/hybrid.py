@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,7 @@ from clm_dl.data.ranking.protocols import Ranking
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import choice
-from clm_dl.retrieval import Ragged
-from clm_dl.tasks.recommend.ranks import Scorer
+from clm_dl.retrieval import Ragged, Scorer
 
 METHODS = ("blend", "rrf")
 
@@ -118,8 +118,17 @@ class Hybrid:
         self, scorers: Mapping[str, Scorer], seen: Ragged, store: EventStore, snapshots: Snapshots, *, repeats: str
     ) -> Scorer:
         """The same combination of other scorers of the same names, as for the `snapshots` of another log."""
-        chosen = check_members(scorers, list(self.weights_), self.method)
-        return self._scorer(chosen, seen, np.tile(list(self.weights_.values()), (len(snapshots), 1)), repeats)
+        chosen = check_members(scorers, self.members_, self.method)
+        weights = [self.weights_[name] for name in self.members_]
+        return self._scorer(chosen, seen, np.tile(weights, (len(snapshots), 1)), repeats)
+
+    @property
+    def members_(self) -> list[str]:
+        """The models that have a weight."""
+        return [name for name, weight in self.weights_.items() if weight]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("scorer_", "fold_weights_")}
 
     def __call__(self, index: np.ndarray) -> np.ndarray:
         """Scores `[B, V]` float32 of the snapshots `index` [B]."""

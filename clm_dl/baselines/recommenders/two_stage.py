@@ -1,4 +1,4 @@
-"""TwoStage: LightGBM re-ranks the union of several models' top items; fitted on validation, across folds of customers."""
+"""TwoStage: LightGBM re-ranks the union of several models' top items; fitted on folds of validation customers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
-from clm_dl.retrieval import Ragged
-from clm_dl.tasks.recommend.ranks import Scorer
+from clm_dl.retrieval import Ragged, Scorer
 
 
 class TwoStage:
@@ -149,6 +148,16 @@ class TwoStage:
         """The fitted models over other scorers of the same names, as for the `snapshots` of another log."""
         chosen = check_members(scorers, self.members_, "two_stage")
         return self._scorer(chosen, seen, store, snapshots, np.full(len(snapshots), -1), repeats)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Its trees as LightGBM's own text."""
+        state = {name: value for name, value in self.__dict__.items() if name != "scorer_"}
+        return state | {"models_": [model.model_to_string() for model in self.models_]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import lightgbm
+
+        self.__dict__ |= state | {"models_": [lightgbm.Booster(model_str=text) for text in state["models_"]]}
 
     def __call__(self, index: np.ndarray) -> np.ndarray:
         """Scores `[B, V]` float32 of the snapshots `index` [B]."""

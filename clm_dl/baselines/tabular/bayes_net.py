@@ -15,7 +15,7 @@ class BayesNet(ClassifierMixin, BaseEstimator):
     """Discrete Bayesian network whose structure is the tree that explains most (Chow-Liu on mutual information given
     the label).
 
-    Friedman, Geiger, Goldszmidt (1997), Bayesian network classifiers, Machine Learning 29. P(label) · Π P(feature | label, parent).
+    P(label) · Π P(feature | label, parent): Friedman, Geiger, Goldszmidt (1997), Bayesian network classifiers.
 
     Args:
         num_bins: of each feature, at its quantiles.
@@ -68,7 +68,7 @@ class BayesNet(ClassifierMixin, BaseEstimator):
         return np.asarray((joint / joint.sum(0)).T)
 
     def _edges(self, column: np.ndarray) -> np.ndarray:
-        """Where a bin ends: between the values where these are few, else at quantiles; a value on an edge is below it."""
+        """Where a bin ends, itself included: between the values where these are few, else at quantiles."""
         values = np.unique(column)
         if len(values) <= self.num_bins:
             return (values[1:] + values[:-1]) / 2

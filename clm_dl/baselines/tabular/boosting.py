@@ -14,6 +14,7 @@ class _EarlyStopped(BaseEstimator):
     """What the two share: the arguments, and trees kept up to the lowest validation loss.
 
     Args:
+        n_estimators, …, reg_lambda: LightGBM's own; configs/baseline says with which numbers they are used.
         patience: rounds without improvement before it stops.
         options: further arguments of LightGBM's class.
     """
@@ -23,16 +24,16 @@ class _EarlyStopped(BaseEstimator):
     def __init__(
         self,
         *,
-        n_estimators: int = 1000,
-        learning_rate: float = 0.03,
-        num_leaves: int = 8,
-        min_child_samples: int = 100,
-        subsample: float = 0.8,
-        colsample_bytree: float = 0.6,
-        reg_lambda: float = 1.0,
-        patience: int = 50,
+        n_estimators: int,
+        learning_rate: float,
+        num_leaves: int,
+        min_child_samples: int,
+        subsample: float,
+        colsample_bytree: float,
+        reg_lambda: float,
+        patience: int,
         options: dict[str, Any] | None = None,
-        random_state: int = 0,
+        random_state: int | None = None,
     ):
         self.n_estimators = n_estimators
         self.learning_rate = learning_rate
@@ -59,15 +60,31 @@ class _EarlyStopped(BaseEstimator):
 
         params = {name: value for name, value in self.get_params().items() if name not in ("patience", "options")}
         fixed = {"subsample_freq": 1, "n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1}
-        self.model_ = getattr(lightgbm, self.wrapped)(**(params | fixed | (self.options or {})))
+        model = getattr(lightgbm, self.wrapped)(**(params | fixed | (self.options or {})))
         watched: dict[str, Any] = {}
         if eval_X is not None:
             watched = {"eval_X": eval_X, "eval_y": eval_y}  # judged by the loss that is fitted
             watched["callbacks"] = [lightgbm.early_stopping(self.patience, verbose=False)]
             if eval_weight is not None:
                 watched["eval_sample_weight"] = [eval_weight]
-        self.model_.fit(X, y, sample_weight=sample_weight, **watched)
+        model.fit(X, y, sample_weight=sample_weight, **watched)
+        self.booster_ = model.booster_
         return self
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        """`[N]`: P(1) of a classifier."""
+        return np.asarray(self.booster_.predict(X, num_threads=1))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The trees as LightGBM's own text."""
+        state = dict(super().__getstate__())
+        return state | ({"booster_": self.booster_.model_to_string()} if "booster_" in state else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import lightgbm
+
+        known = {"booster_": lightgbm.Booster(model_str=state["booster_"])} if "booster_" in state else {}
+        super().__setstate__(state | known)
 
 
 class EarlyStoppedLightGBM(ClassifierMixin, _EarlyStopped):
@@ -75,13 +92,12 @@ class EarlyStoppedLightGBM(ClassifierMixin, _EarlyStopped):
 
     wrapped = "LGBMClassifier"
 
-    @property
-    def classes_(self) -> np.ndarray:
-        return np.asarray(self.model_.classes_)
+    classes_ = np.array([0, 1])
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """`[N, 2]`."""
-        return np.asarray(self.model_.predict_proba(X))
+        positive = self._predict(X)
+        return np.stack([1 - positive, positive], axis=1)
 
 
 class EarlyStoppedLightGBMRegressor(RegressorMixin, _EarlyStopped):
@@ -93,4 +109,4 @@ class EarlyStoppedLightGBMRegressor(RegressorMixin, _EarlyStopped):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """`[N]`."""
-        return np.asarray(self.model_.predict(X))
+        return self._predict(X)

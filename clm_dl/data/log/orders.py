@@ -23,7 +23,7 @@ def settle_orders(engine: DuckDB, table: ir.Table, *, close: bool, log: Callable
 
 
 def spread_orders(engine: DuckDB, table: ir.Table) -> int:
-    """Number of order ids of a customer with lines at several times; `table` has the columns customer, time and order."""
+    """Number of order ids of a customer with lines at several times; `table` has columns customer, time and order."""
     spans = table.filter(table.order.notnull()).group_by(ORDER).aggregate(first=table.time.min(), last=table.time.max())
     return int(engine.fetch(spans.aggregate(orders=(spans["first"] < spans["last"]).sum()))["orders"][0].as_py() or 0)
 

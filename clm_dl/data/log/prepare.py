@@ -1,4 +1,4 @@
-"""Log → store: validate, quarantine with a reason, drop duplicates, join, sort, write. Ibis expressions, out of core."""
+"""Log → store: validate, quarantine with a reason, drop duplicates, join, sort, write; in Ibis, out of core."""
 
 from __future__ import annotations
 

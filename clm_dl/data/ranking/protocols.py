@@ -12,8 +12,9 @@ import numpy as np
 
 from clm_dl.data.ranking.catalogue import item_dictionary
 from clm_dl.data.ranking.ranking import Ranking, assemble, part_of
-from clm_dl.data.snapshots.cutoffs import check_rule, cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
-from clm_dl.data.snapshots.snapshots import count_before
+from clm_dl.data.snapshots.cutoffs import cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
+from clm_dl.data.snapshots.rule import SnapshotRule
+from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError, check_keys, choice
 
@@ -25,22 +26,22 @@ MIN_EVENTS = 3  # one to learn from, one to validate, one to test
 
 
 def build_ranking(
-    store: EventStore, *, protocol: Mapping[str, Any], unit: str, snapshots: Mapping[str, Any] | None = None
+    store: EventStore, *, protocol: Mapping[str, Any], unit: str, rule: SnapshotRule | None = None
 ) -> Ranking:
     """Split a store for ranking; a unit is what is predicted at a time, a line or an order.
 
     Args:
         protocol: one of
-            `{"name": "leave_one_out", "min_events": 3}`: the last unit of a customer is the test target, the one before
-            the validation target, the rest trains; histories go by position in the store, so the order of ties is that
-            of the store. `{"name": "global_time", "val": date, "test": date, "quantiles": [0.8, 0.9], "target":
-            "all"}`: windows [val, test) and [test, end]; a date of null is that quantile of the events' times. Targets
-            are all items of the window, or the customer's first or last unit in it; the history ends where the window
-            begins, for "last" where that unit begins. `{"name": "rolling"}`: windows and population by `snapshots`, as
-            in churn; all items of the window are targets. Training rows lie before the first validation window.
+            - `{"name": "leave_one_out", "min_events": 3}`: the last unit of a customer is the test target, the one
+              before the validation target, the rest trains; histories go by position in the store, so the order of ties
+              is that of the store.
+            - `{"name": "global_time", "val": date, "test": date, "quantiles": [0.8, 0.9], "target": "all"}`: windows
+              [val, test) and [test, end]; a date of null is that quantile of the events' times. Targets are all items
+              of the window, or the customer's first or last unit in it; the history ends where the window begins, for
+              "last" where that unit begins.
+            - `{"name": "rolling"}`: windows and population by `rule`, as in churn; all items of the window are targets.
+              Training rows lie before the first validation window, so `rule.train` is not used.
         unit: "line" or "order"; one without an item is none.
-        snapshots: of the rolling protocol: the arguments of `build_snapshots`; `train` is not used, since training
-            needs no window.
 
     Raises:
         ValueError: a log without items, wrong options or dates, a split without any target, no training rows.
@@ -54,7 +55,7 @@ def build_ranking(
         return _leave_one_out(store, unit, **options)
     if name == "global_time":
         return _global_time(store, unit, **options)
-    return _rolling(store, dict(snapshots or {}))
+    return _rolling(store, rule)
 
 
 def _leave_one_out(store: EventStore, unit: str, *, min_events: int = MIN_EVENTS) -> Ranking:
@@ -128,36 +129,32 @@ def _global_time(
     return assemble(store, parts, edges["val"], {}, positional=target == "last", training_cutoff=begin["val"])
 
 
-def _rolling(store: EventStore, rule: dict[str, Any]) -> Ranking:
-    if rule.get("horizon_days") is None:
+def _rolling(store: EventStore, rule: SnapshotRule | None) -> Ranking:
+    if rule is None:
         raise UserError(
             "protocol=rolling has no window: give snapshots.horizon_days, the days after a cutoff whose items are to "
             "be found"
         )
-    horizon_days, gap_days, every_days = rule["horizon_days"], rule.get("gap_days", 0.0), rule.get("every_days", 14.0)
-    active_days, recent_days, fold = rule.get("active_days"), rule.get("recent_days"), rule.get("fold", 0)
-    if rule.get("val_customers"):
+    if rule.val_customers:
         raise UserError(
-            f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule['val_customers']}: set it "
-            "to 0 or choose protocol=leave_one_out"
+            f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule.val_customers}: set it "
+            "to 0 "
+            "or choose protocol=leave_one_out"
         )
-    check_rule(horizon_days, gap_days, every_days, active_days, recent_days, 0.0, rule.get("folds", 1), fold)
     time = np.asarray(store.time)
-    gap, span, first = to_us(gap_days), to_us(gap_days) + to_us(horizon_days), int(time.min())
-    lists = {split: rule.get(split, "auto") for split in ("val", "test")}
+    gap, span, first = to_us(rule.gap_days), to_us(rule.gap_days) + to_us(rule.horizon_days), int(time.min())
+    lists = {"val": rule.val, "test": rule.test}
     grid = np.zeros(0, np.int64)
     if "auto" in lists.values():
-        grid = cutoff_grid(first, store.end - fold * span, span=span, every=to_us(every_days))
-    cutoffs = split_cutoffs(
-        grid, lists, first=first, end=store.end, span=span, shift=fold * span, splits=("val", "test")
-    )
+        grid = cutoff_grid(first, store.end, span=span, every=to_us(rule.every_days))
+    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, splits=("val", "test"))
     if int(cutoffs["test"][-1]) + span > store.end:
         raise UserError(
             f"the window of the test cutoff {iso(cutoffs['test'][-1])} ends {iso(cutoffs['test'][-1] + span)}, after "
             f"the end of the data {iso(store.end)}: choose an earlier snapshots.test"
         )
     everyone, customers = np.arange(store.num_customers), np.asarray(store.offsets[:-1])
-    recency, counts, parts = to_us(horizon_days if recent_days is None else recent_days), {"inactive": 0}, []
+    recency, counts, parts = to_us(rule.recency_days), {"inactive": 0}, []
     for split in ("val", "test"):
         for cutoff in cutoffs[split].tolist():
             stop, low, high = (
@@ -167,12 +164,12 @@ def _rolling(store: EventStore, rule: dict[str, Any]) -> Ranking:
             silent = np.where(stop > customers, cutoff - time[stop - 1], -1)  # −1: no history
             part = part_of(split, everyone, cutoff=np.full(len(everyone), cutoff), stop=stop, first=low, last=high)
             part["recent"] = silent <= recency
-            inside = silent <= (np.iinfo(np.int64).max if active_days is None else to_us(active_days))
+            inside = silent <= (np.iinfo(np.int64).max if rule.active_days is None else to_us(rule.active_days))
             counts["inactive"] += int((~inside).sum())
             parts.append({name: value[inside] for name, value in part.items()})
     before = int(cutoffs["val"][0])
     training_stop = customers + count_before(store.offsets, time, everyone, before)
-    window = {"horizon_days": float(horizon_days), "gap_days": float(gap_days)}
+    window = {"horizon_days": float(rule.horizon_days), "gap_days": float(rule.gap_days)}
     return assemble(store, parts, training_stop, counts, positional=False, training_cutoff=before, **window)
 
 

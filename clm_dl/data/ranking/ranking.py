@@ -127,7 +127,7 @@ def assemble(
     horizon_days: float = 0.0,
     gap_days: float = 0.0,
 ) -> Ranking:
-    """Training snapshots, then those of `parts` that have a history and a target; counts say what became of the others."""
+    """Training snapshots, then those of `parts` with a history and a target; counts say what became of the others."""
     start, time = np.asarray(store.offsets[:-1]), np.asarray(store.time)
     learners = np.flatnonzero(training_stop > start)
     if not len(learners):

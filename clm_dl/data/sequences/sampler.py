@@ -55,6 +55,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         self.pool = max(1, round(POOL_BATCHES * typical))
         if batch_size:
             self.pool = -(-self.pool // batch_size) * batch_size
+        self._kept: tuple[int, list[np.ndarray]] | None = None  # an epoch and its batches
         count = len(self._cut(self._pools(0), 1.0))
         self.num_batches = (
             -(-int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0))) // world_size) * world_size
@@ -68,6 +69,11 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
 
     def batches(self) -> list[np.ndarray]:
         """Positions in `length_N` of every batch of the epoch, over all ranks."""
+        if self._kept is None or self._kept[0] != self.epoch:
+            self._kept = self.epoch, self._batches()
+        return self._kept[1]
+
+    def _batches(self) -> list[np.ndarray]:
         pools = self._pools(self.epoch)
         budget = 1.0
         while len(batches := self._cut(pools, budget)) > self.num_batches:

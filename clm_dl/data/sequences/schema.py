@@ -27,7 +27,8 @@ def fit_schema(
 ) -> dict[str, Any]:
     """Plain dict, JSON-able, from the histories of the training snapshots alone.
 
-    Keys: version, token, bags; categorical {field: number of ids}; numeric {field: scale} of sign(x)·log1p|x|; time {gap, age: scale};
+    Keys: version, token, bags; categorical {field: number of ids}; numeric {field: scale} of sign(x)·log1p|x|;
+    time {gap, age: scale};
     head {recency, tenure and each column of static_BS: scale}; known {column of known_BK: scale};
     static {attribute: known values, or None for a number}. A scale is {"center": median, "scale": interquartile range},
     at the head with "edges": quantiles between which `nn.heads.PiecewiseLinear` encodes the number.
@@ -48,10 +49,9 @@ def fit_schema(
             attributes[str(name)] = None
             head[f"static.{name}"] = binned_scale(customers[name].to_numpy(np.float64, na_value=np.nan))
         else:
-            attributes[str(name)] = sorted(set(_text(customers[name]).dropna()))
-            head |= {
-                f"static.{name}={value}": {"center": 0.0, "scale": 1.0} for value in [*attributes[str(name)], "missing"]
-            }  # type: ignore[misc]
+            levels = sorted(set(_text(customers[name]).dropna()))
+            attributes[str(name)] = levels
+            head |= {f"static.{name}={value}": {"center": 0.0, "scale": 1.0} for value in [*levels, "missing"]}
     return {
         "version": SCHEMA_VERSION,
         "token": sequences.token,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from clm_dl.data.sequences.options import VocabularyOptions
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 
@@ -25,33 +26,24 @@ class Vocabulary:
 
     @classmethod
     def fit(
-        cls,
-        store: EventStore,
-        fields: Sequence[str],
-        *,
-        rows: np.ndarray,
-        min_count: int = 1,
-        max_size: int | None = None,
-        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        cls, store: EventStore, fields: Sequence[str], *, rows: np.ndarray, options: VocabularyOptions
     ) -> Vocabulary:
         """Count values on the training rows, keep the frequent ones, order them by (count descending, value).
 
         Args:
             fields: categorical fields of the store.
             rows: bool `[events]`, what may be looked at; see `Sequences.visible_rows`.
-            min_count: a value seen less often is UNK.
-            max_size: at most so many values a field, PAD and UNK not counted; None = all.
-            overrides: `{field: {"min_count": …, "max_size": …}}`.
+            options: min_count: a value seen less often is UNK; max_size: at most so many values a field, PAD and UNK
+                not counted, None = all; fields: both for a field of its own.
         """
-        overrides = overrides or {}
-        if unknown := [name for name in overrides if name not in fields]:
+        if unknown := [name for name in options.fields if name not in fields]:
             raise UserError(
                 f"vocabulary.fields names {unknown[0]!r}, which is none of the categorical fields "
                 f"{', '.join(fields) or '(none)'}"
             )
         known = {}
         for name in fields:
-            limits = {"min_count": min_count, "max_size": max_size} | dict(overrides.get(name, {}))
+            limits = {"min_count": options.min_count, "max_size": options.max_size} | dict(options.fields.get(name, {}))
             if odd := set(limits) - {"min_count", "max_size"}:
                 raise UserError(f"vocabulary.fields.{name} takes min_count and max_size, got {', '.join(sorted(odd))}")
             for key, value in limits.items():

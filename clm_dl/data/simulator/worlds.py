@@ -157,7 +157,7 @@ def oracle_probability(store: EventStore, snapshots: Snapshots) -> np.ndarray:
 
 
 def write_simulated(data: Mapping[str, Any], path: str | Path) -> EventStore:
-    """Simulate by `data` (world, num_customers, num_days, seed) and write the store, with truth.parquet in its folder."""
+    """Simulate by `data` (world, num_customers, num_days, seed) and write the store, truth.parquet in its folder."""
     simulation = simulate(
         data["world"], num_customers=data["num_customers"], num_days=data["num_days"], seed=data["seed"]
     )

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clm_dl.data.snapshots.rule import Dates
 from clm_dl.errors import UserError
 
 SPLITS = ("train", "val", "test")
 DAY = 86_400_000_000  # microseconds
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Dates = str | Sequence[Any] | None  # "auto" or a list of dates
 
 
 def to_us(days: float) -> int:
@@ -131,32 +131,3 @@ def _explicit(name: str, dates: Sequence[Any] | None, *, first: int, end: int, s
 def split_rank(split: np.ndarray) -> np.ndarray:
     """0, 1, 2 for train, val, test; 3 for anything else: sorts snapshots."""
     return np.select([split == name for name in SPLITS], list(range(len(SPLITS))), default=len(SPLITS))
-
-
-def check_rule(
-    horizon: float,
-    gap: float,
-    every: float,
-    active: float | None,
-    recent: float | None,
-    val_customers: float,
-    folds: int,
-    fold: int,
-) -> None:
-    """Raise ValueError where a number of the `snapshots` settings is out of its range."""
-    for name, value in {
-        "horizon_days": horizon,
-        "every_days": every,
-        "active_days": active,
-        "recent_days": recent,
-    }.items():
-        if value is not None and not value > 0:
-            raise UserError(f"snapshots.{name} must be > 0 days, got {value}")
-    if not gap >= 0:
-        raise UserError(f"snapshots.gap_days must be ≥ 0, got {gap}")
-    if not 0 <= val_customers < 1:
-        raise UserError(
-            f"snapshots.val_customers is a share of the customers and must be in [0, 1), got {val_customers}"
-        )
-    if not (folds >= 1 and 0 <= fold < folds):
-        raise UserError(f"snapshots.fold must be from 0 to snapshots.folds − 1, got fold {fold} of {folds}")

@@ -117,6 +117,12 @@ def history_features(
     return frame
 
 
+def history_columns(table: pd.DataFrame, distinct: Sequence[str]) -> list[str]:
+    """The columns of a feature table that `history_features` gives with this `distinct`."""
+    shared = [str(name) for name in table if not str(name).startswith(("static_", "distinct_"))]
+    return [*shared, *(f"distinct_{name}" for name in distinct)]
+
+
 def prefix_sums(values: np.ndarray) -> np.ndarray:
     """Integer prefix sums `[len + 1]`: entry i is the sum before i. They may wrap around; differences stay exact."""
     result = np.zeros(len(values) + 1, np.int64)

@@ -1,4 +1,4 @@
-"""Labels: three-valued outcomes (1, 0, NaN = censored) of (customer, cutoff) pairs, computed for all of them at once."""
+"""Labels: three-valued outcomes (1, 0, NaN = censored) of (customer, cutoff) pairs, computed for all at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from clm_dl.data.snapshots.cutoffs import to_us
+from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.store.search import count_before, rows_where
 from clm_dl.data.store.store import MISSING_TIME, EventStore
 from clm_dl.errors import UserError
@@ -160,7 +161,7 @@ class ChosenEvent:
 
 
 def has_value(store: EventStore, field: str, values: Iterable[Any], key: str) -> np.ndarray:
-    """Bool `[events]`: where the categorical `field` has one of `values`; ValueError names `key` and what the log has."""
+    """Bool `[events]`: where the categorical `field` has one of `values`; ValueError names `key` and what there is."""
     if field not in store.names("categorical"):
         known = ", ".join(store.names("categorical")) or "none"
         role = ", but the log has no data.roles.event_type" if field == "event_type" else ""
@@ -194,14 +195,14 @@ def build_labeller(store: EventStore, labels: Mapping[str, Any], *, horizon: int
     return labeller
 
 
-def label_span(store: EventStore, labels: Mapping[str, Any], *, horizon_days: float, gap_days: float, **_: Any) -> int:
-    """Microseconds from a cutoff to the end of its label window; given labels are taken to look as far as silence does."""
-    horizon, gap = to_us(horizon_days), to_us(gap_days)
+def label_span(store: EventStore, labels: Mapping[str, Any], rule: SnapshotRule) -> int:
+    """Microseconds from a cutoff to the end of its label window; given labels are taken to look as far as no_event."""
+    horizon, gap = to_us(rule.horizon_days), to_us(rule.gap_days)
     return horizon + gap if labels["name"] == "given" else build_labeller(store, labels, horizon=horizon, gap=gap).span
 
 
 def churn_flag(store: EventStore) -> np.ndarray:
-    """Bool `[events]`: where the churn_event column is set (number above 0, time, or a word other than no, false, 0)."""
+    """Bool `[events]`: where the churn_event column is set: number above 0, time, or a word other than no, false, 0."""
     values = store.column("churn_event")
     kind = store.field("churn_event").kind
     if kind == "time":

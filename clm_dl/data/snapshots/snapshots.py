@@ -10,19 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.snapshots.cutoffs import (
-    DAY,
-    SPLITS,
-    Dates,
-    check_rule,
-    cutoff_grid,
-    iso,
-    split_cutoffs,
-    split_rank,
-    to_us,
-)
+from clm_dl.data.snapshots.cutoffs import DAY, SPLITS, cutoff_grid, iso, split_cutoffs, split_rank, to_us
 from clm_dl.data.snapshots.label_file import read_given
 from clm_dl.data.snapshots.labels import Labeller, build_labeller
+from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.store.search import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
@@ -111,23 +102,12 @@ class Snapshots:
 
 def build_snapshots(
     store: EventStore,
+    rule: SnapshotRule,
     *,
-    horizon_days: float,
-    gap_days: float = 0.0,
-    every_days: float = 14.0,
-    active_days: float | None = None,
-    recent_days: float | None = None,
-    val_customers: float = 0.0,
-    folds: int = 1,
     fold: int = 0,
-    train: Dates = "auto",
-    val: Dates = "auto",
-    test: Dates = "auto",
     labels: Mapping[str, Any] = NO_EVENT,
-    seed: int = 0,
     follow_days: float = 0.0,
-    label_share: float = 1.0,
-    label_seed: int = 0,
+    seed: int = 0,
 ) -> Snapshots:
     """All labelled snapshots of a store, split by cutoff so that no label window reaches a later split.
 
@@ -136,33 +116,26 @@ def build_snapshots(
     of the newest such, train all that mature before the first validation cutoff. Lists of ISO dates are midnights UTC
     unless a time is given.
 
-    Rolling origin: of `folds`, fold 0 is the newest; fold f moves all three splits back by f·W, so the test periods of
-    the folds do not overlap. `auto` training still reaches back to the start of the data; a listed cutoff that moves
-    out of the data is dropped.
+    Rolling origin: of `rule.folds`, fold 0 is the newest; fold f moves all three splits back by f·W, so the test
+    periods of the folds do not overlap. `auto` training still reaches back to the start of the data; a listed cutoff
+    that moves out of the data is dropped. The customers that a smaller `rule.label_share` labels are among those of a
+    larger one.
 
     Args:
-        active_days: population rule, an event in [cutoff − N, cutoff); null = everyone with an event before the cutoff.
-        recent_days: of the `recent` flag; null = the horizon.
-        val_customers: share of the customers kept out of training and scored at the training cutoffs; then `val` is not
-            used.
-        labels: `{"name": no_event | contractual | churn_event | given, …}`; given: path to a file, each row of it a snapshot.
-        seed: of the choice of validation customers.
+        labels: `{"name": no_event | contractual | churn_event | event | given, …}`; given: path to a file, each row of
+            it a snapshot.
         follow_days: how much further than the label window `auto` lets the snapshots of validation and test be
             followed; training has all that its label windows leave room for, however briefly followed.
-        label_share: share of the customers whose labels training may see; the training snapshots of the others are left
-            out. Cutoffs, validation and test stay; the customers of a smaller share are among those of a larger one.
-        label_seed: of the choice of these customers.
+        seed: of the choice of validation customers.
 
     Raises:
-        ValueError: bad numbers or dates, cutoffs outside the data, overlapping splits, an empty population, nothing
-        matured.
+        ValueError: bad dates, cutoffs outside the data, overlapping splits, an empty population, nothing matured.
     """
-    check_rule(horizon_days, gap_days, every_days, active_days, recent_days, val_customers, folds, fold)
-    if not 0 < label_share <= 1:
-        raise UserError(f"snapshots.label_share must be above 0 and at most 1, got {label_share}")
+    if not 0 <= fold < rule.folds:
+        raise UserError(f"snapshots.fold must be from 0 to snapshots.folds − 1, got fold {fold} of {rule.folds}")
     if not store.num_events:
         raise UserError(f"the store {store.path} has no events, so there is nothing to take a snapshot of")
-    horizon, gap, follow = to_us(horizon_days), to_us(gap_days), to_us(follow_days)
+    horizon, gap, follow = to_us(rule.horizon_days), to_us(rule.gap_days), to_us(follow_days)
     first = int(np.asarray(store.time)[store.offsets[:-1][np.diff(store.offsets) > 0]].min())
     given = labels["name"] == "given"
     labeller = None if given else build_labeller(store, labels, horizon=horizon, gap=gap)
@@ -172,20 +145,20 @@ def build_snapshots(
         grid = np.unique(frame["cutoff"].to_numpy())
         grid = grid[grid <= grid.max(initial=0) - fold * span]
     else:
-        newest, every, is_auto = store.end - fold * span, to_us(every_days), "auto" in (train, val, test)
+        newest, every, is_auto = (
+            store.end - fold * span,
+            to_us(rule.every_days),
+            "auto" in (rule.train, rule.val, rule.test),
+        )
         grid = cutoff_grid(first, newest, span=span + follow, every=every) if is_auto else np.zeros(0, np.int64)
-    lists = {"train": train, "val": val, "test": test}
-    splits = ("train", "test") if val_customers else SPLITS
+    lists = {split: getattr(rule, split) for split in SPLITS}
+    splits = ("train", "test") if rule.val_customers else SPLITS
     cutoffs = split_cutoffs(
         grid, lists, first=first, end=store.end, span=span, shift=fold * span, follow=follow, splits=splits
     )
-    recency = to_us(horizon_days if recent_days is None else recent_days)
-    window = None if active_days is None else to_us(active_days)
-
-    held_out = np.zeros(store.num_customers, bool)
-    held_out[
-        np.random.default_rng(seed).permutation(store.num_customers)[: round(val_customers * store.num_customers)]
-    ] = True
+    recency = to_us(rule.recency_days)
+    window = None if rule.active_days is None else to_us(rule.active_days)
+    held_out = _drawn(store.num_customers, rule.val_customers, seed)
     parts: list[dict[str, np.ndarray]] = []
     everyone = np.arange(store.num_customers)
     for split in SPLITS:
@@ -204,20 +177,23 @@ def build_snapshots(
         )
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     arrays["split"] = np.where((arrays["split"] == "train") & held_out[arrays["customer"]], "val", arrays["split"])
-    if label_share < 1:
-        labelled = np.zeros(store.num_customers, bool)
-        labelled[
-            np.random.default_rng([label_seed, 1]).permutation(store.num_customers)[
-                : round(label_share * store.num_customers)
-            ]
-        ] = True
+    if rule.label_share < 1:
+        labelled = _drawn(store.num_customers, rule.label_share, [rule.label_seed, 1])
         kept = (arrays["split"] != "train") | labelled[arrays["customer"]]
         arrays = {name: value[kept] for name, value in arrays.items()}
     order = np.lexsort((arrays["customer"], arrays["cutoff"], split_rank(arrays["split"])))
     arrays = {name: value[order] for name, value in arrays.items()}
-    snapshots = Snapshots(**arrays, horizon_days=float(horizon_days), gap_days=float(gap_days), counts=counts)
+    known: dict[str, Any] = {**arrays, "horizon_days": float(rule.horizon_days), "gap_days": float(rule.gap_days)}
+    snapshots = Snapshots(**known, counts=counts)
     _check_population(snapshots, cutoffs, span, store.end)
     return snapshots
+
+
+def _drawn(num: int, share: float, seed: int | list[int]) -> np.ndarray:
+    """Bool `[num]`: a seeded share of the customers; those of a smaller share are among those of a larger one."""
+    drawn = np.zeros(num, bool)
+    drawn[np.random.default_rng(seed).permutation(num)[: round(share * num)]] = True
+    return drawn
 
 
 def check_classes(snapshots: Snapshots) -> None:

@@ -1,28 +1,24 @@
-"""Figures of scored snapshots, in colours that colour-blind readers can tell apart (Okabe and Ito 2008).
+"""Figures of scored snapshots: reliability, ROC, precision and recall, gain, scores by outcome, profit.
 
-Every function takes `label` [N] in {0, 1} and `scores`, model -> probabilities [N], and returns a matplotlib Figure
-that no window owns. The first models get colours, in the order given; the rest is grey.
+Every function takes `label` [N] in {0, 1} and `scores`, model -> probabilities [N].
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clm_dl.evaluation.calibration import reliability
 from clm_dl.evaluation.classification import Curve, cumulate, rank
 from clm_dl.tasks.churn.profit import expected_profit_curve
+from clm_dl.visual.figures import COLORS, DARK, empty_figure, legend, styles
 
 Floats = NDArray[np.float64]
 Scores = Mapping[str, Floats]
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-GREY, DARK = "#BBBBBB", "#333333"
 
 
 def reliability_figure(label: Floats, scores: Scores, bins: int = 15) -> Figure:
@@ -116,59 +112,7 @@ def profit_figure(label: Floats, scores: Scores, *, benefit: float, cost: float)
     return legend(figure, axes, "lower left" if lowest < 0 else "lower right")
 
 
-def interval_figure(found: Mapping[str, Mapping[str, Any]], metric: str, title: str) -> Figure:
-    """One dot and its 95 % interval a model; `found` is model -> metric -> {"value", "low", "high"}, the first on top."""
-    known = {name: part[metric] for name, part in found.items() if part[metric]["low"] is not None}
-    figure, axes = empty_figure(title, title, "", height=0.9 + 0.32 * max(len(known), 1))
-    for row, (_, part) in enumerate(known.items()):
-        color = COLORS[row] if row < len(COLORS) else GREY
-        axes.plot([part["low"], part["high"]], [row, row], color=color, linewidth=2, solid_capstyle="round")
-        axes.plot(part["value"], row, marker="o", markersize=5, color=color)
-    axes.set_yticks(range(len(known)), list(known))
-    axes.set_ylim(len(known) - 0.5, -0.5)
-    axes.grid(axis="y", visible=False)
-    return figure
-
-
-def empty_figure(title: str, x: str, y: str, height: float = 3.9) -> tuple[Figure, Axes]:
-    """A figure in the house style, with its axes."""
-    figure = Figure(figsize=(5.2, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, fontsize=11, loc="left", fontweight="bold", color=DARK)
-    axes.set_xlabel(x, fontsize=9, color=DARK)
-    axes.set_ylabel(y, fontsize=9, color=DARK)
-    house_style(axes)
-    return figure, axes
-
-
-def house_style(axes: Axes) -> None:
-    """Quiet ticks, grid and frame."""
-    axes.tick_params(labelsize=8, color=GREY, labelcolor=DARK)
-    axes.grid(color="#E8E8E8", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-
-
-def styles(scores: Scores) -> Iterator[tuple[str, Floats, dict[str, Any]]]:
-    """(name, values, line style) of each model: colours for the first, grey for the rest."""
-    for row, (name, score) in enumerate(scores.items()):
-        color = COLORS[row] if row < len(COLORS) else GREY
-        yield name, score, {"color": color, "linewidth": 2.2 if row == 0 else 1.3, "zorder": 20 - row}
-
-
 def _curves(label: Floats, scores: Scores) -> Iterator[tuple[str, Curve, dict[str, Any]]]:
     for name, score, style in styles(scores):
         if len(label):
             yield name, cumulate(label, score, rank(score)), style
-
-
-Corner = Literal["upper left", "upper right", "lower left", "lower right"]
-
-
-def legend(figure: Figure, axes: Axes, where: Corner) -> Figure:
-    """Add the legend where a line has a name."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc=where, fontsize=7.5, frameon=True, framealpha=0.85, edgecolor="none")
-    return figure

@@ -1,92 +1,175 @@
-"""What report.html has for a churn run alone: the recently active, scores before calibration, profit, and the curves."""
+"""What a churn run shows: whom it scored, what counts as positive, curves, profit, and where its figures stop."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
+import numpy as np
 
-from clm_dl.run import Run
-from clm_dl.tasks.churn import figures as plots
-from clm_dl.tasks.churn.summary import score_table
-from clm_dl.visual.families import CHURN
-from clm_dl.visual.tables import figures_table, more, per_cutoff, validation
-from clm_dl.visual.text import UNDEFINED, number
+from clm_dl.tasks.churn import figures
+from clm_dl.tasks.churn.scores import ScoreTable
+from clm_dl.visual.facts import (
+    CENSORED,
+    FIXED_MODELS,
+    Lines,
+    data_lines,
+    dates_text,
+    scored_line,
+    smallest_lines,
+    snapshots_text,
+    window_text,
+)
+from clm_dl.visual.figures import CURVES, interval_figure
+from clm_dl.visual.pages import Figures, Pages, Summary
+from clm_dl.visual.text import number
 
-CURVES = 5  # models drawn in the figures; the table has them all
+PROFIT = {
+    "fraction": "share contacted (chosen on validation)",
+    "profit": "profit a snapshot",
+    "best_fraction": "best share in hindsight",
+    "best_profit": "its profit",
+}
 
 
-def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All snapshots with what a constant score reaches, then the recently active."""
-    test, floor = metrics["split"]["test"], metrics["reference"]["test"]["floor"]
-    return [
-        figures_table(
-            metrics, test[part], CHURN.columns, title=f"Test: {title}", floor=floor if part == "overall" else None
+class ChurnPages(Pages):
+    """Of churn and propensity."""
+
+    def count(self, metrics: Summary, split: str) -> str:
+        reference = metrics["reference"][split]
+        return (
+            f"{snapshots_text(metrics, split)}; {reference['prevalence']:.1%} positive; lift@10 % at most "
+            f"{number(reference['ceiling']['lift@10'], 2)}."
         )
-        for part, title in CHURN.filled(test).items()
-    ]
+
+    def setup(self, metrics: Summary, config: Mapping[str, Any]) -> Lines:
+        return {
+            "Data": data_lines(metrics, config),
+            "Population and label": population_lines(config),
+            "Split": split_lines(metrics),
+        }
+
+    def limits(self, metrics: Summary) -> Lines:
+        return {
+            "The smallest difference this test set could show": smallest_lines(metrics, self.known(metrics).main),
+            "Limits": limit_lines(metrics),
+        }
+
+    def note(self, metrics: Summary) -> str:
+        return f"Lift@10 % cannot exceed {number(metrics['reference']['test']['ceiling']['lift@10'], 2)}."
+
+    def details(self, metrics: Summary) -> list[dict[str, Any]]:
+        floor = number(metrics["reference"]["test"]["floor"]["accuracy"])
+        note = f"Accuracy and F1 at the threshold {metrics['threshold']}; naming the larger class is right in {floor}."
+        return [
+            self.more(metrics, note),
+            *self.before(metrics),
+            self.validation(metrics),
+            *self.cutoffs(metrics),
+            self.profit(metrics),
+        ]
+
+    def profit(self, metrics: Summary) -> dict[str, Any]:
+        """What contacting the highest scored would have earned."""
+        found, nothing = metrics["profit"], {"low": "–", "high": "–", "best": False}
+        rows = [
+            (name, [{"value": number(found["models"][name].get(key)), **nothing} for key in PROFIT])
+            for name in self.known(metrics).ordered(metrics["split"]["test"]["overall"])
+        ]
+        note = f"{found['benefit']} for each positive reached, {found['cost']} for each contact."
+        table = {"title": "", "columns": list(PROFIT.values()), "rows": rows, "floor": None}
+        return {"title": "Profit", "tables": [table], "note": note}
+
+    def figures(self, metrics: Summary, table: ScoreTable, names: Sequence[str]) -> Figures:
+        if not len(table):
+            return {}
+        shown, label = {name: table.score[name] for name in names[:CURVES]}, table.label
+        profit, overall = metrics["profit"], metrics["split"]["test"]["overall"]
+        options = {"benefit": profit["benefit"], "cost": profit["cost"]}
+        return {
+            "auroc": (
+                "AUC and its 95 % interval",
+                interval_figure({name: overall[name] for name in names}, "auroc", "AUC"),
+            ),
+            "reliability": ("Calibrated scores in 15 bins of equal mass", figures.reliability_figure(label, shown)),
+            "precision_recall": ("Precision against recall", figures.precision_recall_figure(label, shown)),
+            "roc": ("ROC", figures.roc_figure(label, shown)),
+            "gain": ("Cumulative gain", figures.gain_figure(label, shown)),
+            "score_histogram": ("Scores by outcome", figures.histogram_figure(label, shown[names[0]], names[0])),
+            "profit": ("Profit by share contacted", figures.profit_figure(label, shown, **options)),
+        }
+
+    def write(self, writer: Any, metrics: Summary, table: ScoreTable, cards: Sequence[Mapping[str, Any]]) -> None:
+        for name in self.known(metrics).ordered(metrics["split"]["test"]["overall"])[:CURVES]:
+            if len(table):
+                writer.add_pr_curve(f"test/pr_curve_{name}", table.label, np.clip(table.score[name], 0, 1))
 
 
-def note(metrics: Mapping[str, Any]) -> str:
-    """The sentence under the tables."""
-    return f"Lift@10 % cannot exceed {number(metrics['reference']['test']['ceiling']['lift@10'], 2)}."
-
-
-def details(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is a click away."""
-    raw = {
-        name: {m: {**UNDEFINED, **found} for m, found in part.items()}
-        for name, part in metrics["split"]["test"]["raw"].items()
+def population_lines(config: Mapping[str, Any]) -> list[str]:
+    """Who is scored and what counts as positive, in words."""
+    snapshots = config.get("snapshots") or {}
+    labels = (config.get("labels") or {}).get("name")
+    if not snapshots.get("horizon_days") or config.get("data", {}).get("name") == "table":
+        return ["- Every row of the table; the label is given."]
+    window = window_text(config)
+    meaning = {
+        "no_event": f"no event of the chosen types in {window}",
+        "contractual": "no renewal within the grace days after an expiry in the window",
+        "churn_event": f"a churn event in {window}",
+        "given": "given in a file",
+        "event": f"{chosen_event(config)} in {window}",
     }
-    floor = number(metrics["reference"]["test"]["floor"]["accuracy"])
+    recent = snapshots.get("recent_days") or snapshots["horizon_days"]
+    share = snapshots.get("label_share", 1.0)
+    few = (
+        f"- Training saw the labels of {share:.0%} of the customers, drawn with the seed {snapshots.get('label_seed')}."
+    )
     return [
-        more(
-            metrics,
-            f"Accuracy and F1 at the threshold {metrics['threshold']}; naming the larger class is right in {floor}.",
-        ),
-        {"title": "Before calibration", "tables": [figures_table(metrics, raw, CHURN.columns)], "note": ""},
-        validation(metrics),
-        *per_cutoff(metrics),
-        _profit(metrics),
+        *[few] * (share < 1),
+        scored_line(config),
+        f"- Positive: {meaning.get(str(labels), str(labels))}. {CENSORED.removeprefix('- ')}",
+        f'- "Recently active": an event in the {recent:g} days before the cutoff.',
     ]
 
 
-def figures(run: Run, names: Sequence[str]) -> dict[str, Figure]:
-    """Caption -> figure, of the first models of `names`."""
-    table = score_table(run.scores, "test")
-    if not len(table.label):
-        return {}
-    shown = {name: table.score[name] for name in names[:CURVES]}
-    profit, overall = run.metrics["profit"], run.metrics["split"]["test"]["overall"]
-    return {
-        "AUC and its 95 % interval": plots.interval_figure({n: overall[n] for n in names}, "auroc", "AUC"),
-        "Calibrated scores in 15 bins of equal mass": plots.reliability_figure(table.label, shown),
-        "Precision against recall": plots.precision_recall_figure(table.label, shown),
-        "ROC": plots.roc_figure(table.label, shown),
-        "Cumulative gain": plots.gain_figure(table.label, shown),
-        "Scores by outcome": plots.histogram_figure(table.label, table.score[names[0]], names[0]),
-        "Profit by share contacted": plots.profit_figure(
-            table.label, shown, benefit=profit["benefit"], cost=profit["cost"]
-        ),
-    }
+def chosen_event(config: Mapping[str, Any]) -> str:
+    """What labels=event asks for, and of whom."""
+    labels = config.get("labels") or {}
+    chosen = f"{labels['field']} {' or '.join(map(str, labels['values']))}" if labels.get("field") else ""
+    event = f"an event with {chosen}" if chosen else "any event"
+    who = "; scored are only customers who never had one" * bool(labels.get("first"))
+    dormant = labels.get("dormant_days")
+    return event + who + (f"; scored are only customers without an event for {dormant:g} days" if dormant else "")
 
 
-def _profit(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    columns = {
-        "fraction": "share contacted (chosen on validation)",
-        "profit": "profit a snapshot",
-        "best_fraction": "best share in hindsight",
-        "best_profit": "its profit",
-    }
-    models = metrics["profit"]["models"]
-    rows = [
-        (name, [{"value": number(models[name].get(key)), "low": "–", "high": "–", "best": False} for key in columns])
-        for name in CHURN.ordered(metrics["split"]["test"]["overall"])
+def split_lines(metrics: Summary) -> list[str]:
+    """Cutoffs, sizes and prevalence of validation and test."""
+    lines = []
+    for split in ("val", "test"):
+        reference = metrics["reference"][split]
+        rate = "no labels" if reference["prevalence"] is None else f"{reference['prevalence']:.1%} positive"
+        lines.append(
+            f"- {split}: {dates_text(metrics, split)}; {reference['snapshots']:,} snapshots of "
+            f"{reference['customers']:,} customers, {rate}, {reference['censored']:,} censored and left out."
+        )
+    if len(metrics["split"]["val"]["per_cutoff"]) == 1:
+        lines.append("- A single validation cutoff served both early stopping and calibration.")
+    return lines
+
+
+def limit_lines(metrics: Summary) -> list[str]:
+    """What the figures do not say."""
+    reference = metrics["reference"]["test"]
+    lines = [
+        f"- Accuracy, F1, precision and recall are at the threshold {metrics['threshold']:g}; always naming the larger "
+        f"class is right in {number(reference['floor']['accuracy'])} of the snapshots.",
+        f"- lift@10 % cannot exceed {number(reference['ceiling']['lift@10'], 2)} at this prevalence.",
+        f"- Intervals hold the trained models fixed: {FIXED_MODELS}",
+        "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
+        "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check the "
+        "reliability again.",
+        "- Scores say what is likely to happen, not whom a contact would change.",
     ]
-    note = f"{metrics['profit']['benefit']} for each positive reached, {metrics['profit']['cost']} for each contact."
-    return {
-        "title": "Profit",
-        "tables": [{"title": "", "columns": list(columns.values()), "rows": rows, "floor": None}],
-        "note": note,
-    }
+    if reference["censored"]:
+        lines.append(f"- {reference['censored']:,} test snapshots are censored: their window ends after the data.")
+    return lines

@@ -6,11 +6,13 @@ Shapes: K points of the curve.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clm_dl.evaluation.classification import cumulate, divide, interpolate, rank
+from clm_dl.tasks.churn.scores import ScoreTable
 
 Floats = NDArray[np.float64]
 
@@ -43,3 +45,19 @@ def expected_profit_curve(
     total = curve.mass[0, -1]
     reached_K = interpolate(curve.mass, curve.positive, fraction_K)[0]
     return ProfitCurve(fraction_K, divide(benefit * reached_K - cost * fraction_K * total, np.full(points, total)))
+
+
+def profit_by_model(test: ScoreTable, val: ScoreTable, *, benefit: float, cost: float) -> dict[str, Any]:
+    """Per model: the share to contact as chosen on validation, its profit per test snapshot, and the maximum in
+    hindsight.
+    """
+    models = {}
+    for name, score_N in test.score.items():
+        curve = expected_profit_curve(test.label, score_N, benefit=benefit, cost=cost)
+        found = {"best_fraction": float(curve.fraction[curve.best]), "best_profit": float(curve.profit[curve.best])}
+        if name in val.score and len(val):
+            before = expected_profit_curve(val.label, val.score[name], benefit=benefit, cost=cost)
+            fraction = float(before.fraction[before.best])
+            found |= {"fraction": fraction, "profit": curve.at(fraction)}
+        models[name] = found
+    return {"benefit": benefit, "cost": cost, "models": models}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,23 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from clm_dl.baselines.tabular.classifier import build_baseline
+from clm_dl.baselines.tabular.classifier import TabularClassifier
 from clm_dl.errors import MissingFile, UserError, nearest
+from clm_dl.evaluation.calibration import PlattCalibrator
+from clm_dl.tasks.settings import Settings
 
 POSITIVE = ("1", "1.0", "true", "yes", "y")
 NEGATIVE = ("0", "0.0", "false", "no", "n")
 CALIBRATION_SHARE = 0.2  # of each fold's training rows: early stopping and Platt calibration
 
 
-def table_scores(
-    data: Mapping[str, Any],
-    *,
-    baselines: Sequence[Mapping[str, Any]],
-    seed: int,
-    impute: str = "median",
-    imbalance: str = "none",
-    trusted: Iterable[str] = (),
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+def table_scores(data: Mapping[str, Any], settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Stratified K-fold: every customer is scored by models whose training and calibration rows lie in the other folds.
 
     Args:
         data: the keys of configs/data/table.yaml; `frame` (pandas, Polars or Arrow) may stand in for `path`.
-        baselines: `baseline` groups; those that name `columns` which the table lacks (recency), or need a horizon, are
-            left out.
+        settings: with the network and the chosen baselines; those that see columns which the table lacks (recency), or
+            need a horizon, are left out.
 
     Returns:
         Rows of the Scores table (split "test", cutoff NaT, horizon NaN, recent false), and counts: rows_in, kept,
@@ -43,42 +37,33 @@ def table_scores(
         ValueError, FileNotFoundError: one sentence on the path, a column, the label or the folds.
     """
     ids, X, label, counts = read_table(data)
-    folds = data.get("folds", 5)
+    folds, seed = data.get("folds", 5), settings.seed
     rare = int(min(label.sum(), len(label) - label.sum()))
     if not 2 <= folds <= rare // 2:
         raise UserError(f"data.folds must be from 2 to half of the rarer class ({rare} rows), got {folds}")
-    timeless = [config for config in baselines if "horizon_days" not in config]
-    configs = [config for config in timeless if set(config.get("columns") or ()) <= set(X.columns)]
-    if data.get("network"):
-        configs = [{**data["network"], "name": "network"}, *configs]
-    raw, score = np.zeros((2, len(configs), len(label)))
+    specs = [
+        spec
+        for spec in settings.specs
+        if set(spec.columns or ()) <= set(X.columns) and not hasattr(spec.make(), "horizon_days")
+    ]
+    raw, score = np.zeros((2, len(specs), len(label)))
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(X, label):
         fitting, held = train_test_split(train, test_size=CALIBRATION_SHARE, stratify=label[train], random_state=seed)
-        for row, config in enumerate(configs):
-            model = build_baseline(config, seed=seed, impute=impute, imbalance=imbalance, trusted=trusted)
-            model.fit(X.iloc[fitting], label[fitting], X.iloc[held], label[held]).calibrate(X.iloc[held], label[held])
+        for row, spec in enumerate(specs):
+            model = TabularClassifier.of(spec, impute=settings.impute, imbalance=settings.imbalance, seed=seed)
+            model.fit(X.iloc[fitting], label[fitting], X.iloc[held], label[held])
+            calibrator = PlattCalibrator(prior=model.prior).fit(model.raw_score(X.iloc[held]), label[held])
             raw[row, test] = model.raw_score(X.iloc[test])
-            score[row, test] = model.probabilities(raw[row, test])[:, 1]
-    shared = {
-        "customer_id": ids,
-        "cutoff": pd.Series(pd.NaT, index=range(len(ids)), dtype="datetime64[us, UTC]"),
-        "split": "test",
-    }
+            score[row, test] = calibrator.predict(raw[row, test])
+    never = pd.Series(pd.NaT, index=range(len(ids)), dtype="datetime64[us, UTC]")
+    shared = {"customer_id": ids, "cutoff": never, "split": "test", "task": "churn", "horizon": np.nan}
+    last = {"label": label.astype(float), "recent": False}
     parts = [
-        pd.DataFrame(
-            {
-                **shared,
-                "model": config["name"],
-                "task": "churn",
-                "horizon": np.nan,
-                "score": score[row],
-                "score_raw": raw[row],
-            }
-            | {"label": label.astype(float), "recent": False}
-        )
-        for row, config in enumerate(configs)
+        pd.DataFrame({**shared, "model": spec.name, "score": score[row], "score_raw": raw[row], **last})
+        for row, spec in enumerate(specs)
     ]
-    return pd.concat(parts, ignore_index=True), counts
+    columns = ["customer_id", "cutoff", "split", "model", "task", "horizon", "score", "score_raw", "label", "recent"]
+    return pd.concat(parts, ignore_index=True)[columns], counts
 
 
 def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, dict[str, Any]]:

@@ -1,102 +1,93 @@
-"""From the losses of a pretrained network to metrics.json: by field and altogether, beside the model that says the same
-of everyone.
+"""Losses of a pretrained network: rows of the Scores table and back, by field and altogether, beside the model that
+says the same of everyone.
 
-metrics.json (values are {"value", "low", "high"}; null where undefined):
-    task, objective, fields, fingerprint, resamples, seed
-    split.{test,val}.overall.<model>.<metric>    loss@FIELD: a mean; loss: mean over fields of loss@FIELD / marginal's
-    split.{test,val}.per_cutoff                  empty, there is one cutoff
-    reference.{test,val}.{snapshots,customers,predictions}
-    difference.test."network - marginal".<metric>
-    best_baseline, data
-
-Shapes: C customers, F fields, R resamples.
+Shapes: N snapshots (one a customer), C customers, F fields, R resamples, M models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clm_dl.evaluation.bootstrap import Bootstrap, draw
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.tasks.churn.summary import to_json
+from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.store import EventStore
+from clm_dl.evaluation.bootstrap import Measure
+from clm_dl.evaluation.metric import NETWORK
+from clm_dl.evaluation.scores import scores_table
 
-FORMAT = 1
 MARGINAL = "marginal"
 LEAST = 1e-3  # loss of the same guess for everyone below which a field hardly varies; it is left out of `loss`
 Floats = NDArray[np.float64]
 
 
-def summarise_pretraining(
-    scores: pd.DataFrame,
+@dataclass(frozen=True)
+class LossTable:
+    """One split: model -> sums of losses and predictions, both [C, F], customers in order of their ids."""
+
+    fields: tuple[str, ...]
+    losses: dict[str, tuple[Floats, Floats]]
+    wanted: tuple[str, ...]  # the models that figures are made of
+
+    def __len__(self) -> int:
+        return len(self.losses[MARGINAL][0]) if self.losses else 0
+
+
+def loss_rows(
+    store: EventStore,
+    snapshots: Snapshots,
+    fields: Sequence[str],
     *,
-    objective: str,
-    fingerprint: str,
-    data_counts: Mapping[str, Any],
-    seed: int = 0,
-    resamples: int = 1000,
-) -> dict[str, Any]:
-    """The metrics of a run, JSON-able, in the shape above. `scores` has a row a customer, model and field; see
-    `data.scores.loss_table`.
+    model: str,
+    loss: np.ndarray,
+    predictions: np.ndarray,
+) -> pd.DataFrame:
+    """Losses as Scores, one row a snapshot and field: `field`, `predictions`, and the mean loss as `score`.
+
+    `loss` (sums) and `predictions` are `[N, F]`; the score is NaN where there is no prediction.
     """
-    fields = [str(name) for name in scores["field"].unique()]
-    boots = {split: loss_bootstrap(scores, split, resamples=resamples, seed=seed) for split in ("test", "val")}
-    splits, reference = {}, {}
-    for split, boot in boots.items():
-        splits[split] = {"overall": boot.intervals(), "per_cutoff": {}}
-        rows = scores[(scores["split"] == split) & (scores["model"] == MARGINAL)]
-        customers = int(rows["customer_id"].nunique())
-        predictions = rows.groupby("field", sort=False)["predictions"].sum().astype(int).to_dict()
-        reference[split] = {"snapshots": customers, "customers": customers, "predictions": predictions}
-    return to_json(
-        {
-            "format": FORMAT,
-            "task": "pretrain",
-            "objective": objective,
-            "fields": fields,
-            "fingerprint": fingerprint,
-            "resamples": resamples,
-            "seed": seed,
-            "split": splits,
-            "reference": reference,
-            "difference": {"test": boots["test"].differences(NETWORK)},
-            "best_baseline": {"name": MARGINAL, "chosen_on": "val"},
-            "data": dict(data_counts),
-        }
-    )
+    table = scores_table(store, snapshots, model=model, task="pretrain", score=np.nan, score_raw=np.nan)
+    table = table.loc[table.index.repeat(len(fields))].reset_index(drop=True)
+    mean = np.divide(loss, predictions, out=np.full(loss.shape, np.nan), where=predictions > 0).ravel()
+    named = {"field": np.tile(np.asarray(fields, dtype=object), len(snapshots)), "predictions": predictions.ravel()}
+    return table.assign(score=mean, score_raw=mean, label=np.nan, **named)
 
 
-def loss_bootstrap(scores: pd.DataFrame, split: str, *, resamples: int = 1000, seed: int = 0) -> Bootstrap:
-    """Losses of every model on the same resamples of customers; a customer weighs as much as it has predictions."""
+def read_losses(scores: pd.DataFrame, split: str, models: Sequence[str] | None = None) -> LossTable:
+    """The losses of `split`; the marginal's always, as the others are held against them."""
     rows = scores[scores["split"] == split]
     fields = [str(name) for name in scores["field"].unique()]
-    models = [name for name in (NETWORK, MARGINAL) if name in set(rows["model"])]
-    parts = {}
-    for name in models:
+    known = [name for name in (NETWORK, MARGINAL) if name in set(rows["model"])]
+    losses = {}
+    for name in known:
         table = rows[rows["model"] == name].sort_values("customer_id", kind="stable")
         count_CF, mean_CF = (
             table[column].to_numpy(np.float64).reshape(-1, len(fields)) for column in ("predictions", "score")
         )
-        parts[name] = np.nan_to_num(mean_CF) * count_CF, count_CF
-    num = len(parts[MARGINAL][0])
-    value, resampled = (
-        _metrics(parts, weight_RC)
-        for weight_RC in (np.ones((1, num)), draw(np.random.default_rng(seed), resamples, num).reshape(-1, num))
-    )
-    return Bootstrap(tuple(models), value[0], resampled, ("loss", *(f"loss@{name}" for name in fields)))
+        losses[name] = np.nan_to_num(mean_CF) * count_CF, count_CF
+    return LossTable(tuple(fields), losses, tuple(known if models is None else models))
 
 
-def _metrics(parts: Mapping[str, tuple[Floats, Floats]], weight_RC: Floats) -> Floats:
-    """[R, models, 1 + F]."""
+def loss_measure(table: LossTable) -> Measure:
+    """loss@FIELD: a mean, a customer weighing as much as it has predictions; loss: mean over fields of that /
+    marginal's.
+    """
+    names = ("loss", *(f"loss@{name}" for name in table.fields))
+    return Measure(table.wanted, names, lambda weight_RC: _losses(table, weight_RC), len(table), len(table))
+
+
+def _losses(table: LossTable, weight_RC: Floats) -> Floats:
+    """[R, M, 1 + F]."""
+    parts: Mapping[str, tuple[Floats, Floats]] = table.losses
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = {name: (weight_RC @ sum_CF) / (weight_RC @ count_CF) for name, (sum_CF, count_CF) in parts.items()}
         share = {name: mean_RF / mean[MARGINAL] for name, mean_RF in mean.items()}
     known = {name: np.isfinite(share_RF) & (mean[MARGINAL] > LEAST) for name, share_RF in share.items()}
-    relative = {
-        name: np.where(known[name], share[name], 0.0).sum(1) / np.maximum(known[name].sum(1), 1) for name in parts
-    }
-    return np.stack([np.column_stack([relative[name], mean[name]]) for name in parts], axis=1)
+    found = []
+    for name in table.wanted:
+        relative_R = np.where(known[name], share[name], 0.0).sum(1) / np.maximum(known[name].sum(1), 1)
+        found.append(np.column_stack([relative_R, mean[name]]))
+    return np.stack(found, axis=1)

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 
 LAST = 8  # items of the history that a card shows
+MAX_COLORS = 50  # values of a column that the projector still colours
+OTHER = "other"
 
 
 def sample_cards(
@@ -104,3 +107,14 @@ def _items(store: EventStore, start: int, stop: int) -> np.ndarray:
     newest = code[code >= 0][::-1]
     first = np.sort(np.unique(newest, return_index=True)[1])
     return newest[first][::-1]
+
+
+def item_table(catalogue: Catalogue) -> pd.DataFrame:
+    """What the projector shows of each item: item_id, its categories (rare values as "other", so that they can be
+    coloured), count.
+    """
+    table = catalogue.to_frame()[["item_id", *catalogue.categorical, "count"]]
+    for name in catalogue.categorical:
+        shown = table[name].value_counts().index[: MAX_COLORS - 2]  # beside other and missing
+        table[name] = table[name].where(table[name].isin(shown) | table[name].isna(), OTHER).fillna("missing")
+    return table

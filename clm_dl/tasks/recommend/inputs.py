@@ -1,4 +1,4 @@
-"""RankingDataModule: the batches of a ranking; long training histories are cut into windows, items are known by their
+"""RankingInputs: the batches of a ranking; long training histories are cut into windows, items are known by their
 codes.
 """
 
@@ -6,23 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
 
 import numpy as np
 
-from clm_dl.data.ranking.catalogue import Catalogue
-from clm_dl.data.ranking.ranking import Ranking
-from clm_dl.data.sequences.datamodule import SequenceDataModule
+from clm_dl.data.sequences.inputs import SequenceInputs
+from clm_dl.data.sequences.options import BatchOptions, SequenceOptions, VocabularyOptions
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
+from clm_dl.tasks.recommend.cases import RankedCases
 
 ITEM, WINDOW = "item", "window"  # field of the items; split of the further windows
 
 
-class RankingDataModule(SequenceDataModule):
-    """Batches of the histories of a ranking, for tasks whose every token predicts the next one.
+class RankingInputs(SequenceInputs):
+    """Batches of the histories of a ranking, for networks whose every token predicts the next one.
 
     The vocabulary of the field item is the whole catalogue in code order: network id = code + 2; the other fields are
     fitted on the training rows. A training history longer than `max_tokens` gives further rows of the dataset, windows
@@ -30,36 +29,25 @@ class RankingDataModule(SequenceDataModule):
     the ranking is positional, recency and tenure end at the last event: the time of the target is no input.
 
     Args:
-        ranking: what is asked; its snapshots are the first N rows of the dataset.
-        catalogue: its items are the vocabulary; its schema is `schema["items"]`.
-        token, max_tokens, categorical, exclude, options: see `SequenceDataModule`. The item is always among the
-            categorical fields. `features` is left out: what is known at the end of a training history would tell its
-            positions of their targets.
+        cases: what is asked; its snapshots are the first N rows of the dataset, its catalogue's schema is
+            `schema["items"]`.
+        sequence, batches, vocabulary: see `SequenceInputs`. The item is always among the categorical fields.
 
     Raises:
         ValueError: as there; no customer with two training tokens; a token that reaches over the end of a history.
     """
 
     def __init__(
-        self,
-        store: EventStore,
-        ranking: Ranking,
-        catalogue: Catalogue,
-        *,
-        token: str = "order",
-        max_tokens: int = 128,
-        categorical: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
-        **options: Any,
+        self, cases: RankedCases, *, sequence: SequenceOptions, batches: BatchOptions, vocabulary: VocabularyOptions
     ):
+        assert cases.ranking is not None
+        store, token, max_tokens = cases.store, sequence.token, sequence.max_tokens
         if max_tokens < 2:
             raise UserError(
                 f"sequence.max_tokens must be at least 2, a token and the one to predict from it, got {max_tokens}"
             )
-        self.ranking, self.catalogue = ranking, catalogue
-        snapshots = ranking.snapshots
-        if ranking.positional:
-            snapshots = replace(snapshots, cutoff=np.asarray(store.time)[snapshots.stop - 1])
+        self.cases = cases
+        snapshots = replace(cases.snapshots, cutoff=cases.at)
         starts = np.flatnonzero(store.order_start) if token == "order" else np.arange(store.num_events)
         edges = np.append(starts, store.num_events)
         first, last = np.searchsorted(edges, snapshots.start), np.searchsorted(edges, snapshots.stop)
@@ -75,24 +63,23 @@ class RankingDataModule(SequenceDataModule):
             )
         windows = _windows(snapshots, np.flatnonzero(train), first, last, edges, np.asarray(store.time), max_tokens)
         self._train = np.append(self._train, len(snapshots) + np.arange(len(windows)))
-        super().__init__(
-            store,
-            _concatenate(snapshots, windows),
-            token=token,
-            max_tokens=max_tokens,
-            categorical=categorical if categorical is None else list(dict.fromkeys([ITEM, *categorical])),
-            exclude=[name for name in exclude if name != ITEM],
-            **options | {"features": False},
-        )
-        self.snapshots = ranking.snapshots
-        self.schema.setdefault("items", catalogue.schema())
+        categorical = sequence.categorical
+        named = None if categorical is None else tuple(dict.fromkeys([ITEM, *categorical]))
+        exclude = tuple(name for name in sequence.exclude if name != ITEM)
+        sequence = replace(sequence, categorical=named, exclude=exclude)
+        rows = _concatenate(snapshots, windows)
+        super().__init__(store, rows, sequence=sequence, batches=batches, vocabulary=vocabulary)
+        self.snapshots = cases.snapshots
+        self.schema.setdefault("items", cases.catalogue.schema())
 
-    def _rows(self, split: str) -> np.ndarray:
-        return self._train if split == "train" else self.ranking.select(split)
+    def rows(self, split: str) -> np.ndarray:
+        return self._train if split == "train" else np.flatnonzero(self.snapshots.split == split)
 
-    def _fit_vocabulary(self, store: EventStore, fields: Sequence[str], **options: Any) -> Vocabulary:
-        others = Vocabulary.fit(store, [name for name in fields if name != ITEM], **options).fields
-        items = [str(item) for item in self.catalogue.item_ids]
+    def _fit_vocabulary(
+        self, store: EventStore, fields: Sequence[str], rows: np.ndarray, options: VocabularyOptions
+    ) -> Vocabulary:
+        others = Vocabulary.fit(store, [name for name in fields if name != ITEM], rows=rows, options=options).fields
+        items = [str(item) for item in self.cases.catalogue.item_ids]
         return Vocabulary({name: items if name == ITEM else others[name] for name in fields})
 
 

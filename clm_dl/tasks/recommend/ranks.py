@@ -6,7 +6,8 @@ Shapes: N snapshots, M targets, V catalogue, B snapshots of a block, K length of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,57 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clm_dl.errors import UserError
-from clm_dl.retrieval import Ragged, as_tensor, take_ragged, top_k
-from clm_dl.tasks.recommend.scores import Ranks
+from clm_dl.retrieval import Ragged, Scorer, as_tensor, take_ragged, top_k
 
 Ints = NDArray[np.int64]
-Scorer = Callable[[Ints], "Tensor | NDArray[Any]"]  # index of snapshots [B] -> scores of every item [B, V]
 REPEATS = ("remove", "allow")
 AMONG = ("catalogue", "repeats", "new")
 CELL_BYTES = 16  # of a block, per score: the scorer's, the ranker's copy, and what the top-k needs where scores tie
 LINES = 1 << 22  # history lines held at once
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """The ranking of N snapshots.
+
+    Attributes:
+        index: [N] the snapshots ranked, as given. target_offsets [N + 1], targets [M]: what was to be found, item
+            codes.
+        above, ties: int64 [M]; a target that the policy removed is a miss: above = V, ties = 1. target_score [M]: −inf
+            for a miss.
+        target_repeat: bool [M], in the history.
+        candidates: int64 [N], how many items were ranked.
+        top, top_score: [N, K] item codes (−1: fewer candidates) and scores (NaN), best first. top_repeat: bool [N, K],
+            in the history.
+        probability: [N] softmax probability of the first item among the candidates; None unless asked for.
+        num_items: V.
+    """
+
+    index: NDArray[np.int64]
+    target_offsets: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    above: NDArray[np.int64]
+    ties: NDArray[np.int64]
+    target_score: NDArray[np.float64]
+    target_repeat: NDArray[np.bool_]
+    candidates: NDArray[np.int64]
+    top: NDArray[np.int64]
+    top_score: NDArray[Any]
+    top_repeat: NDArray[np.bool_]
+    probability: NDArray[np.float64] | None
+    num_items: int
+
+
+def join_ranks(parts: Sequence[Ranks]) -> Ranks:
+    """The rankings of several sets of snapshots, one after the other."""
+    first = parts[0]
+    columns: dict[str, Any] = {}
+    for name in (field.name for field in fields(Ranks) if field.name not in ("target_offsets", "num_items")):
+        columns[name] = (
+            None if getattr(first, name) is None else np.concatenate([getattr(part, name) for part in parts])
+        )
+    num_targets = np.concatenate([np.diff(part.target_offsets) for part in parts])
+    return Ranks(**columns, target_offsets=np.concatenate([[0], np.cumsum(num_targets)]), num_items=first.num_items)
 
 
 def rank(

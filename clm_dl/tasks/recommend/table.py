@@ -5,7 +5,7 @@ Shapes: N snapshots, M targets, V catalogue, K places of the list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.errors import UserError
 from clm_dl.evaluation.calibration import ece
-from clm_dl.evaluation.splits import NETWORK
+from clm_dl.evaluation.metric import NETWORK
 from clm_dl.tasks.recommend.accuracy import snapshot_metrics
 from clm_dl.tasks.recommend.slates import coverage, slate_metrics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+FEW = 2  # units of history
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,6 @@ class Ranked:
 
     def values(self, keep_M: Bools, rows_N: Bools, catalogue: Catalogue, k: int, *, lists: bool) -> dict[str, Floats]:
         """Per-snapshot figures [rows] of the kept targets, and with `lists` of the recommended items."""
-        keep_M = keep_M & rows_N[self.row]
         offsets = np.concatenate([[0], np.cumsum(np.bincount(self.row[keep_M], minlength=len(rows_N))[rows_N])])
         above, ties, num_items = self.above[keep_M], self.ties[keep_M], len(catalogue.count)
         found = snapshot_metrics(offsets, above, ties, self.candidates[rows_N], num_items=num_items, k=k)
@@ -67,10 +67,45 @@ class RankedTable:
     history: Ints
     models: dict[str, dict[str, Ranked]]  # among -> model -> rows
 
+    def __len__(self) -> int:
+        return len(self.customer)
 
-def ranked_table(scores: pd.DataFrame, split: str, catalogue: Catalogue, *, k: int = 10) -> RankedTable:
+    def select(self, rows_N: Bools) -> RankedPart:
+        """All targets of the rows of a mask."""
+        return RankedPart(self, "overall", rows_N)
+
+
+@dataclass(frozen=True)
+class RankedPart:
+    """What figures are made of: of some rows of a table all targets ("overall"), or those of one kind.
+
+    "repeats" and "new" rank among the items in the history, or all others; "cold_items" are the targets that training
+    never saw; "few_events" all targets, of customers with a history of FEW units at most.
+    """
+
+    table: RankedTable
+    part: str
+    rows_N: Bools
+
+    def __len__(self) -> int:
+        return int(self.rows_N.sum())
+
+    @property
+    def models(self) -> dict[str, Ranked]:
+        return self.table.models.get(self.part if self.part in ("repeats", "new") else "catalogue", {})
+
+    def targets(self, ranked: Ranked) -> Bools:
+        """bool [M]: the targets of a model's rows that count."""
+        kept_M = ranked.cold if self.part == "cold_items" else np.ones(len(ranked.row), bool)
+        return kept_M & self.rows_N[ranked.row]
+
+
+def ranked_table(
+    scores: pd.DataFrame, split: str, catalogue: Catalogue, *, k: int, models: Sequence[str] | None = None
+) -> RankedTable:
     """The rows of `split` as arrays. ValueError when models were scored on different snapshots or targets."""
     rows = scores[scores["split"] == split]
+    rows = rows if models is None else rows[rows["model"].isin(models)]
     group = rows.groupby(["cutoff", "customer_id"], sort=True, observed=True)
     code = group.ngroup().to_numpy()
     first = np.unique(code, return_index=True)[1]

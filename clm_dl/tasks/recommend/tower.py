@@ -138,7 +138,7 @@ class ItemTower(nn.Module):
         return F.normalize(rows, dim=-1) if self.cosine else rows
 
     def query(self, h_PD: Tensor) -> Tensor:
-        """States made ready for the product with `vectors`: of unit length for the cosine, divided by the temperature."""
+        """States ready for the product with `vectors`: of unit length for the cosine, divided by the temperature."""
         if self.cosine:
             h_PD = F.normalize(h_PD, dim=-1)
         return h_PD if self.temperature == 1.0 else h_PD / self.temperature

@@ -12,16 +12,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clm_dl.evaluation.calibration import reliability
-from clm_dl.tasks.churn.figures import COLORS, DARK, empty_figure, legend, styles
 from clm_dl.tasks.survival.metrics import restricted_mean
-from clm_dl.tasks.survival.summary import CurveScores
+from clm_dl.tasks.survival.scores import CurveScores
+from clm_dl.visual.figures import COLORS, CURVES, DARK, empty_figure, legend, styles
+from clm_dl.visual.pages import Figures
 
 Floats = NDArray[np.float64]
 QUANTILES = (0.1, 0.5, 0.75, 0.9, 0.97)  # of the expected lifetime: the customers whose curves are drawn
 
 
 def curves_figure(table: CurveScores, horizons_days: Sequence[float], names: Sequence[str]) -> Figure:
-    """Mean P(active) of each model over the snapshots followed through a horizon; dots are the share that was active."""
+    """Mean P(active) of each model over the snapshots followed through a horizon; dots: the share that was active."""
     figure, axes = empty_figure("Active through the horizon", "days after the cutoff", "share of the snapshots")
     known_NS = ~np.isnan(table.label)
     num_S = np.maximum(known_NS.sum(axis=0), 1)
@@ -101,16 +102,18 @@ def customers_figure(table: CurveScores, horizons_days: Sequence[float], name: s
     return legend(figure, axes, "upper right")
 
 
-def survival_figures(table: CurveScores, metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, Figure]:
-    """Caption -> figure of the first models of `names`, the network's first."""
-    days, overall = metrics["horizons_days"], metrics["split"]["test"]["overall"]
-    few = list(names)[: len(COLORS)]
-    if not len(table.label) or not few:
+def survival_figures(table: CurveScores, metrics: Mapping[str, Any], names: Sequence[str]) -> Figures:
+    """Of the first models of `names`, the network's first."""
+    days, overall, few = metrics["horizons_days"], metrics["split"]["test"]["overall"], list(names)[:CURVES]
+    if not len(table) or not few:
         return {}
     return {
-        "Mean P(active) against the share that was": curves_figure(table, days, few),
-        "Calibrated P(active) in 15 bins of equal mass": horizon_reliability_figure(table, days, few[0]),
-        "Calibration error by horizon": by_horizon_figure(overall, days, few, "ece", "ECE"),
-        "AUC by horizon": by_horizon_figure(overall, days, few, "auroc", "AUC"),
-        "Curves at quantiles of the expected remaining lifetime": customers_figure(table, days, few[0]),
+        "active": ("Mean P(active) against the share that was", curves_figure(table, days, few)),
+        "reliability": (
+            "Calibrated P(active) in 15 bins of equal mass",
+            horizon_reliability_figure(table, days, few[0]),
+        ),
+        "ece": ("Calibration error by horizon", by_horizon_figure(overall, days, few, "ece", "ECE")),
+        "auroc": ("AUC by horizon", by_horizon_figure(overall, days, few, "auroc", "AUC")),
+        "customers": ("Curves at quantiles of the expected remaining lifetime", customers_figure(table, days, few[0])),
     }

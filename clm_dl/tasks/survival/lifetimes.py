@@ -140,13 +140,14 @@ def calibration_rows(snapshots: Snapshots, active_NS: np.ndarray) -> np.ndarray:
     return np.asarray(known_NS & (snapshots.cutoff[:, None] == newest_S))
 
 
-def check_followed(life: Lifetimes, split_N: np.ndarray, horizons_days: Sequence[float], silence_days: float) -> None:
+def check_followed(
+    active_NS: np.ndarray, left_NS: np.ndarray, split_N: np.ndarray, horizons_days: Sequence[float], silence_days: float
+) -> None:
     """Raise ValueError where a split knows nobody who stayed, or nobody who left, by a horizon: nothing can be learnt
     or measured.
 
-    Training needs both in each interval.
+    Training needs both in each interval of `left_NS`, see `Lifetimes`.
     """
-    active_NS, left_NS = life.active(horizons_days), life.intervals(horizons_days)
     for split in np.unique(split_N):
         outcome_NS = (left_NS if split == "train" else active_NS)[split_N == split]
         for days, outcome_N in zip(horizons_days, outcome_NS.T, strict=True):

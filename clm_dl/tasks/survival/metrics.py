@@ -11,23 +11,42 @@ Shapes: N snapshots, S horizons, C customers, R resamples, K metrics.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clm_dl.evaluation.bootstrap import BLOCK, Bootstrap, draw
-from clm_dl.evaluation.classification import accumulate, log_loss_terms, rank
+from clm_dl.evaluation.bootstrap import Measure, customer_codes
+from clm_dl.evaluation.classification import accumulate, log_loss, log_loss_terms, rank
+from clm_dl.evaluation.metric import Metric, Metrics
+from clm_dl.tasks.survival.scores import CurveScores
 
 Floats = NDArray[np.float64]
 BINS = 15
+BY_HORIZON: tuple[tuple[str, str, Literal["high", "low"]], ...] = (
+    ("auroc", "AUC", "high"),
+    ("log_loss", "log loss", "low"),
+    ("brier", "Brier", "low"),
+    ("ece", "ECE", "low"),
+)
 
 
-def metric_names(horizons_days: Sequence[float]) -> tuple[str, ...]:
-    """Of the whole curve, then by horizon: c_index, ibs, log_loss (mean over horizons), ece (of the worst horizon),
-    auroc@28, …
-    """
-    each = [f"{name}@{days:g}" for days in horizons_days for name in ("auroc", "log_loss", "brier", "ece")]
-    return "c_index", "ibs", "log_loss", "ece", *each
+def known_metrics(horizons_days: Sequence[float]) -> Metrics:
+    """Of the whole curve (log loss is the mean over horizons, ECE that of the worst), then by horizon: auroc@28, …"""
+    each = [
+        Metric(f"{name}@{days:g}", f"{title}, {days:g} days", better)
+        for days in horizons_days
+        for name, title, better in BY_HORIZON
+    ]
+    return Metrics(
+        [
+            Metric("c_index", "C-index", shown="main"),
+            Metric("ibs", "integrated Brier", "low", shown="tile"),
+            Metric("log_loss", "log loss", "low", shown="table"),
+            Metric("ece", "ECE, worst", "low", shown="tile"),
+            *each,
+        ]
+    )
 
 
 def still_followed(label_NS: ArrayLike) -> Floats:
@@ -92,43 +111,50 @@ def restricted_mean(active_NS: ArrayLike, horizons_days: Sequence[float]) -> Flo
 
 
 def hazards(active_NS: ArrayLike) -> Floats:
-    """[N, S]: P(left by the horizon | active through the one before), of the first horizon P(left by it); 1 where nobody is left."""
+    """[N, S]: P(left by the horizon | active through the one before); 1 where nobody is left."""
     active_NS = np.asarray(active_NS, dtype=float)
     before_NS = np.column_stack([np.ones(len(active_NS)), active_NS[:, :-1]])
     return 1 - np.divide(active_NS, before_NS, out=np.zeros_like(active_NS), where=before_NS > 0)
 
 
-def survival_bootstrap(
-    customer: ArrayLike,
-    label_NS: ArrayLike,
-    curves: Mapping[str, ArrayLike],
-    horizons_days: Sequence[float],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Bootstrap:
-    """Metrics of `curves` (model -> P(active) [N, S]), resampled by `customer` [N]; P(still followed) is that of the
-    whole sample.
+def survival_measure(table: CurveScores, curves: Mapping[str, Floats], horizons_days: Sequence[float]) -> Measure:
+    """Metrics of `curves` (model -> P(active) [N, S]); P(still followed) is that of the whole sample."""
+    code_N, num = customer_codes(table.customer)
+    plans = [_Plan(table.label, curve, code_N, num, horizons_days) for curve in curves.values()]
+    return Measure(
+        tuple(curves),
+        tuple(metric.name for metric in known_metrics(horizons_days)),
+        lambda weight_RC: np.stack([plan(weight_RC) for plan in plans], axis=1),
+        num,
+        len(table),
+    )
 
-    The same seed and customers give the same resamples whatever the models.
-    """
-    label_NS = np.asarray(label_NS, dtype=float)
-    code_N = np.unique(np.asarray(customer), return_inverse=True)[1]
-    num_customers = int(code_N.max()) + 1 if len(code_N) else 0
-    plans = [
-        _Plan(label_NS, np.asarray(curve, dtype=float), code_N, num_customers, horizons_days)
-        for curve in curves.values()
-    ]
-    names = metric_names(horizons_days)
-    value = np.array([plan(np.ones((1, num_customers)))[0] for plan in plans]).reshape(len(plans), len(names))
-    resampled = np.full((resamples, len(plans), len(names)), np.nan)
-    rng = np.random.default_rng(seed)
-    block = max(1, BLOCK // max(1, len(code_N)))
-    for start in range(0, resamples if num_customers else 0, block):
-        weight_RC = draw(rng, min(block, resamples - start), num_customers)
-        for m, plan in enumerate(plans):
-            resampled[start : start + block, m] = plan(weight_RC)
-    return Bootstrap(tuple(curves), value, resampled, names)
+
+def reference(table: CurveScores, horizons_days: Sequence[float]) -> dict[str, Any]:
+    """How many are active through each horizon, and what the same curve for everyone, that of this split, reaches."""
+    label_NS = table.label
+    known_NS = ~np.isnan(label_NS)
+    names = [f"{days:g}" for days in horizons_days]
+    active_S = np.divide(
+        np.nansum(label_NS, axis=0), known_NS.sum(axis=0), out=np.full(len(names), np.nan), where=known_NS.any(axis=0)
+    )
+    floor = {"c_index": 0.5} | {f"auroc@{name}": 0.5 for name in names}
+    if known_NS.any(axis=0).all():
+        floor["ibs"] = integrated_brier(label_NS, np.broadcast_to(active_S, label_NS.shape), horizons_days)
+        losses = [
+            log_loss(label_N[known_N], np.full(int(known_N.sum()), active))
+            for label_N, known_N, active in zip(label_NS.T, known_NS.T, active_S, strict=True)
+        ]
+        floor["log_loss"] = float(np.mean(losses))
+        floor |= {f"log_loss@{name}": loss for name, loss in zip(names, losses, strict=True)}
+        floor |= {f"brier@{name}": active * (1 - active) for name, active in zip(names, active_S.tolist(), strict=True)}
+    return {
+        "snapshots": len(label_NS),
+        "customers": len(np.unique(table.customer)),
+        "censored": dict(zip(names, (~known_NS).sum(axis=0).tolist(), strict=True)),
+        "active": dict(zip(names, active_S.tolist(), strict=True)),
+        "floor": floor,
+    }
 
 
 class _Plan:
@@ -165,7 +191,7 @@ class _Plan:
             self.each.append((label_N[rows_N], active_N[rows_N], code_N[known_N][rows_N], order.ends_G, terms_C3))
 
     def __call__(self, weight_RC: Floats) -> Floats:
-        """[R, C] -> [R, K] in the order of `metric_names`."""
+        """[R, C] -> [R, K] in the order of `known_metrics`."""
         weight_RN = np.take(weight_RC, self.code_N, axis=1, mode="clip")
         with np.errstate(invalid="ignore", divide="ignore"):
             ibs_R = integrate(weight_RC @ self.brier_CS / weight_RN.sum(axis=1, keepdims=True), self.horizons)

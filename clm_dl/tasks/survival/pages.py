@@ -1,63 +1,93 @@
-"""What report.html has for a survival run alone: every metric by horizon, scores before calibration, and the curves."""
+"""What a survival run shows: whom it scored, what leaving means, metrics by horizon, and where its figures stop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from clm_dl.run import Run
+from clm_dl.evaluation.metric import Metrics
 from clm_dl.tasks.survival.figures import survival_figures
-from clm_dl.tasks.survival.summary import curve_scores
-from clm_dl.visual.families import family
-from clm_dl.visual.tables import figures_table, per_cutoff, validation
-from clm_dl.visual.text import UNDEFINED
+from clm_dl.tasks.survival.scores import CurveScores
+from clm_dl.visual.facts import FIXED_MODELS, Lines, data_lines, dates_text, scored_line
+from clm_dl.visual.pages import Figures, Pages, Summary, whole
+from clm_dl.visual.tables import models_table
 
 BY_HORIZON = {"ece": "ECE", "auroc": "AUC", "brier": "Brier", "log_loss": "log loss"}
 
 
-def tables(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All snapshots with what one curve for everyone reaches, the recently active, then calibration and AUC by horizon."""
-    shown, test, floor = family(metrics), metrics["split"]["test"], metrics["reference"]["test"]["floor"]
-    parts = [
-        figures_table(
-            metrics, test[part], shown.columns, title=f"Test: {title}", floor=floor if part == "overall" else None
+class SurvivalPages(Pages):
+    """Of survival curves with these horizons."""
+
+    def __init__(self, known: Callable[[Summary | None], Metrics], horizons_days: Sequence[float]) -> None:
+        super().__init__(known)
+        self.horizons_days = horizons_days
+
+    def count(self, metrics: Summary, split: str) -> str:
+        reference = metrics["reference"][split]
+        active = ", ".join(
+            f"{days} days {'–' if share is None else f'{share:.1%}'}" for days, share in reference["active"].items()
         )
-        for part, title in shown.filled(test).items()
-    ]
-    return [*parts, *(_by_horizon(metrics, test["overall"], metric) for metric in ("ece", "auroc"))]
+        sizes = f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers"
+        return f"{sizes}; active through {active}."
 
+    def setup(self, metrics: Summary, config: Mapping[str, Any]) -> Lines:
+        silence = config["snapshots"]["horizon_days"]
+        leaving = {
+            "no_event": f"the last event before a silence of {silence:g} days, which may begin at the cutoff or later",
+            "churn_event": "the churn event",
+        }
+        return {
+            "Data": data_lines(metrics, config),
+            "Population and event": [
+                scored_line(config),
+                f"- A customer leaves at {leaving[config['labels']['name']]}. Active through a horizon: has not left "
+                "before cutoff + horizon.",
+                "- A snapshot is censored at horizons that it was not followed for, never counted as left.",
+            ],
+            "Split": [f"- {split}: {self._split(metrics, split)}" for split in ("val", "test")],
+        }
 
-def note(metrics: Mapping[str, Any]) -> str:
-    """The sentence under the tables."""
-    return (
-        f"{family(metrics).count(metrics, 'test')} ECE is that of the worst horizon, log loss the mean over horizons."
-    )
+    def _split(self, metrics: Summary, split: str) -> str:
+        """Cutoffs, sizes and censoring."""
+        reference = metrics["reference"][split]
+        censored = ", ".join(f"{num:,} at {days} days" for days, num in reference["censored"].items() if num) or "none"
+        sizes = f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers"
+        return f"{dates_text(metrics, split)}; {sizes}; censored: {censored}."
 
+    def limits(self, metrics: Summary) -> Lines:
+        return {
+            "Limits": [
+                "- The expected remaining lifetime counts days up to the last horizon only.",
+                "- C-index and integrated Brier weigh snapshots by the inverse of the chance to be followed so far; "
+                "customers that left in the same interval between horizons are not compared.",
+                f"- Intervals hold the trained models fixed: {FIXED_MODELS}",
+                "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
+                "- Probabilities are calibrated on the newest validation cutoff that was followed for the horizon; the "
+                "longer the horizon, the older that is.",
+            ]
+        }
 
-def details(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is a click away."""
-    test = metrics["split"]["test"]
-    raw = {name: {m: {**UNDEFINED, **found} for m, found in part.items()} for name, part in test["raw"].items()}
-    before = [figures_table(metrics, raw, family(metrics).columns), _by_horizon(metrics, raw, "ece")]
-    return [
-        {
-            "title": "More metrics by horizon",
-            "tables": [_by_horizon(metrics, test["overall"], m) for m in ("brier", "log_loss")],
-            "note": "",
-        },
-        {"title": "Before calibration", "tables": before, "note": ""},
-        validation(metrics),
-        *per_cutoff(metrics),
-    ]
+    def note(self, metrics: Summary) -> str:
+        return f"{self.count(metrics, 'test')} ECE is that of the worst horizon, log loss the mean over horizons."
 
+    def tables(self, metrics: Summary) -> list[dict[str, Any]]:
+        overall = metrics["split"]["test"]["overall"]
+        return [*super().tables(metrics), *(self.by_horizon(metrics, overall, metric) for metric in ("ece", "auroc"))]
 
-def figures(run: Run, names: Sequence[str]) -> dict[str, Figure]:
-    """Caption -> figure, of the first models of `names`."""
-    return survival_figures(curve_scores(run.scores, "test"), run.metrics, names)
+    def details(self, metrics: Summary) -> list[dict[str, Any]]:
+        test = metrics["split"]["test"]
+        [before] = self.before(metrics)
+        before["tables"].append(self.by_horizon(metrics, whole(test["raw"]), "ece"))
+        further = [self.by_horizon(metrics, test["overall"], metric) for metric in ("brier", "log_loss")]
+        more = {"title": "More metrics by horizon", "tables": further, "note": ""}
+        return [more, before, self.validation(metrics), *self.cutoffs(metrics)]
 
+    def by_horizon(self, metrics: Summary, models: Mapping[str, Any], metric: str) -> dict[str, Any]:
+        """One metric with a column a horizon."""
+        known = self.known(metrics)
+        columns = [known[f"{metric}@{days:g}"] for days in self.horizons_days]
+        table = models_table(known, models, columns, title=f"{BY_HORIZON[metric]} by horizon")
+        return {**table, "columns": [column.title.rsplit(", ", 1)[1] for column in columns]}
 
-def _by_horizon(metrics: Mapping[str, Any], models: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    columns = {f"{metric}@{days:g}": f"{days:g} days" for days in metrics["horizons_days"]}
-    return figures_table(metrics, models, columns, title=f"{BY_HORIZON[metric]} by horizon")
+    def figures(self, metrics: Summary, table: CurveScores, names: Sequence[str]) -> Figures:
+        return survival_figures(table, metrics, names)

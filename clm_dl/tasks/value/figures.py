@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from clm_dl.tasks.churn.figures import COLORS, DARK, GREY, empty_figure, interval_figure, legend, styles
 from clm_dl.tasks.value.metrics import deciles, gain
-from clm_dl.tasks.value.summary import ValueScores
+from clm_dl.tasks.value.scores import ValueScores
+from clm_dl.visual.figures import COLORS, CURVES, DARK, GREY, empty_figure, interval_figure, legend, styles
+from clm_dl.visual.pages import Figures
 
 
 def decile_figure(table: ValueScores, name: str) -> Figure:
@@ -25,7 +26,7 @@ def decile_figure(table: ValueScores, name: str) -> Figure:
 
 
 def spend_gain_figure(table: ValueScores, names: Sequence[str]) -> Figure:
-    """Share of the spend that the customers with the highest expectation bring, between a random and the perfect order."""
+    """Share of the spend that the customers expected to spend most bring, between a random and the perfect order."""
     figure, axes = empty_figure("Cumulative gain of spend", "share of the snapshots", "share of the spend")
     for name, score, style in styles({name: table.forecasts[name].score for name in names}):
         axes.plot(*gain(table.spend, score), label=name, **style)
@@ -55,19 +56,19 @@ def coverage_figure(table: ValueScores, name: str) -> Figure:
     return legend(figure, axes, "lower left")
 
 
-def value_figures(table: ValueScores, metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, Figure]:
-    """Caption -> figure of the first models of `names`, the network's first."""
-    few = list(names)[: len(COLORS)]
-    if len(table.spend) < 10 or not few:
+def value_figures(table: ValueScores, metrics: Mapping[str, Any], names: Sequence[str]) -> Figures:
+    """Of the first models of `names`, the network's first."""
+    few, overall = list(names)[:CURVES], metrics["split"]["test"]["overall"]
+    if len(table) < 10 or not few:
         return {}
-    overall = metrics["split"]["test"]["overall"]
-    figures = {
-        "Gini and its 95 % interval": interval_figure(
-            {name: overall[name] for name in names}, "gini", "normalised Gini"
+    found = {
+        "gini": (
+            "Gini and its 95 % interval",
+            interval_figure({name: overall[name] for name in names}, "gini", "normalised Gini"),
         ),
-        "Expected and actual spend by decile": decile_figure(table, few[0]),
-        "Cumulative gain of spend": spend_gain_figure(table, few),
+        "deciles": ("Expected and actual spend by decile", decile_figure(table, few[0])),
+        "gain": ("Cumulative gain of spend", spend_gain_figure(table, few)),
     }
     if table.forecasts[few[0]].low is not None:
-        figures["Coverage of the intervals by decile"] = coverage_figure(table, few[0])
-    return figures
+        found["coverage"] = ("Coverage of the intervals by decile", coverage_figure(table, few[0]))
+    return found

@@ -8,29 +8,33 @@ Shapes: N snapshots, C customers, R weightings (resamples), G distinct scores, K
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clm_dl.evaluation.bootstrap import BLOCK, Bootstrap, draw
+from clm_dl.evaluation.bootstrap import Measure, bootstrap, customer_codes
 from clm_dl.evaluation.classification import Curve, Order, accumulate, rank
+from clm_dl.evaluation.metric import Metric, Metrics
+from clm_dl.tasks.value.scores import Forecast, ValueScores
 
 Floats = NDArray[np.float64]
-METRICS = ("gini", "spearman", "decile_mape", "mae", "rmse", "bias", "coverage", "width", "orders_mae", "orders_bias")
+METRICS = Metrics(
+    [
+        Metric("gini", "Gini", shown="main"),
+        Metric("spearman", "Spearman", shown="table"),
+        Metric("decile_mape", "decile MAPE", "low", shown="tile"),
+        Metric("mae", "MAE", "low", digits=2),
+        Metric("rmse", "RMSE", "low", digits=2),
+        Metric("bias", "bias", "neither", shown="tile", paired=False),
+        Metric("coverage", "coverage", "neither"),
+        Metric("width", "width of the interval", "low", digits=2),
+        Metric("orders_mae", "MAE of orders", "low"),
+        Metric("orders_bias", "bias of orders", "neither"),
+    ]
+)
+NAMES = tuple(metric.name for metric in METRICS)
 DECILES = 10
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """One model's answers `[N]`: expected spend, and what only some models know: the ends of an interval, expected
-    orders.
-    """
-
-    score: Floats
-    low: Floats | None = None
-    high: Floats | None = None
-    orders: Floats | None = None
 
 
 def gini(spend: ArrayLike, score: ArrayLike) -> float:
@@ -49,7 +53,7 @@ def spearman(spend: ArrayLike, score: ArrayLike) -> float:
 
 
 def decile_mape(spend: ArrayLike, score: ArrayLike) -> float:
-    """Mean over ten groups of equal size, by score, of |mean score − mean spend| / mean spend; NaN where a group spends nothing."""
+    """Mean of |mean score − mean spend| / mean spend over ten equal groups by score; NaN where one spends nothing."""
     return _value("decile_mape", spend, score)
 
 
@@ -71,44 +75,45 @@ def gain(spend: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     return curve.mass[0] / curve.mass[0, -1], curve.positive[0] / curve.positive[0, -1]
 
 
-def value_bootstrap(
-    customer: ArrayLike,
-    spend: ArrayLike,
-    orders: ArrayLike,
-    forecasts: Mapping[str, Forecast],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Bootstrap:
-    """Metrics of `forecasts` for the actual `spend` and `orders` `[N]`, resampled by `customer` `[N]`; the same draws
-    for every model.
-    """
+def value_measure(table: ValueScores, forecasts: Mapping[str, Forecast]) -> Measure:
+    """Metrics of `forecasts` for the actual spend and orders of `table`."""
+    return _measure(table.customer, table.spend, table.orders, forecasts)
+
+
+def _measure(customer: ArrayLike, spend: ArrayLike, orders: ArrayLike, forecasts: Mapping[str, Forecast]) -> Measure:
     spend_N, orders_N = np.asarray(spend, dtype=np.float64), np.asarray(orders, dtype=np.float64)
-    code_N = np.unique(np.asarray(customer), return_inverse=True)[1]
-    num_customers = int(code_N.max()) + 1 if len(code_N) else 0
-    truth = _Truth(spend_N, orders_N, code_N, num_customers)
+    code_N, num = customer_codes(customer)
+    truth = _Truth(spend_N, orders_N, code_N, num)
     plans = [_Plan(truth, forecast) for forecast in forecasts.values()]
 
-    def measured(weight_RC: Floats) -> Floats:
-        perfect_R, ranks_RN = truth(weight_RC) if plans else (np.empty(0), np.empty((0, 0)))
-        return (
-            np.stack([plan(weight_RC, perfect_R, ranks_RN) for plan in plans], axis=1)
-            if plans
-            else np.empty((len(weight_RC), 0, len(METRICS)))
-        )
+    def values(weight_RC: Floats) -> Floats:
+        perfect_R, ranks_RN = truth(weight_RC)
+        return np.stack([plan(weight_RC, perfect_R, ranks_RN) for plan in plans], axis=1)
 
-    value = measured(np.ones((1, num_customers)))[0] if num_customers else np.full((len(plans), len(METRICS)), np.nan)
-    resampled = np.full((resamples, len(plans), len(METRICS)), np.nan)
-    rng = np.random.default_rng(seed)
-    block = max(1, BLOCK // max(1, len(spend_N)))
-    for start in range(0, resamples if num_customers else 0, block):
-        weight_RC = draw(rng, min(block, resamples - start), num_customers)
-        resampled[start : start + block] = measured(weight_RC)
-    return Bootstrap(tuple(forecasts), value, resampled, METRICS)
+    return Measure(tuple(forecasts), NAMES, values, num, len(spend_N))
+
+
+def reference(table: ValueScores) -> dict[str, Any]:
+    """How much was spent, and what the same spend expected of everyone, that of this split, reaches."""
+    spend_N, nothing = table.spend, float("nan")
+    mean = float(spend_N.mean()) if len(spend_N) else nothing
+    floor = {}
+    if len(spend_N):
+        boot = bootstrap(value_measure(table, {"one": Forecast(np.full(len(spend_N), mean))}), resamples=0)
+        floor = {metric: boot.interval("one", metric)["value"] for metric in ("gini", "mae", "rmse")}
+    return {
+        "snapshots": len(spend_N),
+        "customers": len(np.unique(table.customer)),
+        "censored": table.num_censored,
+        "spending": float((spend_N > 0).mean()) if len(spend_N) else nothing,
+        "spend": mean,
+        "orders": float(table.orders.mean()) if len(spend_N) else nothing,
+        "floor": floor,
+    }
 
 
 class _Truth:
-    """What all models are held against: the order of the actual spend, and its ranks under any weighting of customers."""
+    """What all models are held against: the order of the actual spend, and its ranks for any weighting of customers."""
 
     def __init__(self, spend_N: Floats, orders_N: Floats, code_N: NDArray[np.int64], num_customers: int) -> None:
         self.spend_N, self.orders_N, self.code_N, self.num_customers = spend_N, orders_N, code_N, num_customers
@@ -173,7 +178,7 @@ class _Plan:
                 if "orders" in sums
                 else nothing,
             }
-        return np.column_stack([found[name] for name in METRICS])
+        return np.column_stack([found[name] for name in NAMES])
 
 
 def _curve(order: Order, spend_N: Floats, score_N: Floats, weight_RN: Floats) -> Curve:
@@ -209,7 +214,5 @@ def _correlation(a_RN: Floats, b_RN: Floats, weight_RN: Floats) -> Floats:
 
 def _value(metric: str, spend: ArrayLike, score: ArrayLike) -> float:
     spend_N, score_N = np.asarray(spend, dtype=np.float64), np.asarray(score, dtype=np.float64)
-    boot = value_bootstrap(
-        np.arange(len(spend_N)), spend_N, np.zeros_like(spend_N), {"one": Forecast(score_N)}, resamples=0
-    )
-    return float(boot.value[0, METRICS.index(metric)])
+    measure = _measure(np.arange(len(spend_N)), spend_N, np.zeros_like(spend_N), {"one": Forecast(score_N)})
+    return bootstrap(measure, resamples=0).interval("one", metric)["value"]

@@ -49,7 +49,7 @@ def window_spend(store: EventStore, snapshots: Snapshots, *, returns: str = "ref
 
 
 def _in_window(store: EventStore, snapshots: Snapshots, before: np.ndarray) -> np.ndarray:
-    """Differences of the prefix sums `before` over the rows of each snapshot's label window; NaN where it is not over."""
+    """Differences of the prefix sums `before` over each snapshot's label window; NaN where it is not over."""
     opened = snapshots.cutoff + to_us(snapshots.gap_days)
     closed = opened + to_us(snapshots.horizon_days)
     offset = np.asarray(store.offsets)[snapshots.customer]

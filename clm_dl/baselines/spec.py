@@ -1,0 +1,37 @@
+"""Spec: a chosen baseline, made but not fitted, and what it may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from clm_dl.errors import UserError
+
+
+class CannotAnswer(UserError):
+    """The log or the question does not suit this baseline; the others go on without it."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One option of the group `baseline`.
+
+    Attributes:
+        make: a new unfitted model: an estimator, a recommender or a hybrid. answers: the tasks that it is for.
+        sees: tables that an estimator reads, of "features" and "embedding" (vectors of a pretrained network).
+        columns: of these; None = all. max_rows: fit on a seeded sample of at most so many rows; None = all.
+        members: of a hybrid, the models that it combines, None = all that are no hybrids; () = it is none.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    answers: tuple[str, ...]
+    sees: tuple[str, ...] = ("features",)
+    columns: tuple[str, ...] | None = None
+    max_rows: int | None = None
+    members: tuple[str, ...] | None = ()
+
+    @property
+    def is_hybrid(self) -> bool:
+        return self.members is None or bool(self.members)

@@ -1,0 +1,118 @@
+"""Fitted baselines of a run: the best one kept as data, read back without executing anything, or fitted again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clm_dl.data.open import open_store
+from clm_dl.errors import UserError
+from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.rescoring import own_cases
+from clm_dl.experiment.run_files import existing, read_json
+from clm_dl.experiment.scoring import fit_baselines
+from clm_dl.tasks.base import Answers, Cases, Fitted, ScoredTask, Trained
+
+FORMAT = 1
+FOLDER = "baselines"  # of a run: <question>/<baseline>.skops
+OWN = "clm_dl.baselines."  # classes that a kept baseline may hold beside scikit-learn's and numpy's own
+
+
+def keep_best(folder: Path, question: ScoredTask, fitted: Sequence[Fitted], metrics: Mapping[str, Any]) -> None:
+    """Write the best model and the best baseline of a question, as far as they are fitted, with what they combine.
+
+    One that holds classes other than those of this package and scikit-learn is not kept: it is fitted again.
+    """
+    import skops.io  # imports all of scikit-learn
+
+    by_name = {one.spec.name: one for one in fitted}
+    chosen = {metrics.get(key, {}).get("name") for key in ("best_baseline", "best_model")}
+    chosen |= {name for one in chosen if one in by_name for name in members(by_name[one])}
+    for name in chosen & set(by_name):
+        one, path = by_name[name], _path(folder, question, name)
+        calibration = None if one.calibration is None else one.calibration.to_dict()
+        content = skops.io.dumps({"format": FORMAT, "model": one.model, "calibration": calibration})
+        if _only_own(skops.io.get_untrusted_types(data=content)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def fitted_models(trained: Trained, question: ScoredTask, name: str) -> dict[str, Fitted]:
+    """The fitted baseline `name` and those that it combines: kept with the run, or fitted again on the run's own log.
+
+    Raises:
+        ValueError: the log that the run was trained on has changed. FileNotFoundError: it is not there any more.
+    """
+    found: dict[str, Fitted] = {}
+    for wanted in _wanted(name, found):
+        path = _path(trained.path, question, wanted)
+        if not path.is_file():
+            return _refitted(trained, question, name)
+        found[wanted] = _read(path, question, wanted)
+    return found
+
+
+def members(fitted: Fitted) -> list[str]:
+    """The models that a fitted hybrid combines; none of any other."""
+    return list(fitted.model.members_) if fitted.spec.is_hybrid else []
+
+
+def _only_own(types: Sequence[str]) -> bool:
+    """Whether what skops does not trust by itself is data, or a class of this package."""
+    return all(name.startswith(OWN) or name == "scipy.sparse._csr.csr_array" for name in types)
+
+
+def _wanted(name: str, found: Mapping[str, Fitted]) -> Iterator[str]:
+    """`name`, then, once it is found, the baselines that it combines."""
+    yield name
+    yield from (member for member in members(found[name]) if member != NETWORK)
+
+
+def _path(folder: Path, question: ScoredTask, name: str) -> Path:
+    return folder / FOLDER / question.name / f"{name}.skops"
+
+
+def _read(path: Path, question: ScoredTask, name: str) -> Fitted:
+    import skops.io
+
+    try:
+        held = skops.io.get_untrusted_types(file=path)
+        if not _only_own(held):
+            raise UserError(f"it holds {', '.join(sorted(held))}")
+        known = skops.io.load(path, trusted=held)
+    except Exception as error:  # skops raises whatever it meets
+        raise UserError(
+            f"{path} is corrupt or holds more than data ({type(error).__name__}): delete it to fit {name} again"
+        ) from error
+    if not isinstance(known, dict) or known.get("format") != FORMAT:
+        raise UserError(f"{path} is of another version of clm_dl: delete it to fit {name} again")
+    state = known["calibration"]
+    calibration = None if state is None else question.read_calibration(state)
+    return Fitted(question.spec(name), known["model"], calibration)
+
+
+def _refitted(trained: Trained, question: ScoredTask, name: str) -> dict[str, Fitted]:
+    """Fitted as it was in the run, on the run's own log, which must not have changed."""
+    config, task = trained.config, trained.task
+    metrics = read_json(existing(trained.path, "metrics.json"))
+    whole = own_cases(trained, open_store(config["data"], config["paths"]), metrics)
+    cases, spec = task.cases_of(question, whole), question.spec(name)
+    singles = [one for one in question.settings.specs if not one.is_hybrid]
+    specs = [one for one in singles if spec.members is None or one.name in spec.members] if spec.is_hybrid else []
+    network: dict[str, Answers] = {}
+    if spec.is_hybrid and trained.network is not None:
+        network[NETWORK] = _network_answers(trained, question, whole)
+    return {one.spec.name: one for one, _ in fit_baselines(question, cases, network, _silent, [*specs, spec])}
+
+
+def _network_answers(trained: Trained, question: ScoredTask, cases: Cases) -> Answers:
+    assert trained.network is not None
+    inputs = trained.task.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
+    return question.answers(trained.network, inputs, np.asarray(cases.held_out))
+
+
+def _silent(line: str) -> None:
+    """Nobody waits for the progress of a baseline that is fitted again."""

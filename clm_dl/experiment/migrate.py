@@ -1,0 +1,15 @@
+"""Configurations of older runs in the keys of today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def current_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a run of any version, as this version would have saved it."""
+    config = dict(config)
+    config.setdefault("profit", {"benefit": 10.0, "cost": 1.0})  # it was the same for every run
+    if isinstance(config.get("snapshots"), Mapping):  # a survival run kept what follows from its horizons
+        config["snapshots"] = {key: value for key, value in config["snapshots"].items() if key != "follow_days"}
+    return config

@@ -1,0 +1,75 @@
+"""What the options of the group `task` have in common; each task adds its own, the defaults stand in configs/task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clm_dl.errors import UserError
+
+SCHEDULES = ("constant", "cosine", "one_cycle")
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions:
+    """See `nn.EventEmbedding`."""
+
+    max_size: int
+    numeric_size: int
+    calendar: tuple[str, ...]
+    unknown_rate: float
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """AdamW: peak learning rate, and the decay of weights that are no biases, norms or embedding tables."""
+
+    lr: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        if not self.lr >= 0:
+            raise UserError(f"task.optimizer.lr must be ≥ 0, got {self.lr}")
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """Of the learning rate, see `module.learning_rate_factor`; warmup is a share of all steps."""
+
+    name: str
+    warmup: float
+
+    def __post_init__(self) -> None:
+        if self.name not in SCHEDULES:
+            raise UserError(f"task.schedule.name must be constant, cosine or one_cycle, got {self.name!r}")
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Of every network: its embedding, how it is trained and how batches are cut."""
+
+    name: str
+    embedding: EmbeddingOptions
+    dropout: float
+    batch_size: int | None
+    max_tokens_per_batch: int | None
+    num_workers: int
+    optimizer: OptimizerOptions
+    schedule: ScheduleOptions
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"task.dropout is a share and must be in [0, 1), got {self.dropout}")
+
+
+@dataclass(frozen=True)
+class PooledOptions(NetworkOptions):
+    """Of a network that pools a history into one vector: last, mean, max or attention."""
+
+    pooling: str
+
+
+@dataclass(frozen=True)
+class HeadOptions(PooledOptions):
+    """Of a network with heads on that vector: their hidden width, 0 = linear."""
+
+    head_size: int

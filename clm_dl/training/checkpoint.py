@@ -1,0 +1,87 @@
+"""Checkpoints: data alone; read without executing anything, resumed from, and moved into the folder of the run that
+goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clm_dl.errors import MissingFile, UserError
+from clm_dl.tasks.network import SequenceNetwork
+
+PREFIX = "network."  # of a network's weights in the checkpoints that Lightning writes
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint as data: nothing in it is executed (`weights_only=True`)."""
+    if not path.is_file():
+        raise MissingFile(f"no checkpoint at {path}: give runs/…/checkpoints/last.ckpt of a run that was trained")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, …
+        raise UserError(
+            f"checkpoint {path} is corrupt or holds more than data ({type(error).__name__}): train it again"
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{path} is no checkpoint of clm_dl: give runs/…/checkpoints/last.ckpt")
+    return checkpoint
+
+
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The network's weights in a checkpoint that Lightning wrote; one of an older version has them without PREFIX."""
+    return {name.removeprefix(PREFIX): value for name, value in checkpoint["state_dict"].items()}
+
+
+def read_resumable(path: Path, network: SequenceNetwork) -> dict[str, Any]:
+    """The Lightning checkpoint at `path`, found to belong to `network`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: corrupt, or of a network with another schema or other sizes.
+    """
+    checkpoint = load_checkpoint(path)
+    if "state_dict" not in checkpoint or "callbacks" not in checkpoint:
+        raise UserError(
+            f"{path} cannot be resumed: give the last.ckpt that Lightning wrote, not the scoring checkpoint"
+        )
+    if checkpoint["hyper_parameters"]["schema"] != network.schema:
+        raise UserError(
+            f"checkpoint {path} was trained on another schema (columns, vocabulary or training period): resume with "
+            "its "
+            "own data"
+        )
+    weights = network_weights(checkpoint)
+    for name, tensor in network.state_dict().items():
+        if name not in weights or weights[name].shape != tensor.shape:
+            raise UserError(
+                f"checkpoint {path} belongs to another network ({name} differs): resume with its own encoder and task "
+                "settings"
+            )
+    checkpoint["state_dict"] = {f"{PREFIX}{name}": value for name, value in weights.items()}
+    return checkpoint
+
+
+def adopt_checkpoint(checkpoint: dict[str, Any], path: Path, folder: Path) -> Path:
+    """Move the checkpoint at `path` into `folder` with the best one beside it, so that the resumed run continues its
+    record; returns where it lies now.
+    """
+    target = (folder / "checkpoints").absolute()
+    records = [state for state in checkpoint["callbacks"].values() if "best_model_path" in state]
+    for state in records:
+        best = Path(state["best_model_path"])
+        state |= {"dirpath": str(target), "best_model_path": str(target / best.name)}
+        state["best_k_models"] = {
+            str(target / Path(name).name): value for name, value in state["best_k_models"].items()
+        }
+        state["kth_best_model_path"] = str(target / Path(state["kth_best_model_path"]).name)
+        foreign = path.parent.resolve() != target.resolve() and path.name != best.name
+        if foreign and (path.parent / best.name).is_file():
+            shutil.copy2(path.parent / best.name, target / best.name)
+    torch.save(checkpoint, target / f"{path.name}.tmp")
+    os.replace(target / f"{path.name}.tmp", target / path.name)
+    return target / path.name

@@ -1,0 +1,70 @@
+"""Facts that every task tells of a run, as lines of Markdown: what was read, whom it scored, what its test set could
+show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clm_dl.evaluation.metric import Metric
+from clm_dl.visual.text import number
+
+Lines = dict[str, list[str]]  # title -> lines
+COUNTS = {
+    "rows_in": "rows read",
+    "kept": "kept",
+    "quarantined": "quarantined",
+    "duplicates": "exact duplicates dropped",
+    "customers": "customers",
+    "events": "events",
+}
+CENSORED = "- A window that the data does not cover is censored, never 0."
+FIXED_MODELS = "they cover the draw of customers, not the seed of training. A claim needs five seeds."
+
+
+def data_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """What was read, kept and left out."""
+    data = metrics["data"]
+    counts = [f"{data[key]:,} {text}" for key, text in COUNTS.items() if data.get(key) is not None]
+    source = config.get("data", {})
+    path = f" from `{source['path']}`" if isinstance(source.get("path"), str) else ""
+    return [f"- Source: `{source.get('name')}`{path}", f"- {', '.join(counts)}" if counts else "- No counts."]
+
+
+def scored_line(config: Mapping[str, Any]) -> str:
+    """Who is in the population."""
+    active = config["snapshots"].get("active_days")
+    who = f"an event in the {active:g} days before the cutoff" if active else "at least one event before the cutoff"
+    return f"- Scored: customers with {who}; the same rule in training, validation and test."
+
+
+def window_text(config: Mapping[str, Any]) -> str:
+    """The label window of a snapshot."""
+    snapshots = config["snapshots"]
+    gap = snapshots.get("gap_days") or 0
+    return f"[cutoff + {gap:g} days, cutoff + {gap + snapshots['horizon_days']:g} days)"
+
+
+def dates_text(metrics: Mapping[str, Any], split: str) -> str:
+    """The cutoffs of a split."""
+    return ", ".join(metrics["split"][split]["per_cutoff"]) or "no cutoffs"
+
+
+def snapshots_text(metrics: Mapping[str, Any], split: str) -> str:
+    """How much was scored."""
+    reference = metrics["reference"][split]
+    censored = f", {reference['censored']:,} censored left out" if reference.get("censored") else ""
+    return f"{reference['snapshots']:,} snapshots of {reference['customers']:,} customers{censored}"
+
+
+def smallest_lines(metrics: Mapping[str, Any], main: Metric) -> list[str]:
+    """The difference in the main metric that this many customers can tell from chance."""
+    smallest = metrics["smallest_detectable_difference"]
+    if smallest[main.name] is None:
+        return [f"Undefined: fewer than two models with an {main.title}."]
+    return [
+        f"{number(smallest[main.name], 4)} in {main.title} between {smallest['between'].replace(' - ', ' and ')}: 2.8 "
+        "standard errors of the paired difference (80 % power at the 5 % level, resampled by customer). Take smaller "
+        "gaps on this test set for ties."
+    ]
