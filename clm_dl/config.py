@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
@@ -40,6 +41,15 @@ WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration that a command line with `overrides` gives: for notebooks, tests and the Python API."""
     return _compose(config_name, check_overrides(config_name, overrides))
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+
+
+# what `baseline: every` of train.yaml stands for, so that a baseline of one's own is a file and no line there
+_every = {"defaults": [f"{name}@{name}" for name in _options("baseline")]}
+ConfigStore.instance().store(group="baseline", name="every", node=_every)
 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
@@ -85,10 +95,6 @@ def _moved(config: Any) -> Any:
 def _moved_name(target: str) -> str:
     module, _, name = target.rpartition(".")
     return f"{MOVED.get(module, module)}.{name}"
-
-
-def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
 
 
 def _values(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -142,6 +148,8 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
         group = override.key_or_group
         if group not in groups or override.is_delete() or isinstance(override.value(), (dict, list)):
             continue
+        if group == "baseline" and not override.package:
+            raise UserError("baselines=[NAME, …] chooses baselines, baseline.NAME.OPTION=… sets an option of one")
         options = (
             [str(value) for value in override.sweep_string_iterator()]
             if override.is_sweep_override()

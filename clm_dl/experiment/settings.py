@@ -21,8 +21,9 @@ from clm_dl.tasks.registry import TASKS
 from clm_dl.tasks.settings import ProfitOptions, Settings
 from clm_dl.training.options import CallbackOptions, TrainingOptions
 
+LAST = 1000  # place of a baseline that names none
 TABLE = "table"  # the data set without time
-OWN_KEYS = ("name", "task", "sees", "columns", "max_rows")  # of a baseline's configuration; the others are its class's
+OWN_KEYS = ("name", "task", "place", "sees", "columns", "max_rows")  # of a baseline's configuration; the others are its class's
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def chosen_baselines(config: Mapping[str, Any], *, asked: tuple[str, ...]) -> tu
         ValueError: an unknown name, or an option that its class refuses.
     """
     chosen, group = config["baselines"], config["baseline"]
+    group = dict(sorted(group.items(), key=lambda item: item[1].get("place", LAST)))
     known = {name: one for name, one in group.items() if set(asked) & set(one["task"])}
     if not config["init"]:
         known = {name: one for name, one in known.items() if "embedding" not in one.get("sees", [])}
