@@ -15,7 +15,7 @@ import pandas as pd
 
 from clm_dl.baselines.spec import Spec
 from clm_dl.data.sequences.inputs import SequenceInputs
-from clm_dl.data.snapshots.later import later_snapshots, scoring_snapshots
+from clm_dl.data.snapshots.scoring import later_snapshots, scoring_snapshots
 from clm_dl.data.snapshots.snapshots import Snapshots, build_snapshots, check_classes
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.summary import dates_of

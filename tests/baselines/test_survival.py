@@ -16,7 +16,7 @@ from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.files import write_store
 from clm_dl.evaluation.classification import auroc
-from clm_dl.tasks.survival.lifetimes import Lifetimes
+from clm_dl.tasks.survival.durations import Lifetimes
 
 DAYS = [0, 28, 56]
 SURVIVAL = sorted(

@@ -13,7 +13,7 @@ from clm_dl.data.sequences.datamodule import SequenceDataModule
 
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.sequences.vocabulary import Vocabulary
-from clm_dl.data.snapshots.later import scoring_snapshots
+from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import build_snapshots
 
 CUTOFF = pd.Timestamp("2020-04-20")  # last training cutoff

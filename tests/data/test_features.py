@@ -8,7 +8,7 @@ import pytest
 
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.features import rfm_features
-from clm_dl.data.snapshots.later import scoring_snapshots
+from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore, Field

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.labels import build_labeller
 from clm_dl.data.store.files import write_store
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import MISSING_TIME, EventStore, Field
 
 KINDS = {"event_type": "categorical", "expiry": "time", "churn_event": "numeric"}

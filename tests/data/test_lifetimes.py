@@ -11,7 +11,7 @@ from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots, count_before
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import Field
-from clm_dl.tasks.survival.lifetimes import (
+from clm_dl.tasks.survival.durations import (
     Lifetimes,
     calibration_rows,
     check_followed,

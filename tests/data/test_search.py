@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 
 logs_of_days = st.lists(st.lists(st.integers(0, 30), max_size=6).map(sorted), min_size=1, max_size=5).filter(any)
 

@@ -6,7 +6,7 @@ import pytest
 from clm_dl.data.simulator.truth import true_survival
 from clm_dl.data.simulator.worlds import START, oracle_probability, write_simulated
 from clm_dl.data.snapshots.snapshots import build_snapshots
-from clm_dl.tasks.survival.lifetimes import lifetimes
+from clm_dl.tasks.survival.durations import lifetimes
 
 DATA = {"name": "simulator", "world": "order", "num_customers": 20_000, "num_days": 448, "seed": 3}
 HORIZONS = [0, 6, 14, 35, 70, 140]

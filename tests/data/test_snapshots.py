@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data.snapshots.cutoffs import DAY, iso, parse_cutoff
-from clm_dl.data.snapshots.later import scoring_snapshots
+from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import SPLITS, Snapshots, build_snapshots, check_classes
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore

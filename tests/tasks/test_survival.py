@@ -12,7 +12,7 @@ from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
-from clm_dl.tasks.survival.lifetimes import lifetimes
+from clm_dl.tasks.survival.durations import lifetimes
 from clm_dl.training.fit import build_datamodule
 
 HORIZONS = [0, 14, 28, 56]

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 
 from clm_dl.data.ranking.catalogue import item_dictionary
 from clm_dl.data.snapshots.cutoffs import parse_cutoff
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError, choice, nearest
 

@@ -14,7 +14,7 @@ from clm_dl.data.ranking.catalogue import item_dictionary
 from clm_dl.data.ranking.ranking import Ranking, assemble, part_of
 from clm_dl.data.snapshots.cutoffs import cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
 from clm_dl.data.snapshots.rule import SnapshotRule
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError, check_keys, choice
 

@@ -14,7 +14,7 @@ import pandas as pd
 from clm_dl.data.simulator.worlds import MEMORY, PERIOD, START, leave_chance
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 

@@ -21,7 +21,7 @@ import pandas as pd
 from clm_dl.data.sequences.tokens import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.files import write_store
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore, Field
 from clm_dl.errors import UserError
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from clm_dl.data.snapshots.cutoffs import DAY, to_us
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 
 FIXED_POINT = 2.0**20  # an amount is summed in units of 1e-6; one customer's total may reach 8e12

@@ -9,7 +9,7 @@ import numpy as np
 
 from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.snapshots.rule import SnapshotRule
-from clm_dl.data.store.search import count_before, rows_where
+from clm_dl.data.store.history import count_before, rows_where
 from clm_dl.data.store.store import MISSING_TIME, EventStore
 from clm_dl.errors import UserError
 

@@ -14,7 +14,7 @@ from clm_dl.data.snapshots.cutoffs import DAY, SPLITS, cutoff_grid, iso, split_c
 from clm_dl.data.snapshots.label_file import read_given
 from clm_dl.data.snapshots.labels import Labeller, build_labeller
 from clm_dl.data.snapshots.rule import SnapshotRule
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from clm_dl.data.snapshots.cutoffs import iso
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 

@@ -11,7 +11,7 @@ import torch
 
 from clm_dl.baselines.spec import CannotAnswer, Spec
 from clm_dl.data.sequences.inputs import SequenceInputs
-from clm_dl.data.snapshots.later import scoring_snapshots
+from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError

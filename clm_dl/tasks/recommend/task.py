@@ -19,7 +19,7 @@ from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.sequences.vocabulary import Vocabulary
-from clm_dl.data.snapshots.later import scoring_snapshots
+from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError, choice
 from clm_dl.evaluation.bootstrap import Measure

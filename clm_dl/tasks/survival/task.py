@@ -20,7 +20,7 @@ from clm_dl.tasks.base import Answers, Cases
 from clm_dl.tasks.options import HeadOptions
 from clm_dl.tasks.snapshots import SnapshotTask
 from clm_dl.tasks.survival.calibration import CurveCalibrator
-from clm_dl.tasks.survival.lifetimes import calibration_rows, check_followed, check_horizons, lifetimes
+from clm_dl.tasks.survival.durations import calibration_rows, check_followed, check_horizons, lifetimes
 from clm_dl.tasks.survival.metrics import hazards, known_metrics, reference, restricted_mean, survival_measure
 from clm_dl.tasks.survival.question import SurvivalQuestion
 from clm_dl.tasks.survival.scores import CurveScores, curve_table, read_curves

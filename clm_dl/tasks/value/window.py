@@ -7,7 +7,7 @@ import numpy as np
 from clm_dl.data.snapshots.cutoffs import iso, to_us
 from clm_dl.data.snapshots.features import FIXED_POINT, fixed_point, prefix_sums
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.search import count_before
+from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 
