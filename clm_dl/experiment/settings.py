@@ -23,7 +23,7 @@ from clm_dl.training.options import CallbackOptions, TrainingOptions
 
 LAST = 1000  # place of a baseline that names none
 TABLE = "table"  # the data set without time
-OWN_KEYS = ("name", "task", "place", "sees", "columns", "max_rows")  # of a baseline's configuration; the others are its class's
+OWN_KEYS = ("name", "task", "place", "sees", "columns", "max_rows")  # of a baseline; the others are its class's
 
 
 @dataclass(frozen=True)
