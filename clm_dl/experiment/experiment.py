@@ -38,7 +38,6 @@ from clm_dl.experiment.scoring import fit_baselines, network_rows, run_metrics
 from clm_dl.experiment.settings import Plan, read_plan
 from clm_dl.experiment.timing import Clock
 from clm_dl.tasks.base import Cases, Fitted, Task
-from clm_dl.tasks.churn.table import table_scores
 from clm_dl.training.fit import Training, fit, prepare_training
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
@@ -75,7 +74,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
     folds: list[Fold] = []
     if plan.is_table:
         with clock("baselines"):
-            scores, counts = table_scores(data, task.questions[0].settings)
+            scores, counts = task.table_scores(data)
     else:
         with clock("prepare"):
             store = open_store(data, plan.paths, log)

@@ -5,28 +5,26 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.open import open_store
+from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.snapshots.cutoffs import parse_cutoff
 from clm_dl.data.snapshots.labels import label_span
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError, nearest
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import best_model
-from clm_dl.experiment.fitted import fitted_models
+from clm_dl.experiment.fitted import fitted_models, members
 from clm_dl.experiment.run_files import existing, read_json
-from clm_dl.tasks.base import Answers, Cases, ScoredTask, Trained
+from clm_dl.tasks.base import Answers, Cases, Fitted, ScoredTask, Trained
 from clm_dl.tasks.network import customer_vectors
-from clm_dl.tasks.recommend.cases import RankedCases
-from clm_dl.tasks.recommend.lists import best_items, check_length, find_customers, wanted_items
-from clm_dl.tasks.recommend.network import RecommendNetwork
 
 BEST = "best"
 
@@ -59,21 +57,14 @@ def predict(
     if recalibrate and (len(task.questions) > 1 or not task.questions[0].watched):
         raise UserError(f"recalibrate is for runs that can be backtested, got one of {task.name}: leave it out")
     with customers_of(trained, events, cutoff) as (store, cases):
-        inputs = None
-        tables = []
+        answered, tables = _Answered(trained, cases), []
         for question in task.questions:
             part, chosen = task.cases_of(question, cases), chosen_model(trained, question, model)
-            rows = np.arange(len(part))
-            if chosen == NETWORK:
-                inputs = inputs or task.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
-                answers = question.answers(network_of(trained), inputs, rows)
-                calibration = trained.calibrations[question.name]
-            else:
-                fitted = fitted_models(trained, question, chosen)[chosen]
-                answers, calibration = question.baseline_answers(fitted, part, {}), fitted.calibration
+            answers, calibration = answered(question, chosen)
             if recalibrate:
                 calibration = newest_calibration(trained, question, store, chosen)
-            tables.append(question.predicted(question.write(part, rows, answers, calibration, model=chosen), part))
+            table = question.write(part, np.arange(len(part)), answers, calibration, model=chosen)
+            tables.append(question.predicted(table, part))
         return pd.concat(tables, ignore_index=True)
 
 
@@ -103,27 +94,11 @@ def recommend(
         ValueError: k outside the catalogue, a customer without a history, an unknown model, column or value in `where`.
     """
     question = ranked_question(trained)
-    assert question.catalogue is not None
-    catalogue = question.catalogue
-    k = check_length(question.settings.k if k is None else k, len(catalogue))
-    wanted_V, chosen = wanted_items(catalogue, where or {}), chosen_model(trained, question, model)
-    with customers_of(trained, events, cutoff) as (store, cases):
-        assert isinstance(cases, RankedCases)
-        if customers is not None:
-            cases = cases.select(find_customers(store.customer_ids[cases.snapshots.customer], customers))
-        models = {} if chosen == NETWORK else fitted_models(trained, question, chosen)
-        answers: dict[str, Answers] = {}
-        vectors_VD = None
-        if isinstance(trained.network, RecommendNetwork):
-            inputs = trained.task.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
-            answers[NETWORK] = question.answers(trained.network, inputs, np.arange(len(cases)))
-            with torch.inference_mode():
-                vectors_VD = trained.network.tower.vectors().detach()  # without content, the parameter itself
-        for name in sorted(models, key=lambda name: name == chosen):  # what it combines, then itself
-            answers[name] = question.baseline_answers(models[name], cases, answers)
-        repeats = question.settings.policy["repeats"]
-        options = {"k": k, "repeats": repeats, "wanted_V": wanted_V, "vectors_VD": vectors_VD}
-        return best_items(cases, answers[chosen], **options)
+    wanted, chosen = question.wanted(k, where), chosen_model(trained, question, model)
+    with customers_of(trained, events, cutoff) as (_, cases):
+        cases = cases if customers is None else cases.of_customers(customers)
+        answers, _ = _Answered(trained, cases)(question, chosen)
+        return question.lists(trained.network, cases, answers, wanted)
 
 
 def embed(trained: Trained, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
@@ -141,11 +116,9 @@ def embed(trained: Trained, events: Any = None, *, cutoff: Any = None) -> pd.Dat
 
 def item_vectors(trained: Trained) -> pd.DataFrame:
     """The vectors of the run's whole catalogue, in the space of its customer vectors: columns item_id, z0 … z(D−1)."""
-    question, network = ranked_question(trained), network_of(trained)
-    assert isinstance(network, RecommendNetwork)
+    question = ranked_question(trained)
     assert question.catalogue is not None
-    with torch.inference_mode():
-        vectors_VD = network.tower.vectors().numpy()
+    vectors_VD = question.item_vectors(network_of(trained))
     return pd.concat([pd.Series(question.catalogue.item_ids, name="item_id"), _vectors(vectors_VD)], axis=1)
 
 
@@ -221,13 +194,35 @@ def newest_calibration(trained: Trained, question: ScoredTask, store: EventStore
     assert settings.rule is not None
     newest = store.end - label_span(store, settings.labels, settings.rule)
     cases = question.later_cases(store, np.array([newest]))
+    answered = _Answered(trained, cases)
+    answers, _ = answered(question, model)
+    fitted = answered.fitted.get(model)
     rows = np.arange(len(cases))
-    if model != NETWORK:
-        fitted = fitted_models(trained, question, model)[model]
-        answers = question.baseline_answers(fitted, cases, {})
-        return question.calibrate(answers, cases, rows, model=fitted.model, aged=True)
-    inputs = question.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
-    return question.calibrate(question.answers(network_of(trained), inputs, rows), cases, rows, aged=True)
+    return question.calibrate(answers, cases, rows, model=None if fitted is None else fitted.model, aged=True)
+
+
+class _Answered:
+    """What the models of a run say of some cases; batches are made once for all questions."""
+
+    def __init__(self, trained: Trained, cases: Cases) -> None:
+        self.trained, self.cases = trained, cases
+        self.fitted: dict[str, Fitted] = {}
+
+    @cached_property
+    def inputs(self) -> SequenceInputs:
+        return self.trained.task.inputs(self.cases, vocabulary=self.trained.vocabulary, schema=self.trained.schema)
+
+    def __call__(self, question: ScoredTask, model: str) -> tuple[Answers, Any]:
+        """Answers and calibration of one model for all of the cases."""
+        trained, cases = self.trained, self.trained.task.cases_of(question, self.cases)
+        if model == NETWORK:
+            answers = question.answers(network_of(trained), self.inputs, np.arange(len(cases)))
+            return answers, trained.calibrations[question.name]
+        if model not in self.fitted:
+            self.fitted = fitted_models(trained, question, model)
+        fitted = self.fitted[model]
+        others = {name: self(question, name)[0] for name in members(fitted)}
+        return question.baseline_answers(fitted, cases, others), fitted.calibration
 
 
 def _vectors(z_ND: np.ndarray) -> pd.DataFrame:

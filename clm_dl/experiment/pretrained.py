@@ -15,8 +15,7 @@ from clm_dl.errors import UserError
 from clm_dl.experiment.run_files import read_status, read_trained
 from clm_dl.tasks.base import Cases, Trained
 from clm_dl.tasks.network import PooledNetwork, SequenceNetwork, customer_vectors
-from clm_dl.tasks.pretrain.histories import last_training_cutoff
-from clm_dl.tasks.pretrain.task import PretrainTask
+from clm_dl.tasks.registry import TASKS
 
 INPUTS = ("version", "token", "bags", "categorical", "numeric", "time")  # keys of the schema before any head
 UNLIKE = ("frozen", "dropout")  # settings of an encoder that may differ: they change no weight
@@ -38,12 +37,13 @@ class Start:
         """
         trained, state = read_trained(Path(path)), read_status(Path(path))["state"]
         run, name = trained.path, trained.task.name
-        if not isinstance(trained.task, PretrainTask) or state != "finished":
+        if not trained.task.starts_others or state != "finished":
+            known = " or ".join(one for one, task in TASKS.items() if task.starts_others)
             raise UserError(
-                f"init must be a finished run of task=pretrain, got {run}, a run of task={name} that is {state}"
+                f"init must be a finished run of task={known}, got {run}, a run of task={name} that is {state}"
             )
         seen = pd.read_parquet(run / "scores.parquet", columns=["cutoff"])["cutoff"].max()
-        seen, cutoff = round(seen.timestamp() * 1e6), last_training_cutoff(cases.snapshots)
+        seen, cutoff = round(seen.timestamp() * 1e6), cases.snapshots.last_training_cutoff
         if seen > cutoff:
             raise UserError(
                 f"init={run} saw events up to {iso(seen)}, but the last training cutoff of this run is {iso(cutoff)}: "

@@ -205,7 +205,8 @@ def _check_together(config: Mapping[str, Any], task: Task) -> None:
     """What depends on several groups."""
     settings, name = task.settings, task.name
     if settings.rule is None and not task.reads_tables:
-        raise UserError(f"data=table has no time, so it answers task=churn alone, got task={name}")
+        known = ", ".join(one for one, kind in TASKS.items() if kind.reads_tables)
+        raise UserError(f"data={TABLE} has no time, so it answers task={known} alone, got task={name}")
     if not task.starts_from_vectors or settings.rule is None:
         for key, value in {"init": config["init"], "encoder.frozen": config["encoder"]["frozen"]}.items():
             if value:

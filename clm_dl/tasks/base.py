@@ -32,6 +32,7 @@ from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.metric import NETWORK, Metrics
 from clm_dl.evaluation.summary import Table
 from clm_dl.options import parse
+from clm_dl.retrieval import one_or_many
 from clm_dl.tasks.network import SequenceNetwork, customer_vectors
 from clm_dl.tasks.options import NetworkOptions
 from clm_dl.tasks.settings import Settings
@@ -87,6 +88,21 @@ class Cases:
         chosen: Any = {name: None if value is None else value[rows] for name, value in arrays.items()}
         return replace(self, snapshots=self.snapshots.select(rows), memo={}, **chosen)
 
+    def of_customers(self, customers: Sequence[Any]) -> Self:
+        """Those of the given ids, compared as text; ValueError for one without a history."""
+        customers = one_or_many(customers)
+        if not customers:
+            raise UserError("customers names nobody: give ids, or leave it out for everyone in the log")
+        ids = pd.Index(self.store.customer_ids[self.snapshots.customer].astype(str))
+        place = ids.get_indexer([str(customer) for customer in customers])
+        if (place < 0).any():
+            missing = [str(customer) for customer, found in zip(customers, place, strict=True) if found < 0]
+            raise UserError(
+                f"customer {missing[0]!r} has no event before the cutoff, so there is no history to recommend from: "
+                "leave it out"
+            )
+        return self.select(place)
+
     def digest(self, *more: bytes) -> str:
         """The snapshots' fingerprint and further bytes in one hash."""
         text = self.snapshots.fingerprint(self.store).encode() + b"".join(more)
@@ -129,6 +145,7 @@ class Task(ABC):
     mode: ClassVar[str] = "min"
     options_type: ClassVar[type[NetworkOptions]]
     reads_tables: ClassVar[bool] = False  # whether it answers for a table of customers without time
+    starts_others: ClassVar[bool] = False  # whether another run may start from its network
     starts_from_vectors: ClassVar[bool] = False  # whether a run may start from a pretrained network
     features_at_head: ClassVar[bool] = True  # whether history features may enter beside the sequence
 
@@ -170,6 +187,10 @@ class Task(ABC):
     def later_cases(self, store: EventStore, cutoffs: np.ndarray) -> Cases:
         """The population of each cutoff, for a backtest."""
         raise UserError(f"a run of {self.name} has no backtest: leave cutoffs out")
+
+    def table_scores(self, data: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """The Scores table of a table of customers without time, and its counts."""
+        raise UserError(f"task={self.name} answers for event logs, not for a table without time")
 
     def fingerprint(self, cases: Cases) -> str:
         """Hash of customers, cutoffs, splits and what came true: equal for runs that may be compared."""
@@ -323,6 +344,20 @@ class ScoredTask(Task):
         """The rows of a prediction, with what it says beside the columns of `write`."""
         assert cases.in_population is not None
         return table.assign(in_population=np.repeat(cases.in_population, len(table) // max(1, len(cases))))
+
+    def wanted(self, k: int | None, where: Mapping[str, Any] | None) -> tuple[int, np.ndarray]:
+        """Of a task that recommends: the length of a list, and bool [V]: the items that `where` leaves."""
+        raise UserError(f"a run of {self.name} ranks no items: give one that recommends")
+
+    def lists(
+        self, network: SequenceNetwork | None, cases: Cases, answers: Answers, wanted: tuple[int, np.ndarray]
+    ) -> pd.DataFrame:
+        """The best items of each of the cases, see `recommend.lists`."""
+        raise UserError(f"a run of {self.name} ranks no items: give one that recommends")
+
+    def item_vectors(self, network: SequenceNetwork) -> np.ndarray:
+        """`[V, D]`, those of the catalogue, in the space of the customers' vectors."""
+        raise UserError(f"a run of {self.name} ranks no items: give one that recommends")
 
     # --- figures
 

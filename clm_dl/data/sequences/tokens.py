@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 
-DAY = 86_400_000_000  # microseconds
 TOKENS = ("order", "line")
 NUM_LINES = "num_lines"  # numeric field that order tokens add
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.sequences.tokens import DAY
+from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.errors import UserError
 

@@ -48,7 +48,7 @@ def cutoff_grid(first: int, end: int, *, span: int, every: int) -> np.ndarray:
     if last <= first:
         raise UserError(
             f"no snapshot matured: the log spans {(end - first) / DAY:g} days and a label window with its follow-up "
-            f"{span / DAY:g}, so shorten snapshots.horizon_days (of task=survival also task.horizons_days)"
+            f"{span / DAY:g}, so shorten snapshots.horizon_days (or task.horizons_days, where there are some)"
         )
     return np.arange(last, first, -every, dtype=np.int64)[::-1]
 
@@ -92,8 +92,8 @@ def split_cutoffs(
             if not len(chosen):
                 raise UserError(
                     f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of "
-                    f"{needed / DAY:g} days, so shorten snapshots.horizon_days (of task=survival also "
-                    "task.horizons_days) or set snapshots.val_customers"
+                    f"{needed / DAY:g} days, so shorten snapshots.horizon_days (or "
+                    "task.horizons_days, where there are some) or set snapshots.val_customers"
                 )
         else:
             chosen = _explicit(name, dates, first=first, end=end, shift=shift)

@@ -28,7 +28,7 @@ class Snapshots:
 
     Attributes:
         customer: int64 code in the store. cutoff: int64 microseconds UTC. split: "train", "val", "test" (or "predict").
-        label: float64, 1 churned (of task=propensity: it happened), 0 not, NaN censored.
+        label: float64, 1 churned, or what else is asked for happened, 0 not, NaN censored.
         start, stop: int64; the history is the store's rows [start, stop), all before the cutoff, never empty.
         recent: bool, active in the last `recent_days`.
         horizon_days, gap_days: of the label window [cutoff + gap, cutoff + gap + horizon).
@@ -82,6 +82,11 @@ class Snapshots:
     @property
     def _validation(self) -> np.ndarray:
         return (self.split == "val") & ~np.isnan(self.label)
+
+    @property
+    def last_training_cutoff(self) -> int:
+        """Microseconds UTC; what is learnt beforehand may see events before it."""
+        return int(self.cutoff[self.split == "train"].max())
 
     def cutoff_dates(self) -> dict[str, list[str]]:
         """ISO dates of the cutoffs of each split, ascending."""

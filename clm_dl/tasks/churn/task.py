@@ -25,6 +25,7 @@ from clm_dl.tasks.churn.metrics import METRICS, binary_measure, reference
 from clm_dl.tasks.churn.profit import profit_by_model
 from clm_dl.tasks.churn.question import ChurnQuestion
 from clm_dl.tasks.churn.scores import ScoreTable, read_scores
+from clm_dl.tasks.churn.table import table_scores
 from clm_dl.tasks.options import HeadOptions
 from clm_dl.tasks.snapshots import SnapshotTask
 
@@ -52,6 +53,7 @@ class ChurnTask(SnapshotTask):
     monitor = "val/log_loss"
     detectable = True
     watched = ("ece",)
+    options: ChurnOptions
     options_type = ChurnOptions
     reads_tables = True
 
@@ -64,7 +66,6 @@ class ChurnTask(SnapshotTask):
 
     def question(self, schema: Mapping[str, Any], *, columns: slice = slice(None)) -> ChurnQuestion:
         options = self.options
-        assert isinstance(options, ChurnOptions)
         return ChurnQuestion(
             positive_weight=options.positive_weight,
             label_smoothing=options.label_smoothing,
@@ -98,6 +99,9 @@ class ChurnTask(SnapshotTask):
         score = calibration.predict(answers)
         names = {"model": model, "task": self.name}
         return scores_table(cases.store, cases.snapshots, **names, score=score, score_raw=answers)
+
+    def table_scores(self, data: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+        return table_scores(data, self.settings)
 
     # --- figures
 

@@ -42,6 +42,7 @@ class MultiTask(Task):
 
     name = "multitask"
     monitor = "val/loss"
+    options: MultiTaskOptions
     options_type = MultiTaskOptions
     starts_from_vectors = True
 
@@ -51,7 +52,6 @@ class MultiTask(Task):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        assert isinstance(self.options, MultiTaskOptions)
         self.weights = part_weights(self.options.weights, tuple(QUESTIONS))
         self._questions = {
             name: task(_settings_of(settings, name, task)) for name, task in QUESTIONS.items() if name in self.weights
@@ -112,7 +112,6 @@ class MultiTask(Task):
             stop = first + question.num_targets
             asked[name] = question.question(schema, columns=slice(first, stop))
             first = stop
-        assert isinstance(self.options, MultiTaskOptions)
         options: Any = {"encoder": settings.encoder, "options": self.options, "seed": settings.seed}
         return MultiTaskNetwork(asked, self.weights, schema, **options)
 

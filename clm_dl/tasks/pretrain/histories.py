@@ -13,13 +13,6 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 
 
-def last_training_cutoff(snapshots: Snapshots) -> int:
-    """The newest cutoff of the training snapshots, microseconds UTC: what is pretrained for them may see events before
-    it.
-    """
-    return int(snapshots.cutoff[snapshots.split == "train"].max())
-
-
 def unlabelled_snapshots(store: EventStore, labelled: Snapshots, *, held_out: float) -> Snapshots:
     """One snapshot a customer with an event before the last training cutoff of `labelled`, whatever its population
     rule.
@@ -31,7 +24,7 @@ def unlabelled_snapshots(store: EventStore, labelled: Snapshots, *, held_out: fl
     Raises:
         ValueError: `held_out` leaves a split empty, or nobody has an event.
     """
-    cutoff = last_training_cutoff(labelled)
+    cutoff = labelled.last_training_cutoff
     count = count_before(
         store.offsets, store.time, np.arange(store.num_customers), np.full(store.num_customers, cutoff)
     )

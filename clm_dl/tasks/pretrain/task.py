@@ -38,12 +38,9 @@ class PretrainTask(ScoredTask):
     monitor = "val/loss"
     calibrated = False
     features_at_head = False  # there is no head
+    options: PretrainOptions
     options_type = PretrainOptions
-
-    @property
-    def pretrain_options(self) -> PretrainOptions:
-        assert isinstance(self.options, PretrainOptions)
-        return self.options
+    starts_others = True
 
     def check(self) -> None:
         settings = self.settings
@@ -58,7 +55,7 @@ class PretrainTask(ScoredTask):
         """One a customer; the rule of the labelled ones says up to when."""
         assert self.settings.rule is not None
         labelled = build_snapshots(store, self.settings.rule, fold=fold, labels=self.settings.labels)
-        return Cases(store, unlabelled_snapshots(store, labelled, held_out=self.pretrain_options.held_out))
+        return Cases(store, unlabelled_snapshots(store, labelled, held_out=self.options.held_out))
 
     def cases_at(self, store: EventStore, cutoff: int) -> Cases:
         assert self.settings.rule is not None
@@ -67,11 +64,11 @@ class PretrainTask(ScoredTask):
 
     def fingerprint(self, cases: Cases) -> str:
         """That of the snapshots and of the objective."""
-        return cases.digest(self.pretrain_options.objective.encode())
+        return cases.digest(self.options.objective.encode())
 
     def network(self, schema: Mapping[str, Any]) -> PretrainNetwork:
         settings = self.settings
-        return PretrainNetwork(schema, encoder=settings.encoder, options=self.pretrain_options, seed=settings.seed)
+        return PretrainNetwork(schema, encoder=settings.encoder, options=self.options, seed=settings.seed)
 
     def prepare(self, network: SequenceNetwork, inputs: SequenceInputs) -> None:
         assert isinstance(network, PretrainNetwork)
@@ -139,4 +136,4 @@ class PretrainTask(ScoredTask):
         return {"snapshots": customers, "customers": customers, "predictions": named}
 
     def extras(self, tables: Mapping[str, Any], cases: Iterable[Cases]) -> dict[str, Any]:
-        return {"objective": self.pretrain_options.objective, "fields": list(tables["test"].fields)}
+        return {"objective": self.options.objective, "fields": list(tables["test"].fields)}

@@ -5,7 +5,7 @@ Shapes: N customers, K length of a list, V catalogue, D width, S seen items of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,22 +72,6 @@ def best_items(
             "nearest": np.where(near >= 0, catalogue.item_ids[near], ""),
         }
     )
-
-
-def find_customers(ids: np.ndarray, customers: Sequence[Any]) -> np.ndarray:
-    """Places of `customers` among `ids`, compared as text; ValueError for one without a history."""
-    customers = one_or_many(customers)
-    if not customers:
-        raise UserError("customers names nobody: give ids, or leave it out for everyone in the log")
-    place = pd.Index(ids.astype(str)).get_indexer([str(customer) for customer in customers])
-    if (place < 0).any():
-        missing = [str(customer) for customer, found in zip(customers, place, strict=True) if found < 0]
-        raise UserError(
-            f"customer {missing[0]!r} has no event before the cutoff, so there is no history to recommend from: leave "
-            "it "
-            "out"
-        )
-    return place
 
 
 def wanted_items(catalogue: Catalogue, where: Mapping[str, Any]) -> np.ndarray:

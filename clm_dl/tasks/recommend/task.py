@@ -30,6 +30,7 @@ from clm_dl.tasks.base import Answers, Cases, Fitted, ScoredTask
 from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.tasks.recommend.cases import RankedCases
 from clm_dl.tasks.recommend.inputs import RankingInputs
+from clm_dl.tasks.recommend.lists import best_items, check_length, wanted_items
 from clm_dl.tasks.recommend.metrics import known_metrics, ranked_measure, reference
 from clm_dl.tasks.recommend.network import RecommendNetwork
 from clm_dl.tasks.recommend.options import RecommendOptions
@@ -54,12 +55,8 @@ class NextItemTask(ScoredTask):
     leads_with_best = True
     recommends = True
     features_at_head = False  # they would tell positions of their targets
+    options: RecommendOptions
     options_type = RecommendOptions
-
-    @property
-    def ranked_options(self) -> RecommendOptions:
-        assert isinstance(self.options, RecommendOptions)
-        return self.options
 
     @property
     def monitor(self) -> str:  # type: ignore[override]
@@ -90,7 +87,7 @@ class NextItemTask(ScoredTask):
             raise UserError(f"the log of data={settings.log} has no items to recommend: set data.roles.item")
         ranking = build_ranking(store, protocol=settings.protocol, unit=self.unit, rule=settings.rule)
         ranking.check()
-        content = self.ranked_options.content
+        content = self.options.content
         catalogue = Catalogue.from_store(
             store,
             ranking.training_rows,
@@ -148,7 +145,7 @@ class NextItemTask(ScoredTask):
             raise UserError(
                 f"task={self.name} reads {self.unit}s, got sequence.token={schema['token']}: set sequence={self.unit}"
             )
-        return RecommendNetwork(schema, encoder=settings.encoder, options=self.ranked_options, seed=settings.seed)
+        return RecommendNetwork(schema, encoder=settings.encoder, options=self.options, seed=settings.seed)
 
     def prepare(self, network: SequenceNetwork, inputs: SequenceInputs) -> None:
         assert isinstance(network, RecommendNetwork)
@@ -222,7 +219,7 @@ class NextItemTask(ScoredTask):
 
     def write(self, cases: Cases, rows: np.ndarray, answers: Answers, calibration: Any, *, model: str) -> pd.DataFrame:
         cases, settings, snapshots = _ranked(cases), self.settings, cases.snapshots
-        softmax = model == NETWORK and self.ranked_options.loss["name"] == "softmax"  # then it is a probability
+        softmax = model == NETWORK and self.options.loss["name"] == "softmax"  # then it is a probability
         options = {"k": settings.k, "repeats": settings.policy["repeats"], "softmax": softmax}
         if "history" not in cases.memo:
             cases.memo["history"] = history_length(cases.store, snapshots.start, snapshots.stop, cases.unit)
@@ -232,6 +229,24 @@ class NextItemTask(ScoredTask):
             for among, ranks in all_ranks(cases, rows, answers, **options).items()
         ]
         return pd.concat(parts, ignore_index=True)
+
+    def wanted(self, k: int | None, where: Mapping[str, Any] | None) -> tuple[int, np.ndarray]:
+        catalogue = self._catalogue
+        return check_length(self.settings.k if k is None else k, len(catalogue)), wanted_items(catalogue, where or {})
+
+    def lists(
+        self, network: SequenceNetwork | None, cases: Cases, answers: Answers, wanted: tuple[int, np.ndarray]
+    ) -> pd.DataFrame:
+        k, wanted_V = wanted
+        vectors_VD = None if network is None else torch.from_numpy(self.item_vectors(network))
+        repeats = self.settings.policy["repeats"]
+        return best_items(_ranked(cases), answers, k=k, repeats=repeats, wanted_V=wanted_V, vectors_VD=vectors_VD)
+
+    @torch.inference_mode()
+    def item_vectors(self, network: SequenceNetwork) -> np.ndarray:
+        assert isinstance(network, RecommendNetwork)
+        vectors_VD: np.ndarray = network.tower.vectors().numpy()
+        return vectors_VD
 
     def cards(self, cases: Cases, scores: pd.DataFrame, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         from clm_dl.tasks.recommend.cards import sample_cards
@@ -277,10 +292,7 @@ class NextItemTask(ScoredTask):
     ) -> tuple[str, np.ndarray, pd.DataFrame]:
         from clm_dl.tasks.recommend.cards import item_table
 
-        assert isinstance(network, RecommendNetwork)
-        with torch.inference_mode():
-            vectors_VD = network.tower.vectors().numpy()
-        return "items", vectors_VD, item_table(_ranked(cases).catalogue)
+        return "items", self.item_vectors(network), item_table(_ranked(cases).catalogue)
 
 
 class NextOrderTask(NextItemTask):

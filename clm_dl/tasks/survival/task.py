@@ -50,11 +50,11 @@ class SurvivalTask(SnapshotTask):
 
     name = "survival"
     monitor = "val/nll"
+    options: SurvivalOptions
     options_type = SurvivalOptions
 
     @property
     def horizons(self) -> tuple[float, ...]:
-        assert isinstance(self.options, SurvivalOptions)
         return self.options.horizons_days
 
     @property

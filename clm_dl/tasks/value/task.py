@@ -60,13 +60,9 @@ class ValueTask(SnapshotTask):
     monitor = "val/nll"
     watched = ("decile_mape", "coverage")
     chosen_on = ("val",)
+    options: ValueOptions
     options_type = ValueOptions
     num_targets = 2
-
-    @property
-    def value_options(self) -> ValueOptions:
-        assert isinstance(self.options, ValueOptions)
-        return self.options
 
     def check(self) -> None:
         labels, imbalance = self.settings.labels["name"], self.settings.imbalance
@@ -78,7 +74,7 @@ class ValueTask(SnapshotTask):
             raise UserError(f"task=value has no classes to balance, got imbalance={imbalance}: set imbalance=none")
 
     def outcome(self, store: EventStore, snapshots: Snapshots) -> tuple[np.ndarray, np.ndarray]:
-        spend = window_spend(store, snapshots, returns=self.value_options.returns)
+        spend = window_spend(store, snapshots, returns=self.options.returns)
         value_N2 = np.column_stack([spend, window_orders(store, snapshots)])
         return value_N2, value_N2.astype(np.float32)
 
@@ -102,7 +98,7 @@ class ValueTask(SnapshotTask):
         return cases.digest(np.nan_to_num(cases.outcome, nan=-1.0).astype("<f8").tobytes())
 
     def question(self, schema: Mapping[str, Any], *, columns: slice = slice(None)) -> ValueQuestion:
-        options = self.value_options
+        options = self.options
         return ValueQuestion(
             scales=schema["value"],
             coverage=options.coverage,
@@ -132,7 +128,7 @@ class ValueTask(SnapshotTask):
         if answers.ndim == 1:
             return ValueCalibrator().fit(answers, spend)
         calibrator = ValueCalibrator().fit(answers[:, MEAN], spend, answers[:, TENURE] if aged else None)
-        coverage = self.value_options.coverage
+        coverage = self.options.coverage
         return calibrator.fit_interval(answers[:, LOW], answers[:, HIGH], spend, coverage=coverage)
 
     def read_calibration(self, state: Mapping[str, Any]) -> ValueCalibrator:
@@ -172,7 +168,7 @@ class ValueTask(SnapshotTask):
         return reference(table)
 
     def extras(self, tables: Mapping[str, Any], cases: Iterable[Cases]) -> dict[str, Any]:
-        return {"interval": self.value_options.coverage}
+        return {"interval": self.options.coverage}
 
 
 def value_scales(value_N2: np.ndarray) -> dict[str, float]:
