@@ -81,6 +81,34 @@ def test_a_short_list_over_a_small_catalogue(
     assert set(run.history["name"]) >= {"val/ndcg@3", "val/hr@3", "val/coverage@3"}
     assert len(run.catalogue) == 6
     assert 0 < figure(run, "network", "ndcg@3") <= 1
+    assert run.metrics["best_baseline"]["name"] == "popular"  # the network is in the blend, which is none therefore
+    assert figure(run, "blend", "ndcg@3", "val") > figure(run, "popular", "ndcg@3", "val")
+
+
+@pytest.mark.parametrize("loss", ["softmax", "bpr"])
+def test_only_a_softmax_gives_probabilities(train_ranked: Callable[..., Run], loss: str) -> None:
+    run = train_ranked(f"task.loss.name={loss}", "trainer.max_epochs=1", "baselines=none", "bootstrap=5")
+    first = run.scores[run.scores["rank"] == 1]
+    assert first["probability"].between(0, 1).all() == (loss == "softmax")
+    assert first["probability"].isna().all() == (loss == "bpr")
+    assert (figure(run, "network", "ece@1") is None) == (loss == "bpr")
+
+
+@pytest.mark.parametrize("repeats", ["remove", "allow"])
+def test_the_curve_of_training_is_the_figure_of_the_run(
+    train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path, repeats: str
+) -> None:
+    """What training watches is what is reported of validation: the same lists under the same policy of repeats."""
+    path = tmp_path / "few.csv"
+    ring_log.assign(sku="i" + (ring_log["sku"].str[1:].astype(int) % 12).astype(str)).to_csv(path, index=False)
+    few = (f"data.path={path}", "data.categorical=[]", "task.content.categorical=[]", "baselines=none", "bootstrap=5")
+    barely = ("task.optimizer.lr=0.0001", "trainer.max_epochs=2")  # scores are noise: any other list ranks otherwise
+    run = train_ranked(*few, *barely, f"policy.repeats={repeats}")
+    curve = run.history.query("name == 'val/ndcg@10'")
+    assert len(curve) == 2
+    assert figure(run, "network", split="val") == pytest.approx(curve["value"].max(), rel=1e-5)
+    if repeats == "remove":
+        assert run.metrics["reference"]["val"]["unreachable"] > 10  # the policy does matter to this log
 
 
 def test_metrics_have_their_shape(ranked_run: Run, ring_log: pd.DataFrame) -> None:
@@ -224,6 +252,21 @@ def test_baselines_alone(train_ranked: Callable[..., Run]) -> None:
         run.recommend(cutoff="2021-06-01")
 
 
+@pytest.mark.parametrize("repeats", ["remove", "allow"])
+def test_a_hybrid_of_one_recommender_ranks_as_it_does(
+    train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path, repeats: str
+) -> None:
+    """So hybrids know the policy: one that takes repeats for forbidden would rank them last."""
+    path = tmp_path / "few.csv"
+    ring_log.assign(sku="i" + (ring_log["sku"].str[1:].astype(int) % 12).astype(str)).to_csv(path, index=False)
+    few = (f"data.path={path}", "data.categorical=[]", "task.content.categorical=[]", "encoder=none", "bootstrap=5")
+    scores = train_ranked(*few, "baselines=[repeat,blend,rrf]", f"policy.repeats={repeats}").scores
+    scores = scores[(scores["among"] == "catalogue") & (scores["label"] == 1)].sort_values(["split", "customer_id"])
+    found = {model: part[["item_id", "above", "ties"]].to_numpy().tolist() for model, part in scores.groupby("model")}
+    assert scores["repeat"].sum() > 30
+    assert found["blend"] == found["rrf"] == found["repeat"]
+
+
 def test_scores_too_many_to_be_kept_rank_the_same(
     train_ranked: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,12 +276,19 @@ def test_scores_too_many_to_be_kept_rank_the_same(
     pd.testing.assert_frame_equal(train_ranked(*options).scores, kept)
 
 
-@pytest.mark.parametrize("protocol", [("protocol=global_time",), ("protocol=rolling", "snapshots.horizon_days=21")])
-def test_orders_under_every_protocol(train_ranked: Callable[..., Run], protocol: tuple[str, ...]) -> None:
+PROTOCOLS = [("protocol=leave_one_out",), ("protocol=global_time",), ("protocol=rolling", "snapshots.horizon_days=21")]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol[0])
+def test_orders_under_every_protocol(
+    train_ranked: Callable[..., Run], tmp_path: Path, protocol: tuple[str, ...]
+) -> None:
     """Order tokens with the sequence group as it comes: its history features are for heads and must not stand in the
     way.
     """
-    run = train_ranked("task=next_order", "sequence=order", "trainer.max_epochs=2", "policy.repeats=allow", *protocol)
+    options = ("task=next_order", "sequence=order", "trainer.max_epochs=2", "policy.repeats=allow", *protocol)
+    closed = ("data.close_orders=true", f"paths.data_dir={tmp_path}")  # two lines an order, a minute apart
+    run = train_ranked(*options, *closed)
     assert figure(run, "network", "hr@10") > 0
     assert run.metrics["reference"]["test"]["targets"] > run.metrics["reference"]["test"]["snapshots"]
     dates = run.metrics["split"]["test"]["per_cutoff"]
@@ -272,12 +322,34 @@ def test_lists_come_out_again_elsewhere(ranked_run: Run, tmp_path: Path) -> None
 # --- leakage
 
 
+def test_no_recommender_is_told_when_the_target_is_bought(
+    train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Leave-one-out: the customers' last lines happen days to weeks later, and not a score of test moves."""
+    options = ("encoder=none", "policy.repeats=allow", "baselines=[recent_popular,repeat,two_stage]", "bootstrap=5")
+    options += ("data.categorical=[]", "task.content.categorical=[]")
+    log = ring_log.sort_values(["cust", "ts"]).reset_index(drop=True)
+    log["sku"] = "i" + (log["sku"].str[1:].astype(int) % 12).astype(str)  # so few that customers come back to them
+    moved, last = log.copy(), log.groupby("cust").tail(1).index
+    moved.loc[last, "ts"] += pd.to_timedelta(np.random.default_rng(0).integers(3, 40, len(last)), unit="D")
+    found = []
+    for name, frame in (("as_it_is", log), ("moved", moved)):
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+        found.append(train_ranked(*options, f"data.path={tmp_path / name}.csv").scores)
+    parts = {"rank.notna()": ["rank", "item_id", "score"], "label == 1": ["item_id", "above", "ties"]}
+    for model in ("recent_popular", "repeat", "two_stage"):  # those that look at the time of what was bought
+        for asked, columns in parts.items():
+            part = f"split == 'test' and among == 'catalogue' and model == '{model}' and {asked}"
+            keys = ["customer_id", columns[0]]
+            ours, theirs = (scores.query(part).sort_values(keys).set_index("customer_id")[columns] for scores in found)
+            assert ours.index.nunique() == 120
+            pd.testing.assert_frame_equal(ours, theirs, obj=f"{model}, {asked}")
+
+
 def test_training_and_validation_see_nothing_after_the_validation_window(
     train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """Shuffle what customers bought, spent and in which department after the test date: weights and validation stay as
-    they are.
-    """
+    """Other items, amounts and departments after the test date: weights, catalogue and validation stay as they are."""
     limit = pd.Timestamp("2021-08-01")
     options = ("protocol=global_time", "protocol.val=2021-06-01", "protocol.test=2021-08-01", "trainer.max_epochs=2")
     baselines = "baselines=[popular,repeat,markov]"
@@ -285,8 +357,9 @@ def test_training_and_validation_see_nothing_after_the_validation_window(
     changed, rng = ring_log.copy(), np.random.default_rng(0)
     late = (changed["ts"] >= limit).to_numpy()
     assert 200 < late.sum() < len(changed) - 200
-    for name in ("sku", "spend"):
-        changed.loc[late, name] = rng.permutation(changed.loc[late, name].to_numpy())
+    assert changed.loc[~late, "sku"].nunique() == 60
+    changed.loc[late, "sku"] = rng.choice([f"i{code:02d}" for code in range(12)], late.sum())  # other counts, too
+    changed.loc[late, "spend"] = rng.permutation(changed.loc[late, "spend"].to_numpy())
     changed["dept"] = [["food", "toys", "garden"][int(item[1:]) % 3] for item in changed["sku"]]
     changed.to_csv(tmp_path / "log.csv", index=False)
     other = train_ranked(*options, baselines, f"data.path={tmp_path / 'log.csv'}")

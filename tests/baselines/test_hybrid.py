@@ -130,6 +130,13 @@ def test_nothing_to_combine(world):
 # --- what it is built on
 
 
+def test_the_snapshots_of_a_customer_share_a_fold():
+    customer = np.random.default_rng(0).permutation(np.repeat(np.arange(30, 60), 4))
+    fold = split_folds(customer, 5, 0)
+    assert [len(set(fold[customer == code])) for code in range(30, 60)] == [1] * 30
+    assert np.bincount(fold).tolist() == [24] * 5
+
+
 def test_minus_infinity_is_the_lowest_of_the_rest(world):
     score = np.array([[3.0, -np.inf, 1.0, 2.0, 9.0]], dtype=np.float32)
     z = standardise(lambda index: score[index], np.array([0]), np.array([[True, True, True, True, False]]))
@@ -165,6 +172,13 @@ def test_candidates_are_each_members_best_unseen_items_once(world, members, monk
         )
         target = world.ranking.targets[world.ranking.target_offsets[n]]
         assert whole.item[row][hits[row]].tolist() == [target] * (target in best)
+
+
+def test_seen_items_are_no_candidates_however_many_are_asked_for(world, members):
+    index = world.ranking.select("val")[::7]
+    found = collect(members, index, removed=world.seen, num_items=40, depth=40)
+    for row, n in enumerate(index.tolist()):
+        assert found.item[row][found.valid[row]].tolist() == sorted(set(range(40)) - seen_by(world, n))
 
 
 def test_ndcg_expects_over_ties_like_shuffled_orders():

@@ -146,6 +146,11 @@ def test_features_of_the_history_against_a_plain_reference_and_in_another_log(ma
     training = [code for items in histories for code in items[:-2]]
     counts = np.array([training.count(item) for item in candidates.item[row, column]])
     np.testing.assert_allclose(table[:, 2], np.log1p(counts), rtol=1e-6)
+    lines = [(code, day) for items in histories for day, code in enumerate(items[:-2])]
+    newest = max(day for _, day in lines)
+    share = {day: 0.5 ** ((newest - day) / 28) for _, day in lines}
+    decayed = [sum(share[day] for code, day in lines if code == item) for item in candidates.item[row, column]]
+    np.testing.assert_allclose(table[:, 3], np.log1p(decayed), rtol=1e-6)
 
 
 def test_a_fitted_model_ranks_another_log(world, members, fitted):

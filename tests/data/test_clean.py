@@ -212,6 +212,14 @@ def test_exact_duplicates_are_dropped_only_if_asked(tmp_path: Path):
         assert store.column("n").tolist() == [2.0, 3.0]
 
 
+def test_the_first_of_duplicates_keeps_its_place_in_the_file(tmp_path: Path):
+    items = ["z", "a", "z", "m", "a", "b"]
+    pd.DataFrame({"id": 1, "when": 5, "item": items}).to_csv(tmp_path / "log.csv", index=False)
+    data = {"path": str(tmp_path / "log.csv"), "roles": {**ROLES, "item": "item"}, "dedupe": True, "tie": "file"}
+    store = prepare_store(data, tmp_path / "store")
+    assert "".join(store.dictionary("item")[store.column("item")]) == "zamb"
+
+
 # -- time
 
 

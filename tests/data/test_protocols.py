@@ -196,6 +196,30 @@ def test_rolling_population_and_gap(store):
     )  # inactive: bob at 11, dee at 16 and 21
 
 
+def test_rolling_edges_by_the_day(store_of):
+    """What happens at cutoff + gap is a target, at cutoff + gap + horizon not any more; active and recent on the day of
+    the limit.
+    """
+    early, late = (
+        [(6, "a"), (11, "b"), (12, "c"), (13, "d"), (17, "e"), (18, "f")],
+        [(19, "a"), (21, "b"), (25, "c"), (26, "d")],
+    )
+    bought = {"ann": [*early, *late], "bob": [(5, "a"), (13, "g")], "cid": [(9, "a"), (14, "b")]}
+    store = store_of(log_of(bought), end="2020-02-01")
+    rule = {
+        "horizon_days": 5,
+        "gap_days": 2,
+        "active_days": 5,
+        "recent_days": 2,
+        "val": ["2020-01-11"],
+        "test": ["2020-01-19"],
+    }
+    ranking = build_ranking(store, protocol={"name": "rolling"}, unit="line", snapshots=rule)
+    assert spell(ranking, "val") == {"ann 11": ("a", "de"), "cid 11": ("a", "b")}  # bob was last active six days before
+    assert spell(ranking, "test") == {"ann 19": ("abcdef", "bc")}
+    assert ranking.snapshots.recent[ranking.select("val")].tolist() == [False, True]
+
+
 def test_auto_cutoffs_are_matured_and_do_not_overlap(small_store, store_of, small_log):
     store = store_of(small_log.rename(columns={"sku": "item"}))
     ranking = build_ranking(

@@ -1,17 +1,57 @@
-"""Targets: spend and orders of the label window equal a loop over the log, half-open, censored where the window is not
-over.
-"""
+"""Targets: spend and orders of the label window by hand and by a loop over the log, half-open, censored if not over."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+<<<<<<< main
 
+=======
+from clm_dl.data.log.prepare import prepare_store
+>>>>>>> B
 from clm_dl.data.open import open_store
+from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.run import Run
 from clm_dl.tasks.value.window import window_orders, window_spend
+
+LINES = [  # customer, time, amount: powers of two, so that a sum tells its parts
+    ("ann", "2021-01-01 12:00", 1024.0),
+    ("ann", "2021-01-10 23:59:59.999999", 512.0),
+    ("ann", "2021-01-11", 1.0),  # the first cutoff
+    ("ann", "2021-01-13 23:59:59.999999", 2.0),
+    ("ann", "2021-01-14", 4.0),  # three days of gap are over
+    ("ann", "2021-01-17 12:00", 8.0),
+    ("ann", "2021-01-17 12:00", 16.0),  # one order with the line before
+    ("ann", "2021-01-20 23:59:59.999999", 32.0),
+    ("ann", "2021-01-21", 64.0),  # the window is over
+    ("bob", "2021-01-02", 1.0),
+    ("bob", "2021-01-15", None),
+    ("bob", "2021-01-24", 2.0),
+    ("bob", "2021-01-31", 4.0),
+    ("bob", "2021-02-10", 8.0),  # the end of the data
+    ("cid", "2021-01-03", 1.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("gap", "horizon", "spend", "orders"),  # days; of ann, bob and cid at each of the three cutoffs
+    [
+        (0, 10, [[63, 0, 0], [64, 2, 0], [0, 4, 0]], [[5, 1, 0], [1, 1, 0], [0, 1, 0]]),
+        (3, 7, [[60, 0, 0], [0, 2, 0], [0, 0, 0]], [[3, 1, 0], [0, 1, 0], [0, 0, 0]]),
+    ],
+)
+def test_windows_by_hand(tmp_path: Path, gap: int, horizon: int, spend: list, orders: list) -> None:
+    """What happens at cutoff + gap is in the window, at cutoff + gap + horizon not any more."""
+    frame = pd.DataFrame(LINES, columns=["cust", "ts", "spend"])
+    roles = {"customer": "cust", "time": "ts", "amount": "spend"}
+    store = prepare_store({"frame": frame, "roles": roles, "end": "2021-02-10"}, tmp_path / "store")
+    dates = {"train": ["2021-01-11"], "val": ["2021-01-21"], "test": ["2021-01-31"]}
+    snapshots = build_snapshots(store, horizon_days=horizon, gap_days=gap, **dates)
+    assert window_spend(store, snapshots).reshape(3, 3).tolist() == spend
+    assert window_orders(store, snapshots).reshape(3, 3).tolist() == orders
 
 
 @pytest.mark.parametrize("gap_days", [0, 7])
@@ -33,7 +73,8 @@ def test_a_window_that_is_not_over_is_censored(run: Run) -> None:
     store = open_store(run.config["data"], run.config["paths"])
     snapshots = build_snapshots(store, **run.config["snapshots"])
     moved = snapshots.select(np.arange(4))
-    moved.cutoff[:2] = store.end - 1
+    last = store.end - int((snapshots.gap_days + snapshots.horizon_days) * DAY)  # the latest whose window is over
+    moved.cutoff[:3] = [store.end - 1, last + 1, last]
     assert np.isnan(window_spend(store, moved)).tolist() == [True, True, False, False]
     assert np.isnan(window_orders(store, moved)).tolist() == [True, True, False, False]
 
@@ -44,6 +85,7 @@ def test_returns_are_refused_or_ignored_and_amounts_are_needed(
     returned = shop_log.copy()
     returned.loc[returned.index[:50], "spend"] = -5.0
     returned.to_csv(tmp_path / "returned.csv", index=False)
+    returned.assign(spend=returned["spend"].clip(lower=0)).to_csv(tmp_path / "zeroed.csv", index=False)
     shop_log.to_csv(tmp_path / "clean.csv", index=False)
     settings = train("encoder=none", "baselines=[base_rate]", "bootstrap=5").config
 
@@ -58,11 +100,10 @@ def test_returns_are_refused_or_ignored_and_amounts_are_needed(
     with pytest.raises(ValueError, match=r"50 lines have an amount below 0.*set task\.returns=ignore") as raised:
         window_spend(store, snapshots)
     assert "\n" not in str(raised.value)
-    clean = store_of("clean.csv")
-    assert (
-        window_spend(store, snapshots, returns="ignore")
-        <= window_spend(clean, build_snapshots(clean, **settings["snapshots"]))
-    ).all()
+    zeroed, clean = store_of("zeroed.csv"), store_of("clean.csv")
+    found = window_spend(store, snapshots, returns="ignore")
+    np.testing.assert_array_equal(found, window_spend(zeroed, build_snapshots(zeroed, **settings["snapshots"])))
+    assert found.sum() < window_spend(clean, build_snapshots(clean, **settings["snapshots"])).sum()
     with pytest.raises(ValueError, match=r"task\.returns must be one of refuse, ignore, got 'net'"):
         window_spend(store, snapshots, returns="net")
     bare = store_of("clean.csv", amount=None)

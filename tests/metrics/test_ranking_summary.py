@@ -223,6 +223,22 @@ def test_intervals_draw_customers(world, scores):
     assert world.summary(same)["difference"]["test"]["network - twin"]["mrr"] == {"value": 0.0, "low": 0.0, "high": 0.0}
 
 
+def test_a_customer_brings_all_its_snapshots(world, scores):
+    """The same again at a second cutoff is no news: the intervals are those of the first alone, not narrower by √2."""
+    once = scores[scores["cutoff"].isin(pd.to_datetime(["2021-03-01", "2021-05-01"], utc=True))]
+    twice = pd.concat([once, once.assign(cutoff=once["cutoff"] + pd.Timedelta(days=14))])
+    single, double = (world.summary(table) for table in (once, twice))
+    assert double["data"]["snapshots"] == {"test": 160, "val": 160}
+    for model in ("network", "popular", "repeat"):
+        for part in ("overall", "new", "few_events"):
+            for metric in ("ndcg@5", "mrr"):
+                ours, theirs = (found["split"]["test"][part][model][metric] for found in (single, double))
+                assert ours["low"] < ours["value"] < ours["high"]
+                assert theirs == pytest.approx(ours, rel=1e-9), (model, part, metric)
+    ours, theirs = (found["difference"]["test"]["network - popular"]["ndcg@5"] for found in (single, double))
+    assert theirs == pytest.approx(ours, rel=1e-9)
+
+
 def test_row_order_changes_nothing(world, scores, metrics):
     mixed = world.summary(scores.sample(frac=1, random_state=0))
     assert json.dumps(mixed, sort_keys=True) == json.dumps(metrics, sort_keys=True)

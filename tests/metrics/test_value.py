@@ -123,6 +123,31 @@ def test_conformal_intervals_hold_however_wrong_the_forecast(factor: float) -> N
     assert (below[low[rest] == 0] == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("num", "coverage", "rank"),  # rank = ceil((num + 1) · coverage), num where there are too few
+    [(10, 0.9, 10), (20, 0.9, 19), (20, 0.8, 17), (19, 0.5, 10), (4, 0.9, 4), (1, 0.5, 1)],
+)
+def test_conformal_interval_of_few_snapshots_counts_the_new_one(num: int, coverage: float, rank: int) -> None:
+    """A new snapshot is one of num + 1 alike: the end is the smallest that holds `coverage` of all of them."""
+    spend = np.expm1(np.random.default_rng(0).permutation(np.arange(1.0, num + 1)))  # 1, 2, … on the log scale
+    zero = np.zeros(num)
+    calibrator = ValueCalibrator().fit_interval(zero, zero, spend, coverage=coverage)
+    assert calibrator.widen == pytest.approx(rank)
+    low, high = calibrator.interval([0.0, np.expm1(2.0)], [0.0, np.expm1(3.0)])
+    np.testing.assert_allclose(np.log1p(low), [0.0, max(2.0 - rank, 0.0)], atol=1e-12)  # from zero stays from zero
+    np.testing.assert_allclose(np.log1p(high), [rank, 3.0 + rank])
+
+
+def test_conformal_interval_of_few_snapshots_looks_below_as_above() -> None:
+    """Spend from 2 below the interval to 1 above it, on the log scale: too narrow by 2; by −1 where all lie inside."""
+    low, high = np.expm1(np.full(5, 4.0)), np.expm1(np.full(5, 6.0))
+    outside = ValueCalibrator().fit_interval(low, high, np.expm1([2.0, 4.5, 5.0, 5.5, 7.0]), coverage=0.8)
+    assert outside.widen == pytest.approx(2.0)
+    inside = ValueCalibrator().fit_interval(low, high, np.full(5, np.expm1(5.0)), coverage=0.8)
+    assert inside.widen == pytest.approx(-1.0)
+    np.testing.assert_allclose(inside.interval(low, high), [np.expm1(np.full(5, 5.0))] * 2)
+
+
 @pytest.fixture
 def scores() -> pd.DataFrame:
     frames = []

@@ -66,6 +66,19 @@ def test_content_is_the_sum_of_its_parts():
     assert_close(tower.vectors()[9], unknown_D)
 
 
+def test_items_without_a_vector_do_not_move_the_scale_of_the_others():
+    items = {**BARE, "vector_size": 5}
+    towers = [make_tower(items, cold=0) for _ in range(2)]  # equal but for the catalogue
+    few_V = torch.arange(V) % 4 == 0
+    vector_VE = torch.sin(torch.arange(V * 5.0)).view(V, 5)
+    vector_VE = 3.0 * vector_VE / vector_VE.norm(dim=1, keepdim=True)
+    for tower, known_VE in zip(towers, (vector_VE, vector_VE * few_V[:, None]), strict=True):
+        tower.load_catalogue(torch.ones(V), {}, torch.zeros(V, 0), known_VE)
+    every_VD, few_VD = (tower.eval().vectors() for tower in towers)
+    assert_close(few_VD[few_V], every_VD[few_V])
+    assert not torch.allclose(few_VD[~few_V], every_VD[~few_V])
+
+
 @pytest.mark.parametrize("items", [BARE, RICH], ids=["bare", "rich"])
 def test_vectors_do_not_depend_on_what_else_is_asked_for(items):
     tower = make_tower(items).eval()

@@ -127,6 +127,14 @@ def test_in_batch_with_the_whole_catalogue_mixed_in_is_the_softmax(tower):
     assert_close(loss, F.cross_entropy(tower.logits(h_PD), item_P - 2), atol=1e-5, rtol=0)
 
 
+def test_in_batch_where_every_item_is_a_target_is_the_softmax(tower):
+    """What is bound to be among the targets stands for itself alone, however few items are mixed in."""
+    item_P = torch.arange(2, V + 2).repeat(1_000)
+    h_PD = make_states(V)[0].detach().repeat(1_000, 1)
+    loss = build_ranking_loss({"name": "in_batch", "mixed": 1})(h_PD, item_P, tower)
+    assert_close(loss, F.cross_entropy(tower.logits(h_PD), item_P - 2), atol=1e-4, rtol=0)
+
+
 def test_draw_follows_popularity_and_leaves_out_what_was_never_bought(tower):
     count_V = torch.arange(V) % 4
     tower.load_catalogue(count_V, {}, torch.zeros(V, 0), torch.zeros(V, 0))
@@ -149,6 +157,25 @@ def test_gbce_is_its_closed_form(t, beta):
         torch.tensor([-200.0]), torch.tensor([[200.0]]), hit_PK[:1, :1], beta=beta
     )
     assert_close(extreme_P, torch.tensor([200.0 * beta + 200.0]))  # float32 is enough
+
+
+@pytest.mark.parametrize("name", ["gbce", "bpr"])
+def test_negatives_are_uniform_however_popular_an_item_is(tower, name):
+    """One item has nearly all lines of training and the highest score: a draw by popularity would hold nothing else."""
+    h_PD, num = torch.ones(4, D), 40_000
+    item_P = torch.tensor([4, 20, 21, 50])
+    tower.load_catalogue(torch.where(torch.arange(V) == 7, 1_000_000, 1), {}, torch.zeros(V, 0), torch.zeros(V, 0))
+    with torch.no_grad():
+        tower.table.id_ID[7 + 2] = 1.0
+        loss = build_ranking_loss({"name": name, "num_negatives": num})(h_PD, item_P, tower).item()
+        logit_PV, target_PV = tower.logits(h_PD), F.one_hot(item_P - 2, V).bool()
+    positive_P1 = logit_PV[target_PV][:, None]
+    if name == "gbce":  # with more negatives than items β is 1
+        each_PV = F.softplus(logit_PV).masked_fill(target_PV, 0.0)
+        expected = (F.softplus(-positive_P1[:, 0]) + num * each_PV.mean(1)).mean().item()
+    else:
+        expected = F.softplus(logit_PV - positive_P1)[~target_PV].mean().item()
+    assert loss == pytest.approx(expected, rel=0.03)
 
 
 def test_bpr_is_the_mean_over_negatives_that_are_not_the_target(tower, monkeypatch):

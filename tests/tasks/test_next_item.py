@@ -29,8 +29,12 @@ V = 60
 
 
 @pytest.fixture(scope="module")
-def store(ranked_run: Run) -> EventStore:
-    return open_store(ranked_run.config["data"], ranked_run.config["paths"])
+def stores(ranked_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, EventStore]:
+    """The ring's log for each task; of next_order the two lines of an order, a minute apart, are one token."""
+    data, paths = ranked_run.config["data"], ranked_run.config["paths"]
+    closed = open_store({**data, "close_orders": True}, {**paths, "data_dir": str(tmp_path_factory.mktemp("closed"))})
+    assert closed.order_start.sum() == closed.num_events / 2
+    return {"next_item": open_store(data, paths), "next_order": closed}
 
 
 @cache
@@ -52,11 +56,12 @@ def settings_of(name: str, encoder: str = "gru") -> dict:
 
 
 @pytest.fixture(scope="module")
-def datamodule(store: EventStore) -> Callable[[str], RankingDataModule]:
+def datamodule(stores: dict[str, EventStore]) -> Callable[[str], RankingDataModule]:
     made = {}
 
     def make(task: str) -> RankingDataModule:
         if task not in made:
+            store = stores[task]
             ranking = build_ranking(store, protocol={"name": "leave_one_out"}, unit=UNIT[task])
             catalogue = Catalogue.from_store(store, ranking.training_rows)
             made[task] = RankingDataModule(store, ranking, catalogue, **batch_options(settings_of(task)))
@@ -151,9 +156,9 @@ def test_targets_of_orders_are_the_distinct_items_of_the_next(datamodule: Callab
     data = datamodule("next_order")
     batch, task = ragged_batch(data), build(data, "next_order")
     ids_L, offset_N = batch.bags["item"][0].clone(), batch.bags["item"][1]
-    ids_L[int(offset_N[1])] = 1  # an unknown item in the second order of the first customer
-    first = int(offset_N[2])
-    ids_L[first + 1] = ids_L[first]  # the same item twice in the third
+    first_O = offset_N[:-1][offset_N.diff() > 0]  # of each order; the others are padding
+    ids_L[first_O[1::3]] = 1  # an unknown item in every third order, the second of the first customer among them
+    ids_L[first_O[2::3] + 1] = ids_L[first_O[2::3]]  # the same item twice in the order after it
     batch = replace(batch, bags={**batch.bags, "item": (ids_L, offset_N)})
     num_tokens, expected = batch.mask_BT.shape[1], set()
     for b in range(len(batch)):
@@ -169,10 +174,30 @@ def test_targets_of_orders_are_the_distinct_items_of_the_next(datamodule: Callab
         1 / sum(place == other for other, _ in found) for place, _ in found
     ]  # every order counts as much as any other
     assert sum(weight) == pytest.approx(len({place for place, _ in found}))
+    assert set(weight) == {0.5, 1.0}
+    with (
+        torch.no_grad()
+    ):  # vectors as after training: with those of its start every loss is log V, whatever the weights
+        for parameter in task.tower.parameters():
+            parameter.mul_(50.0)
     h_PD = task.eval().encode(task.tokens(batch), batch.mask_BT, batch.time_BT).flatten(0, 1)[place_M]
     loss_M = torch.nn.functional.cross_entropy(task.tower.logits(h_PD), item_M - 2, reduction="none")
     mean = sum(w * loss for w, loss in zip(weight, loss_M.tolist(), strict=True)) / sum(weight)
+    assert abs(mean - loss_M.mean().item()) > 0.01
     assert task.batch_loss(batch).item() == pytest.approx(mean, rel=1e-5)
+
+
+def test_masked_training_always_hides_the_last_token(datamodule: Callable[[str], RankingDataModule]) -> None:
+    """It is what scoring asks for; so a history of one token has a loss whatever is drawn."""
+    data = datamodule("next_item")
+    task, batch = build(data, "next_item", "bert4rec"), data.dataset[data.ranking.select("train")[:1].tolist()]
+    tokens = ("numeric_BTF", "gap_BT", "age_BT", "hour_BT", "weekday_BT", "month_BT", "time_BT", "mask_BT")
+    first = {name: getattr(batch, name)[:, :1] for name in tokens}
+    first |= {"categorical": {name: ids_BT[:, :1] for name, ids_BT in batch.categorical.items()}}
+    batch = replace(batch, length_B=torch.ones_like(batch.length_B), **first)
+    for seed in range(8):
+        torch.manual_seed(seed)
+        assert task.batch_loss(batch).item() == pytest.approx(math.log(V), abs=0.25)
 
 
 def test_padding_changes_nothing(datamodule: Callable[[str], RankingDataModule]) -> None:
@@ -189,6 +214,20 @@ def test_padding_changes_nothing(datamodule: Callable[[str], RankingDataModule])
 
 
 # --- what a vector may depend on
+
+
+def test_the_mask_takes_the_oldest_place_of_a_full_history(datamodule: Callable[[str], RankingDataModule]) -> None:
+    """There are as many places as tokens: of eight the first goes, and the newest is still read; fewer are all read."""
+    data = datamodule("next_item")
+    task, batch = build(data, "next_item", "bert4rec").eval(), ragged_batch(data)
+    full_B = batch.length_B == 8
+    assert 0 < full_B.sum() < len(batch)
+    before_BD, row_B = task.embed(batch), torch.arange(len(batch))
+    for place_B, read_B in ((torch.zeros_like(row_B), ~full_B), (batch.length_B - 1, torch.ones_like(full_B))):
+        ids_BT = batch.categorical["item"].clone()
+        ids_BT[row_B, place_B] = 2 + (ids_BT[row_B, place_B] - 1) % V  # the next item of the ring
+        after_BD = task.embed(replace(batch, categorical={**batch.categorical, "item": ids_BT}))
+        assert torch.equal((after_BD - before_BD).abs().amax(1) > 1e-6, read_B)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
