@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -73,6 +74,22 @@ def test_predict_and_embed(fitted: Run, shop_log: pd.DataFrame) -> None:
     assert vectors.shape == (len(scores), 2 + 8)
     newest = fitted.predict(shop_log)  # as of the end of the log: its last event lies before it
     assert set(newest["customer_id"]) == set(shop_log["cust"])
+
+
+def test_predict_gives_the_scores_of_the_run_again_and_those_of_nobody_else(
+    fitted: Run, shop_log: pd.DataFrame
+) -> None:
+    tested = fitted.scores[(fitted.scores["model"] == "network") & (fitted.scores["split"] == "test")]
+    for cutoff, rows in tested.groupby("cutoff"):
+        found = fitted.predict(shop_log, cutoff=cutoff).set_index("customer_id")
+        assert set(found.index[found["in_population"]]) == set(rows["customer_id"])
+        rows = rows.set_index("customer_id")
+        for name in ("score", "score_raw"):
+            np.testing.assert_allclose(found.loc[rows.index, name], rows[name], atol=1e-6, rtol=0)
+        assert found["score"].nunique() > len(found) / 2
+        few = shop_log[shop_log["cust"].isin(rows.index[:5])]
+        alone = fitted.predict(few, cutoff=cutoff).set_index("customer_id")
+        np.testing.assert_allclose(alone["score"], found.loc[alone.index, "score"], atol=1e-6, rtol=0)
 
 
 def test_predict_of_a_run_from_a_table_needs_a_table(fitted: Run) -> None:

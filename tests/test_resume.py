@@ -113,6 +113,18 @@ def test_resumed_run_remembers_a_best_epoch_before_the_interruption(
         assert resumed.metrics == straight.metrics
 
 
+def test_a_run_that_is_interrupted_again_has_no_results_of_before(train: Callable[..., Run], stopped: Path) -> None:
+    folder = stopped / "checkpoints"
+    for path in (folder / "model.ckpt", stopped / "metrics.json"):
+        path.write_text("old")
+    with interrupted_in(3):
+        train(*LONG, f"ckpt={folder / 'last.ckpt'}", f"paths.output_dir={stopped}")
+    assert load_run(stopped).status["state"] == "interrupted"
+    assert not (stopped / "metrics.json").exists()
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 2
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

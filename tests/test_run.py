@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.run import Run, load_run
 
 FILES = (
@@ -163,6 +164,32 @@ def test_network_alone_and_baselines_alone(train: Callable[..., Run]) -> None:
     network = train("baselines=none", "trainer.max_epochs=1")
     assert set(network.scores["model"]) == {"network"}
     assert network.metrics["difference"]["test"] == {}
+
+
+def test_scores_are_calibrated_on_the_newest_validation_cutoff_alone(run: Run) -> None:
+    for _, rows in run.scores.groupby("model"):
+        validation = rows[(rows["split"] == "val") & rows["label"].notna()]
+        newest = validation[validation["cutoff"] == validation["cutoff"].max()]
+        assert 0 < len(newest) < len(validation)
+        calibrator = PlattCalibrator().fit(newest["score_raw"], newest["label"])
+        np.testing.assert_allclose(calibrator.predict(rows["score_raw"]), rows["score"], atol=1e-4)
+
+
+OLD = (
+    *("metrics.json", "scores.parquet", "evaluation.json", "backtest.json", "timing.json", "report.html"),
+    *("model_card.md", "items.parquet", "cards.json", "events.out.tfevents.1.old.0"),
+    *(f"checkpoints/{name}.ckpt" for name in ("model", "best", "last")),
+)
+
+
+def test_nothing_of_an_earlier_run_is_left_even_where_training_fails(train: Callable[..., Run], tmp_path: Path) -> None:
+    for name in (*OLD, "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("old")
+    with pytest.raises(ValueError, match="not finite"):
+        train("task.optimizer.lr=1e30", "task.schedule.name=constant", "baselines=none", f"paths.output_dir={tmp_path}")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.name for path in files if path.read_bytes() == b"old"] == ["notes.txt"]
 
 
 def test_folds_keep_their_test_periods_apart(train: Callable[..., Run]) -> None:

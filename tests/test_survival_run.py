@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from clm_dl import Survival
 from clm_dl.data.open import open_store
 from clm_dl.evaluate import evaluate_snapshots
+from clm_dl.evaluation.calibration import CurveCalibrator
 from clm_dl.experiment.experiment import FOLDS
 from clm_dl.experiment.inference import scoring_datamodule
 from clm_dl.experiment.timing import Clock
@@ -54,6 +55,16 @@ def test_scores_are_curves_and_metrics_are_by_horizon(survival_run: Run) -> None
         "14": 0,
         "28": 0,
     }  # auto leaves test room to be followed
+
+
+def test_each_horizon_is_calibrated_on_the_newest_validation_cutoff_alone(survival_run: Run) -> None:
+    validation, test = (curve_scores(survival_run.scores, split) for split in ("val", "test"))
+    newest = validation.cutoff == validation.cutoff.max()
+    assert 0 < newest.sum() < len(newest)
+    for name, raw_NS in validation.raw.items():
+        chosen_NS = newest[:, None] & ~np.isnan(validation.label)
+        calibrator = CurveCalibrator().fit(raw_NS, validation.label, chosen_NS)
+        np.testing.assert_allclose(calibrator.predict(test.raw[name]), test.active[name], atol=1e-4)
 
 
 def test_horizon_0_is_the_churn_of_the_same_snapshots(survival_run: Run) -> None:

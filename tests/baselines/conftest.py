@@ -1,4 +1,4 @@
-"""Fixtures of the recommenders that combine others: a small ranking, and members that know a part of the answers."""
+"""Rows split by time; for recommenders that combine others a small ranking and members that each know a part."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from clm_dl.data.ranking.protocols import Ranking, build_ranking
+from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore, Field
 from clm_dl.retrieval import take_ragged
@@ -14,6 +15,32 @@ from clm_dl.tasks.recommend.ranks import rank, seen_items
 
 DAY = 86_400_000_000
 NUM_ITEMS = 40
+
+
+@pytest.fixture(scope="session")
+def split_by_time(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[EventStore, Snapshots]]:
+    """Function labels [N] -> (store, snapshots) of N customers: 4 eighths train, 1 and 1 validate, 2 test."""
+
+    def split(label: np.ndarray, *, horizon_days: float) -> tuple[EventStore, Snapshots]:
+        num = len(label)
+        index, part = np.arange(num), np.digitize(np.arange(num), [num // 2, num * 5 // 8, num * 3 // 4])
+        nothing = {"columns": {}, "fields": [], "dictionaries": {}, "end": DAY, "fingerprint": "rows"}
+        path = tmp_path_factory.mktemp("rows") / "store"
+        store = write_store(path, customer_ids=index, offsets=np.arange(num + 1), time=np.zeros(num), **nothing)
+        snapshots = Snapshots(
+            customer=index,
+            cutoff=DAY * (1 + part),
+            split=np.array(["train", "val", "val", "test"])[part],
+            label=label,
+            start=index,
+            stop=index + 1,
+            recent=index % 2 == 0,
+            horizon_days=horizon_days,
+            gap_days=0.0,
+        )
+        return store, snapshots
+
+    return split
 
 
 @pytest.fixture(scope="session")

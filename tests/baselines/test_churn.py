@@ -207,6 +207,27 @@ def test_early_stopping_keeps_fewer_trees() -> None:
     assert build_baseline(config, seed=0).fit(X, y).estimator_.model_.n_estimators_ == 500
 
 
+def test_the_newest_validation_cutoff_neither_stops_nor_fits_anything(store: EventStore) -> None:
+    X, y = make_table()
+    quick = {"n_estimators": 200, "learning_rate": 0.3, "min_child_samples": 20, "patience": 5}
+    configs = [load("lightgbm") | quick, load("logistic")]
+
+    def raw(X: pd.DataFrame, y: np.ndarray) -> pd.Series:
+        scores = fit_score(X, make_snapshots(y), store=store, baselines=configs, seed=0)
+        return scores.loc[scores["split"] == "test"].set_index("model")["score_raw"]
+
+    changed, oldest, newest = X.copy(), np.arange(600, 750), np.arange(750, 900)
+    changed.loc[newest, ["recency", "orders", "gap"]] = 1e3
+    before, after, stopped = (
+        raw(X, y),
+        raw(changed, np.where(np.isin(X.index, newest), 1 - y, y)),
+        raw(X, np.where(np.isin(X.index, oldest), 1 - y, y)),
+    )
+    pd.testing.assert_series_equal(after, before)
+    assert not stopped["lightgbm"].equals(before["lightgbm"])  # it does stop by the older ones
+    assert stopped["logistic"].equals(before["logistic"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

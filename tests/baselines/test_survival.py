@@ -2,6 +2,8 @@
 not rise.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,9 +14,8 @@ from sksurv.nonparametric import kaplan_meier_estimator
 from clm_dl.baselines.tabular.classifier import build_baseline
 from clm_dl.baselines.tabular.hazard import HazardBaseline, fit_score_curves
 from clm_dl.config import CONFIG_DIR
-from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.classification import auroc
 from clm_dl.tasks.survival.durations import Lifetimes
 
@@ -56,35 +57,21 @@ def test_the_base_rate_is_the_kaplan_meier_curve() -> None:
     np.testing.assert_allclose(found[0], full, atol=0.015)  # as if all had been followed
 
 
+@pytest.fixture(scope="module")
+def score(split_by_time: Callable[..., tuple[EventStore, Snapshots]]) -> Callable[..., pd.DataFrame]:
+    """Scores of baselines, fitted on the first half of the rows."""
+
+    def score(X: pd.DataFrame, life: Lifetimes, configs: list[dict]) -> pd.DataFrame:
+        store, snapshots = split_by_time((life.left_N < 0).astype(float), horizon_days=28.0)
+        return fit_score_curves(X, snapshots, life, DAYS, store=store, baselines=configs, seed=0)
+
+    return score
+
+
 @pytest.mark.parametrize("name", SURVIVAL)
-def test_every_baseline_scores_curves_that_do_not_rise(tmp_path, name: str) -> None:
+def test_every_baseline_scores_curves_that_do_not_rise(score: Callable[..., pd.DataFrame], name: str) -> None:
     X, life = customers()
-    num = len(X)
-    store = write_store(
-        tmp_path / "store",
-        customer_ids=np.arange(num),
-        offsets=np.arange(num + 1),
-        time=np.zeros(num),
-        columns={},
-        fields=[],
-        dictionaries={},
-        end=DAY,
-        fingerprint="test",
-    )
-    index = np.arange(num)
-    split = np.where(index < 3000, "train", np.where(index < 4500, "val", "test"))
-    snapshots = Snapshots(
-        customer=index,
-        cutoff=DAY * (1 + np.digitize(index, [3000, 3700, 4500])),
-        split=split,
-        label=(life.left_N < 0).astype(float),
-        start=index,
-        stop=index + 1,
-        recent=index % 2 == 0,
-        horizon_days=28.0,
-        gap_days=0.0,
-    )
-    scores = fit_score_curves(X, snapshots, life, DAYS, store=store, baselines=[load(name)], seed=0)
+    scores = score(X, life, [load(name)])
     assert set(scores["split"]) == {"val", "test"}
     assert scores["horizon"].tolist() == DAYS * 3000
     table = curve_scores(scores, "test")
@@ -94,3 +81,19 @@ def test_every_baseline_scores_curves_that_do_not_rise(tmp_path, name: str) -> N
     known = ~np.isnan(table.label[:, 2])
     least = {"base_rate": 0.49, "recency": 0.55}.get(name, 0.65)
     assert auroc(table.label[known, 2], table.active[name][known, 2]) > least
+
+
+def test_the_newest_validation_cutoff_neither_stops_nor_fits_anything(score: Callable[..., pd.DataFrame]) -> None:
+    X, life = customers(num=1600)
+    config = load("lightgbm") | {"n_estimators": 200, "learning_rate": 0.3, "min_child_samples": 20, "patience": 5}
+
+    def raw(rows: slice) -> np.ndarray:
+        """Of test, where these rows left when others of them did."""
+        left = life.left_N.copy()
+        left[rows] = left[rows][::-1]
+        return curve_scores(score(X, Lifetimes(left, life.followed_N), [config]), "test").raw["lightgbm"]
+
+    oldest, newest, nobody = slice(800, 1000), slice(1000, 1200), slice(0, 0)
+    before = raw(nobody)
+    np.testing.assert_array_equal(raw(newest), before)
+    assert not np.array_equal(raw(oldest), before)  # it does stop by the older ones

@@ -1,5 +1,6 @@
 """Value baselines: every shipped configuration on spend that is often zero, past mean by hand, bad input."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 import yaml
 from scipy.stats import spearmanr
 
-from clm_dl.baselines.tabular.regressor import build_value_baseline
+from clm_dl.baselines.tabular.regressor import build_value_baseline, fit_score_value
 from clm_dl.config import CONFIG_DIR
+from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.store import EventStore
 
 NAMES = sorted(
     path.stem
@@ -91,6 +94,32 @@ def test_early_stopping_keeps_fewer_trees() -> None:
     )
     poisson = build_value_baseline(load("lightgbm_value") | {"options": {"objective": "poisson"}}, seed=0).fit(X, y)
     assert poisson.estimator_.model_.objective_ == "poisson"
+
+
+def test_the_newest_validation_cutoff_calibrates_and_neither_stops_nor_fits_anything(
+    split_by_time: Callable[..., tuple[EventStore, Snapshots]],
+) -> None:
+    X, y = make_table(num=1600)
+    store, snapshots = split_by_time((y == 0).astype(float), horizon_days=91.0)
+    quick = {"n_estimators": 200, "learning_rate": 0.3, "min_child_samples": 20, "patience": 5}
+    configs = [load("lightgbm_value") | quick, load("ridge")]
+
+    def scores(rows: slice) -> tuple[pd.Series, pd.Series]:
+        """Of test, raw and calibrated, where these rows are of others who spend three times as much."""
+        changed, spend = X.copy(), y.copy()
+        changed.iloc[rows], spend[rows] = X.iloc[rows][::-1].to_numpy(), 3 * y[rows]
+        value = np.column_stack([spend, spend > 0])
+        table = fit_score_value(changed, snapshots, value, store=store, baselines=configs, seed=0)
+        table = table[table["split"] == "test"].set_index("model")
+        return table["score_raw"], table["score"]
+
+    oldest, newest, nobody = slice(800, 1000), slice(1000, 1200), slice(0, 0)
+    (raw, score), (newest_raw, newest_score), (oldest_raw, _) = scores(nobody), scores(newest), scores(oldest)
+    pd.testing.assert_series_equal(newest_raw, raw)
+    assert not oldest_raw["lightgbm_value"].equals(raw["lightgbm_value"])  # it does stop by the older ones
+    assert oldest_raw["ridge"].equals(raw["ridge"])
+    for name in ("lightgbm_value", "ridge"):
+        assert newest_score[name].mean() == pytest.approx(3 * score[name].mean(), rel=0.2)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ permutation.
 """
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -52,19 +53,21 @@ def assert_equal_batches(left, right):
 # --- loaders
 
 
-def test_loaders_are_complete(small_store):
-    data = module(small_store)
-    snapshots = data.snapshots
+def test_loaders_are_complete_and_only_what_is_labelled_is_learnt_from(small_store):
+    snapshots = build_snapshots(small_store, **RULE)
+    label = np.where(np.arange(len(snapshots)) % 5 == 2, np.nan, snapshots.label)  # censored
+    snapshots = dataclasses.replace(snapshots, label=label)
+    data = SequenceDataModule(small_store, snapshots, max_tokens=8, max_tokens_per_batch=64)
+    known, date = ~np.isnan(label), pd.to_datetime(snapshots.cutoff, unit="us").strftime("%Y-%m-%d")
     for loader, chosen in {
-        data.train_dataloader(): snapshots.training,
-        data.val_dataloader(): snapshots.early_stopping,
-        data.test_dataloader(): snapshots.split == "test",
+        data.train_dataloader(): known & np.isin(date, SPLITS["train"]),
+        data.val_dataloader(): known & (date == SPLITS["val"][0]),  # the newer one is for calibration
+        data.test_dataloader(): np.isin(date, SPLITS["test"]),
         data.predict_dataloader(): np.ones(len(snapshots), bool),
         data.loader(np.array([7, 3, 5])): np.isin(np.arange(len(snapshots)), [3, 5, 7]),
     }.items():
         index = np.concatenate([batch.index_B for batch in loader])
         assert np.array_equal(np.sort(index), np.flatnonzero(chosen))
-    assert not np.isnan(np.concatenate([batch.label_B for batch in data.train_dataloader()])).any()
     for split in ("train", "val", "test"):
         assert 1.0 <= data.padding_ratio(split) < 1.3
 
@@ -75,14 +78,15 @@ def test_workers_make_the_same_batches(small_store):
         assert_equal_batches(left, right)
 
 
-def test_epochs_differ_and_repeat(small_store):
+def test_epochs_and_seeds_differ_and_repeat(small_store):
     orders = []
-    for epoch in (0, 1, 0):
-        loader = module(small_store).train_dataloader()
+    for epoch, seed in ((0, 0), (1, 0), (0, 0), (0, 1)):
+        loader = module(small_store, seed=seed).train_dataloader()
         loader.sampler.set_epoch(epoch)
         orders.append(np.concatenate([batch.index_B for batch in loader]))
     assert np.array_equal(orders[0], orders[2])
     assert not np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[3])
 
 
 # --- what is fitted
@@ -104,15 +108,19 @@ def test_schema_scales_are_those_of_the_training_histories(small_store):
 
 def test_customers_kept_out_of_training_are_not_fitted_on(small_log, store_of):
     log = small_log.copy()
-    store = store_of(log)
     rule = {"horizon_days": 20, "val_customers": 0.3, "train": SPLITS["train"], "test": SPLITS["test"], "seed": 1}
-    first = SequenceDataModule(store, build_snapshots(store, **rule))
+    static = pd.DataFrame({"income": np.arange(30.0), "age": ["young", "old"] * 15})
+    store = store_of(log, static=static)
+    first = SequenceDataModule(store, build_snapshots(store, **rule), features=True)
     held = store.customer_ids[np.unique(first.snapshots.customer[first.snapshots.split == "val"])]
     changed = log["cust"].isin(held)
     log.loc[changed, ["sku", "spend"]] = ["never", 1e6]
-    store = store_of(log)
-    second = SequenceDataModule(store, build_snapshots(store, **rule))
+    static.loc[np.isin(store.customer_ids, held), ["income", "age"]] = [1e6, "ancient"]
+    store = store_of(log, static=static)
+    second = SequenceDataModule(store, build_snapshots(store, **rule), features=True)
     assert changed.sum() > 20
+    assert {"static.income", "static.age=young"} < set(first.schema["head"])
+    assert "total_spend" in first.schema["known"]
     assert (first.vocabulary, first.schema) == (second.vocabulary, second.schema)
 
 

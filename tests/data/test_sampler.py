@@ -28,11 +28,24 @@ def test_every_snapshot_once_and_within_the_limits(arguments):
         assert max(map(len, batches)) <= size
 
 
-def test_seed_and_epoch_decide_the_order():
-    same = [np.array_equal(a, b) for a, b in zip(epoch(2), epoch(2), strict=True)]
-    assert all(same)
-    for other in (epoch(3), epoch(2, seed=4)):
-        assert not all(np.array_equal(a, b) for a, b in zip(epoch(2), other, strict=False))
+def share_of_both(left, right):
+    """Share of the batches of one epoch that are batches of the other, too."""
+    left, right = ({frozenset(batch.tolist()) for batch in batches} for batches in (left, right))
+    return len(left & right) / min(len(left), len(right))
+
+
+def test_one_seed_and_epoch_give_the_same_batches_in_the_same_order():
+    assert all(np.array_equal(a, b) for a, b in zip(epoch(2), epoch(2), strict=True))
+
+
+@pytest.mark.parametrize("other", [{"epoch": 3}, {"epoch": 2, "seed": 4}])
+@pytest.mark.parametrize("limits", [{}, {"max_tokens": None, "batch_size": 64}])
+def test_another_epoch_or_seed_puts_other_snapshots_together_in_another_order(other, limits):
+    left, right = epoch(2, **limits), epoch(**other, **limits)
+    assert share_of_both(left, right) < 0.1
+    longest = [np.array([LENGTH[batch].max() for batch in batches]) for batches in (left, right)]
+    num = min(map(len, longest))
+    assert abs(np.corrcoef(longest[0][:num], longest[1][:num])[0, 1]) < 0.4
 
 
 def test_every_epoch_has_the_same_number_of_batches():

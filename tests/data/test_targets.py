@@ -6,11 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-<<<<<<< main
 
-=======
 from clm_dl.data.log.prepare import prepare_store
->>>>>>> B
 from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import build_snapshots

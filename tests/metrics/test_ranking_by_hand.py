@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.tasks.recommend.summary import summarise_ranking
+
+from clm_dl.data.ranking.catalogue import Catalogue
 
 FIRST, SECOND = "2021-05-01", "2021-05-15"
 ASKED = {  # customer and test cutoff: length of history, targets, and the list of the network

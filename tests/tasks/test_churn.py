@@ -1,16 +1,16 @@
-"""ChurnTask: every encoder learns a batch, weights are corrected for, a loss that is not finite stops the run and names
-the batch.
-"""
+"""ChurnTask: every encoder learns a batch, what decays, what is noise, weights corrected for, losses not finite."""
 
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.tasks.churn.module import ChurnTask
+from sklearn.metrics import log_loss, roc_auc_score
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
@@ -58,12 +58,61 @@ def test_every_pooling_learns_too(datamodule: SequenceDataModule) -> None:
         assert all(parameter.grad is not None for parameter in task.parameters()), pooling
 
 
+def test_matrices_decay_but_no_bias_no_norm_and_no_table(
+    datamodule: SequenceDataModule, fit: Callable[..., list[float]]
+) -> None:
+    batch, after = datamodule.dataset[np.flatnonzero(datamodule.snapshots.training)[:16]], []
+    for decay in (0.0, 0.5):
+        task = build(datamodule, "transformer", "task.optimizer.lr=0.1", f"task.optimizer.weight_decay={decay}")
+        fit(task, [batch])
+        after.append({name: parameter.detach() for name, parameter in task.named_parameters()})
+    plain, decayed = after
+    matrices = {name for name, tensor in plain.items() if tensor.ndim > 1 and not name.startswith("embedding.tables.")}
+    assert {name for name in plain if not torch.equal(plain[name], decayed[name])} == matrices
+    assert any("norm" in name for name in plain)
+    assert len(plain) - len(matrices) > 10
+
+
+def test_dropout_is_other_noise_each_epoch_and_for_each_seed(
+    datamodule: SequenceDataModule, fit: Callable[..., list[float]]
+) -> None:
+    """Of a network that does not learn the loss of a batch moves by the noise alone."""
+    batch = datamodule.dataset[np.flatnonzero(datamodule.snapshots.training)[:16]]
+    settings = plain(compose("train", ["encoder=gru", "task.optimizer.lr=0.0"]))
+
+    def losses(seed: int = 0, **options: float) -> list[float]:
+        torch.manual_seed(0)
+        encoder, task = settings["encoder"] | options, settings["task"] | options
+        return fit(ChurnTask(schema=datamodule.schema, encoder=encoder, task=task, seed=seed), [batch, batch], epochs=2)
+
+    noisy = losses()
+    assert len(set(noisy)) == 4
+    assert losses() == noisy
+    assert not set(losses(seed=1)) & set(noisy)
+    assert len(set(losses(dropout=0.0))) == 1
+
+
 def test_positive_weight_is_a_shift_of_the_logit_that_scores_do_not_have(datamodule: SequenceDataModule) -> None:
     batch = next(iter(datamodule.train_dataloader()))
     task = build(datamodule, "gru", "task.positive_weight=4.0").eval()
     torch.testing.assert_close(task.logits(batch), task(batch) - math.log(4.0))
     with pytest.raises(ValueError, match="positive_weight must be > 0, got 0"):
         build(datamodule, "gru", "task.positive_weight=0")
+
+
+def test_validation_is_of_all_batches_at_once_and_of_probabilities_without_the_weight(
+    datamodule: SequenceDataModule, validate: Callable[..., dict[str, float]]
+) -> None:
+    index = np.flatnonzero(datamodule.snapshots.early_stopping)
+    parts = [datamodule.dataset[part] for part in (index[::6], index[1:60:6])]
+    task = build(datamodule, "gru", "task.positive_weight=4.0", "task.label_smoothing=0.1").eval()
+    with torch.no_grad():
+        p = torch.cat([task.logits(batch) for batch in parts]).sigmoid().numpy()
+    label = np.concatenate([batch.label_B for batch in parts])
+    found = validate(task, parts)
+    assert found["val/log_loss"] == pytest.approx(log_loss(label, p), rel=1e-5)
+    assert found["val/auroc"] == pytest.approx(roc_auc_score(label, p), rel=1e-5)
+    assert validate(task, parts) == found
 
 
 def test_weighted_and_unweighted_training_give_nearly_the_same_probabilities(train: Callable[..., Run]) -> None:
@@ -76,6 +125,16 @@ def test_weighted_and_unweighted_training_give_nearly_the_same_probabilities(tra
     odds = [value / (1 - value) for value in mean]
     assert 0.05 < mean[0] < 0.6
     assert max(odds) / min(odds) < 1.5  # uncorrected, the odds would be six times too high
+
+
+def test_a_loss_that_is_not_finite_from_the_first_batch_on_is_named_too(
+    datamodule: SequenceDataModule, fit: Callable[..., list[float]]
+) -> None:
+    batch, task = datamodule.dataset[np.flatnonzero(datamodule.snapshots.training)[:4]], build(datamodule, "gru")
+    with torch.no_grad():
+        next(task.head.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="not finite since batch 0 of epoch 0"):
+        fit(task, [batch, batch])
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_batch(

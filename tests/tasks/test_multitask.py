@@ -4,6 +4,7 @@ do as they say.
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -128,6 +129,22 @@ def test_fixed_weights_make_the_sum(datamodule: SequenceDataModule) -> None:
     batch = next(iter(datamodule.train_dataloader()))
     losses = task.losses(batch)
     torch.testing.assert_close(task.batch_loss(batch), sum(weights[name] * loss for name, loss in losses.items()))
+
+
+@pytest.mark.parametrize("weighting", ["fixed", "uncertainty"])
+def test_the_validation_loss_is_the_weighted_sum_of_the_parts_whatever_the_weighting(
+    datamodule: SequenceDataModule, validate: Callable[..., dict[str, float]], weighting: str
+) -> None:
+    weights = {"churn": 2.0, "survival": 0.5, "value": 1.0, "next_event": 0.25}
+    options = [f"task.weights.{name}={weight}" for name, weight in weights.items()]
+    task = build(datamodule, "gru", *options, f"task.weighting={weighting}")
+    if weighting == "uncertainty":
+        with torch.no_grad():
+            task.log_variance_I.fill_(0.5)
+    found = validate(task, list(datamodule.val_dataloader()))
+    monitored = {"churn": "log_loss", "survival": "nll", "value": "nll", "next_event": "loss"}
+    total = sum(weight * found[f"val/{name}_{monitored[name]}"] for name, weight in weights.items())
+    assert found["val/loss"] == pytest.approx(total, rel=1e-5)
 
 
 def test_uncertainty_weights_by_learnt_variances(datamodule: SequenceDataModule) -> None:

@@ -134,6 +134,24 @@ def test_orders_and_context_learn_a_batch(datamodule: Callable[[str], RankingDat
         assert losses[-1] < 0.9 * losses[0]
 
 
+def test_matrices_decay_but_no_bias_no_norm_and_no_table(
+    datamodule: Callable[[str], RankingDataModule], fit: Callable[..., list[float]]
+) -> None:
+    data, after = datamodule("next_item"), []
+    for decay in (0.0, 0.5):
+        optimizer = {"lr": 0.1, "weight_decay": decay}
+        task = build(data, "next_item", "sasrec", context=True, tower={"output": "separate"}, optimizer=optimizer)
+        fit(task, [ragged_batch(data)])
+        after.append({name: parameter.detach() for name, parameter in task.named_parameters()})
+    plain, decayed = after
+    tables = ("tower.", "context.tables.")
+    matrices = {name for name, tensor in plain.items() if tensor.ndim > 1 and not name.startswith(tables)}
+    assert {name for name in plain if not torch.equal(plain[name], decayed[name])} == matrices
+    assert "context_map.weight" in matrices
+    left_alone = {"context_map.bias", "residual", "context.tables.0", "tower.table.id_ID", "tower.output_table.id_ID"}
+    assert left_alone <= set(plain) - matrices
+
+
 # --- targets
 
 
@@ -155,6 +173,8 @@ def test_targets_of_lines_are_the_next_known_items(datamodule: Callable[[str], R
 def test_targets_of_orders_are_the_distinct_items_of_the_next(datamodule: Callable[[str], RankingDataModule]) -> None:
     data = datamodule("next_order")
     batch, task = ragged_batch(data), build(data, "next_order")
+    with torch.no_grad():
+        task.tower.table.id_ID.mul_(50)  # so that no two targets lose the same
     ids_L, offset_N = batch.bags["item"][0].clone(), batch.bags["item"][1]
     first_O = offset_N[:-1][offset_N.diff() > 0]  # of each order; the others are padding
     ids_L[first_O[1::3]] = 1  # an unknown item in every third order, the second of the first customer among them
@@ -170,6 +190,7 @@ def test_targets_of_orders_are_the_distinct_items_of_the_next(datamodule: Callab
     found = list(zip(place_M.tolist(), item_M.tolist(), strict=True))
     assert len(found) == len(set(found)) == len(expected)
     assert set(found) == expected
+    assert 1 < len(found) / len({place for place, _ in found}) < 2
     weight = [
         1 / sum(place == other for other, _ in found) for place, _ in found
     ]  # every order counts as much as any other

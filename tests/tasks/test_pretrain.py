@@ -154,6 +154,17 @@ def test_evaluate_finds_the_same_losses(pretrained: Run) -> None:
     assert again == pytest.approx(pretrained.metrics["split"]["test"]["overall"]["network"]["loss"]["value"])
 
 
+def test_validation_is_of_all_batches_at_once(
+    datamodule: SequenceDataModule, validate: Callable[..., dict[str, float]]
+) -> None:
+    task, index = build(datamodule, "gru"), np.arange(12)
+    whole, parts = [datamodule.dataset[index]], [datamodule.dataset[part] for part in (index[:10], index[10:])]
+    task.fit_floor(whole)
+    found = validate(task, whole)
+    assert found["val/loss"] == pytest.approx(1.0, abs=0.1)
+    assert validate(task, parts) == pytest.approx(found, rel=1e-4)
+
+
 def test_losses_by_field_are_means_over_predictions(pretrained: Run) -> None:
     scores = pretrained.scores
     rows = scores[(scores["split"] == "test") & (scores["model"] == "network") & (scores["field"] == "time_gap")]

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.run import load_run
 from clm_dl.tasks.recommend.cards import card_text, sample_cards
+from clm_dl.tasks.recommend.figures import ranked_figures
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 from clm_dl.visual.terminal import difference_lines, print_comparison, print_runs
@@ -178,6 +179,34 @@ def test_tensorboard_is_read_back(make_ranked_run, shop, tmp_path):
     assert rows[0] == "item_id\tdept\tcount"
     assert rows[1].split("\t")[1] == "food"
     assert len(rows) == 1 + len(catalogue.item_ids)
+
+
+def test_a_finished_run_has_the_values_of_its_metrics_as_tags(ranked_run):
+    events = EventAccumulator(str(ranked_run.path), size_guidance={"scalars": 0, "images": 0}).Reload()
+    shown = ("hr@10", "ndcg@10", "mrr", "recall@10", "coverage@10")
+    for name in ranked_run.metrics["split"]["test"]["overall"]:
+        for metric in shown:
+            (scalar,) = events.Scalars(f"test/{metric}" if name == "network" else f"test_{name}/{metric}")
+            assert scalar.value == pytest.approx(figure(ranked_run, name, metric)["value"], rel=1e-6)
+    assert {"val/ndcg@10", "val/hr@10", "val/coverage@10", "train/loss"} < set(events.Tags()["scalars"])
+    assert len(events.Tags()["images"]) == 3
+
+
+def test_figures_show_the_metrics_and_how_deep_the_targets_lie(make_ranked_run):
+    run = load_run(make_ranked_run())
+    drawn = ranked_figures(run.scores, run.metrics, list(MODELS))
+    intervals, against, depth = (drawn[name].axes[0] for name in drawn)
+    ndcg = {name: figure(run, name, "ndcg@10") for name in MODELS}
+    ends = [line.get_xdata().tolist() for line in intervals.lines]
+    assert ends == [part for found in ndcg.values() for part in ([found["low"], found["high"]], [found["value"]])]
+    assert [text.get_text() for text in intervals.get_yticklabels()] == list(MODELS)
+    points = {text.get_text(): text.xy for text in against.texts}
+    assert points == {name: (figure(run, name, "coverage@10")["value"], ndcg[name]["value"]) for name in MODELS}
+    for line in depth.lines[: len(MODELS)]:
+        place, share = line.get_xydata().T
+        assert share[place <= 10].max(initial=0) == pytest.approx(figure(run, line.get_label(), "hr@10")["value"])
+        assert share[-1] == 1
+    assert depth.lines[-1].get_xdata() == [10, 10]
 
 
 def test_rare_categories_share_a_colour(shop):
