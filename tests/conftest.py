@@ -9,12 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 
 from clm_dl.config import compose
 from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
 
 torch.set_num_threads(1)
+
+# continuous integration tries the same examples each time, everybody else new ones; no example is too slow
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

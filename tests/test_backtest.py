@@ -12,6 +12,7 @@ import pytest
 
 from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
+from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.experiment.backtest import backtest, warning
 from clm_dl.experiment.run_files import BACKTEST
 from clm_dl.run import Run
@@ -99,6 +100,19 @@ def test_the_command_writes_it_and_the_report_shows_it(
 def test_wrong_cutoffs_are_refused_in_one_sentence(run: Run, store: EventStore, cutoffs: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         backtest(run, store, cutoffs)  # type: ignore[arg-type]
+
+
+def test_predictions_are_recalibrated_on_the_newest_cutoff_whose_labels_are_known(
+    run: Run, store: EventStore, shop_log: pd.DataFrame
+) -> None:
+    """On everyone in the population one label window before the end of the log, and on what became of them since."""
+    end, horizon = pd.Timestamp(store.end, unit="us"), pd.Timedelta(days=run.config["snapshots"]["horizon_days"])
+    known = run.predict(shop_log, cutoff=(end - horizon).isoformat())
+    known = known[known["in_population"]]
+    stayed = shop_log.loc[(shop_log["ts"] >= end - horizon) & (shop_log["ts"] < end), "cust"].unique()
+    expected = PlattCalibrator().fit(known["score_raw"], ~known["customer_id"].isin(stayed))
+    table = run.predict(recalibrate=True)
+    np.testing.assert_allclose(table["score"], expected.predict(table["score_raw"]), rtol=1e-4)
 
 
 def test_recalibrated_predictions_keep_their_ranks(run: Run) -> None:

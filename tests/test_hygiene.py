@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "clm_dl"
@@ -123,6 +124,12 @@ def test_no_path_of_a_machine():
     assert machine.search("see /wo" + "rk/main")
     wrong = [str(path.relative_to(ROOT)) for path in files if machine.search(path.read_text(errors="ignore"))]
     assert not wrong, f"absolute paths of somebody's machine: {wrong}"
+
+
+def test_continuous_integration_tries_the_same_examples_each_time():
+    assert "\nexport CI=1" in (ROOT / ".ci" / "run").read_text()
+    assert settings.get_profile("ci").derandomize
+    assert settings.get_profile("ci").deadline is None
 
 
 def test_notebooks_carry_no_outputs():

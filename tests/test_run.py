@@ -106,6 +106,18 @@ def test_scores_have_their_columns_and_every_model_the_same_snapshots(run: Run) 
     assert not keys[0].duplicated(["customer_id", "cutoff"]).any()
 
 
+def test_every_model_is_calibrated_on_the_newest_validation_cutoff_alone(run: Run) -> None:
+    """Not on training, nor on the cutoffs that stop it early: one fitted there again gives the scores of all rows."""
+    for model, rows in run.scores.groupby("model"):
+        validation = rows[(rows["split"] == "val") & rows["label"].notna()]
+        assert validation["cutoff"].nunique() > 1
+        newest = validation[validation["cutoff"] == validation["cutoff"].max()]
+        expected = PlattCalibrator().fit(newest["score_raw"], newest["label"])
+        np.testing.assert_allclose(rows["score"], expected.predict(rows["score_raw"]), rtol=1e-6, err_msg=str(model))
+        if model == "network":
+            assert run.calibration.to_dict() == pytest.approx(expected.to_dict(), rel=1e-6)
+
+
 def test_same_seed_same_metrics_bit_for_bit_and_another_seed_others(train: Callable[..., Run], run: Run) -> None:
     again = train()
     assert again.path != run.path

@@ -57,14 +57,15 @@ def test_scores_are_curves_and_metrics_are_by_horizon(survival_run: Run) -> None
     }  # auto leaves test room to be followed
 
 
-def test_each_horizon_is_calibrated_on_the_newest_validation_cutoff_alone(survival_run: Run) -> None:
+def test_every_horizon_is_calibrated_on_the_newest_validation_cutoff_alone(survival_run: Run) -> None:
     validation, test = (curve_scores(survival_run.scores, split) for split in ("val", "test"))
-    newest = validation.cutoff == validation.cutoff.max()
-    assert 0 < newest.sum() < len(newest)
-    for name, raw_NS in validation.raw.items():
-        chosen_NS = newest[:, None] & ~np.isnan(validation.label)
-        calibrator = CurveCalibrator().fit(raw_NS, validation.label, chosen_NS)
-        np.testing.assert_allclose(calibrator.predict(test.raw[name]), test.active[name], atol=1e-4)
+    assert validation.cutoff.nunique() > 1
+    newest = np.broadcast_to((validation.cutoff == validation.cutoff.max())[:, None], validation.label.shape)
+    assert not np.isnan(validation.label[newest]).any()  # followed through each horizon
+    for model, raw in validation.raw.items():
+        expected = CurveCalibrator().fit(raw, validation.label, newest)
+        np.testing.assert_allclose(validation.active[model], expected.predict(raw), rtol=1e-6, err_msg=model)
+        np.testing.assert_allclose(test.active[model], expected.predict(test.raw[model]), rtol=1e-6, err_msg=model)
 
 
 def test_horizon_0_is_the_churn_of_the_same_snapshots(survival_run: Run) -> None:

@@ -190,6 +190,22 @@ def test_test_rows_do_not_touch_what_is_fitted(store: EventStore) -> None:
     assert not one.equals(two)
 
 
+def test_what_calibrates_a_baseline_neither_trains_nor_stops_it(store: EventStore) -> None:
+    """Other labels at the newest validation cutoff move no raw score, at the older one they move when the trees stop."""
+    X, y = make_table()
+    config = load("lightgbm") | {"n_estimators": 200, "learning_rate": 0.3, "patience": 5}
+    raw, score = [], []
+    for rows in (slice(0, 0), slice(750, 900), slice(600, 750)):
+        changed = y.copy()
+        changed[rows] = 1 - changed[rows]
+        scores = fit_score(X, make_snapshots(changed), store=store, baselines=[config], seed=0)
+        raw.append(scores["score_raw"].to_numpy())
+        score.append(scores["score"].to_numpy())
+    np.testing.assert_array_equal(raw[1], raw[0])
+    assert np.corrcoef(score[1], score[0])[0, 1] < 0  # the calibration turned round
+    assert not np.array_equal(raw[2], raw[0])
+
+
 def test_a_fitted_baseline_survives_a_file() -> None:
     X, y = make_table(num=300)
     model = build_baseline(load("lightgbm"), seed=0).fit(X, y)

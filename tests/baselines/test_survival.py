@@ -16,6 +16,7 @@ from clm_dl.baselines.tabular.hazard import HazardBaseline, fit_score_curves
 from clm_dl.config import CONFIG_DIR
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.evaluation.calibration import CurveCalibrator
 from clm_dl.evaluation.classification import auroc
 from clm_dl.tasks.survival.durations import Lifetimes
 
@@ -78,6 +79,10 @@ def test_every_baseline_scores_curves_that_do_not_rise(score: Callable[..., pd.D
     np.testing.assert_array_equal(table.label, life.active(DAYS)[4500:])
     for curves in (table.active[name], table.raw[name]):
         assert (np.diff(curves, axis=1) <= 1e-12).all()
+    validation = curve_scores(scores, "val")
+    newest = (validation.cutoff == validation.cutoff.max())[:, None] & ~np.isnan(validation.label)
+    calibrated = CurveCalibrator().fit(validation.raw[name], validation.label, newest).predict(table.raw[name])
+    np.testing.assert_allclose(table.active[name], calibrated, rtol=1e-6)  # on the newest validation cutoff alone
     known = ~np.isnan(table.label[:, 2])
     least = {"base_rate": 0.49, "recency": 0.55}.get(name, 0.65)
     assert auroc(table.label[known, 2], table.active[name][known, 2]) > least

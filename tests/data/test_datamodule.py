@@ -14,6 +14,7 @@ from clm_dl.data.sequences.datamodule import SequenceDataModule
 
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.sequences.vocabulary import Vocabulary
+from clm_dl.data.snapshots.calendar import known_future
 from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import build_snapshots
 
@@ -70,6 +71,25 @@ def test_loaders_are_complete_and_only_what_is_labelled_is_learnt_from(small_sto
         assert np.array_equal(np.sort(index), np.flatnonzero(chosen))
     for split in ("train", "val", "test"):
         assert 1.0 <= data.padding_ratio(split) < 1.3
+
+
+def test_a_label_that_is_not_known_is_neither_trained_on_nor_fitted_on(small_store, tmp_path):
+    """A given label may be empty: its snapshot is scored, and no scale comes from its history."""
+    names = small_store.customer_ids.tolist()
+    given = pd.DataFrame(
+        {"customer": names, "label": [None if place % 3 == 0 else place % 2 for place in range(len(names))]}
+    )
+    times = [day for days in SPLITS.values() for day in days]
+    given.merge(pd.DataFrame({"time": times}), how="cross").to_csv(tmp_path / "labels.csv", index=False)
+    rule = {"horizon_days": 20, "labels": {"name": "given", "path": tmp_path / "labels.csv"}, **SPLITS}
+    data = SequenceDataModule(small_store, build_snapshots(small_store, **rule))
+    unknown = np.isin(data.snapshots.customer, np.arange(0, len(names), 3))
+    loaders = (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
+    read = [unknown[np.concatenate([batch.index_B for batch in loader])] for loader in loaders]
+    assert [rows.any() for rows in read] == [False, False, True]
+    tenure = data.snapshots.cutoff - small_store.time[data.snapshots.start]
+    known = tenure[(data.snapshots.split == "train") & ~unknown]
+    assert data.schema["head"]["tenure"]["center"] == pytest.approx(np.median(np.log1p(known / 86400e6)))
 
 
 def test_workers_make_the_same_batches(small_store):
@@ -160,6 +180,15 @@ def test_known_future_sums_the_label_window(small_store, tmp_path):
             module(small_store, calendar=calendar | wrong)
 
 
+def test_known_future_begins_after_the_gap(small_store, tmp_path):
+    days = pd.date_range("2020-01-01", "2020-12-31")
+    pd.DataFrame({"day": days, "number": np.arange(len(days))}).to_csv(tmp_path / "calendar.csv", index=False)
+    snapshots = build_snapshots(small_store, **RULE | {"horizon_days": 15, "gap_days": 5})
+    table = known_future({"path": str(tmp_path / "calendar.csv"), "time": "day"}, snapshots)
+    first = (pd.to_datetime(snapshots.cutoff, unit="us") - days[0]).days + 5
+    np.testing.assert_array_equal(table["number"], 15 * first + sum(range(15)))  # the numbers of 15 days in a row
+
+
 def test_history_features_enter_as_of_the_cutoff_without_what_comes_later(small_log, store_of):
     plain = module(store_of(small_log), features=True)
     late = small_log["ts"] >= CUTOFF
@@ -167,6 +196,7 @@ def test_history_features_enter_as_of_the_cutoff_without_what_comes_later(small_
     assert {"recency", "orders_28d", "total_spend"} <= set(plain.schema["known"])
     for batch, other in zip(plain.train_dataloader(), changed.train_dataloader(), strict=True):
         torch.testing.assert_close(batch.known_BK, other.known_BK, rtol=0, atol=0, equal_nan=True)
+    assert plain.schema == changed.schema, "scales of what is known at the cutoff come from training snapshots alone"
 
 
 # --- a trained run's vocabulary and schema are applied, never refitted

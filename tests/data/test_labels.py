@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data.snapshots.cutoffs import DAY
@@ -55,6 +55,15 @@ logs_of_days = st.lists(st.lists(st.integers(0, 30), max_size=6).map(sorted), mi
     horizon=st.integers(1, 10),
     types=st.sampled_from([None, ["buy"]]),
 )
+@example(logs=[[5, 11]], cutoff=11, gap=0, horizon=5, types=None)  # an event at the cutoff
+@example(logs=[[5, 11]], cutoff=11, gap=0, horizon=5, types=["buy"])
+@example(logs=[[5, 11]], cutoff=11, gap=1, horizon=5, types=None)  # the same, but the gap leaves it out
+@example(logs=[[5, 13]], cutoff=11, gap=2, horizon=5, types=None)  # where the window begins
+@example(logs=[[5, 13]], cutoff=11, gap=2, horizon=5, types=["buy"])
+@example(logs=[[5, 16]], cutoff=11, gap=0, horizon=5, types=None)  # where it ends
+@example(logs=[[5, 17]], cutoff=11, gap=1, horizon=5, types=["buy"])
+@example(logs=[[5]], cutoff=21, gap=2, horizon=8, types=None)  # the data ends with the window
+@example(logs=[[5, 22]], cutoff=22, gap=2, horizon=8, types=None)  # and a day too early
 def test_no_event_equals_plain_python(tmp_path_factory, logs, cutoff, gap, horizon, types) -> None:
     codes = [day % 2 for log in logs for day in log]  # even days view, odd days buy
     store = make_store(
@@ -126,6 +135,15 @@ def contract_reference(
     horizon=st.integers(1, 20),
     grace=st.integers(0, 10),
 )
+@example(logs=[[(5, 12)]], cutoff=10, gap=2, horizon=5, grace=3)  # it expires where the window begins
+@example(logs=[[(5, 11)]], cutoff=10, gap=2, horizon=5, grace=3)
+@example(logs=[[(5, 17)]], cutoff=10, gap=2, horizon=5, grace=3)  # where it ends
+@example(logs=[[(5, 12), (10, 30)]], cutoff=10, gap=0, horizon=5, grace=3)  # renewed at the cutoff
+@example(logs=[[(5, 12), (14, 30)]], cutoff=10, gap=0, horizon=5, grace=3)  # on the last day of grace
+@example(logs=[[(5, 12), (15, 30)]], cutoff=10, gap=0, horizon=5, grace=3)  # a day later
+@example(logs=[[(5, 12), (11, 12)]], cutoff=10, gap=0, horizon=5, grace=3)  # told the same expiry again
+@example(logs=[[(5, 35)]], cutoff=30, gap=0, horizon=10, grace=5)  # the data ends with the grace
+@example(logs=[[(5, 35)]], cutoff=30, gap=0, horizon=10, grace=6)  # and a day too early
 def test_contractual_equals_plain_python(tmp_path_factory, logs, cutoff, gap, horizon, grace) -> None:
     expiry = [MISSING_TIME if day < 0 else day * DAY for log in logs for _, day in log]
     store = make_store(
@@ -142,6 +160,38 @@ def test_contractual_equals_plain_python(tmp_path_factory, logs, cutoff, gap, ho
         assert population[row] == eligible
         if eligible:
             np.testing.assert_equal(found[row], expected)
+
+
+flagged_days = st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=1, max_size=6).map(sorted)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    logs=st.lists(flagged_days, min_size=1, max_size=4),
+    cutoff=st.integers(1, 30),
+    gap=st.integers(0, 4),
+    horizon=st.integers(1, 10),
+)
+@example(logs=[[(5, False), (10, True)]], cutoff=10, gap=0, horizon=5)  # leaves at the cutoff
+@example(logs=[[(5, False), (10, True)]], cutoff=10, gap=1, horizon=5)  # the same, but the gap leaves it out
+@example(logs=[[(5, False), (12, True)]], cutoff=10, gap=2, horizon=5)  # where the window begins
+@example(logs=[[(5, False), (17, True)]], cutoff=10, gap=2, horizon=5)  # where it ends
+@example(logs=[[(5, False), (5, True)]], cutoff=10, gap=0, horizon=5)  # not seen after the moment of leaving
+@example(logs=[[(5, True), (6, False)]], cutoff=10, gap=0, horizon=5)  # seen a day later
+@example(logs=[[(5, False), (22, True)]], cutoff=21, gap=0, horizon=10)  # the data ends with the window
+@example(logs=[[(5, False), (23, True)]], cutoff=22, gap=0, horizon=10)  # and a day too early
+def test_churn_event_equals_plain_python(tmp_path_factory, logs, cutoff, gap, horizon) -> None:
+    days, flags = [[day for day, _ in log] for log in logs], [float(gone) for log in logs for _, gone in log]
+    store = make_store(tmp_path_factory.mktemp("s") / "s", days, end=31, churn_event=flags)
+    for customer, log in enumerate(logs):
+        history = [(day, gone) for day, gone in log if day < cutoff]
+        if not history:
+            continue
+        found, population = label(store, customer, cutoff, horizon=horizon, gap=gap, name="churn_event")
+        left = max((day for day, gone in history if gone), default=-1)
+        assert population == (history[-1][0] > left)
+        leaves = any(gone and cutoff + gap <= day < cutoff + gap + horizon for day, gone in log)
+        np.testing.assert_equal(found, np.nan if cutoff + gap + horizon > 31 else float(leaves))
 
 
 def test_churn_event_flags_the_window_and_drops_those_already_gone(tmp_path: Path) -> None:
@@ -190,6 +240,14 @@ def test_unknown_event_type_is_named(tmp_path: Path) -> None:
     first=st.booleans(),
     dormant=st.sampled_from([None, 4]),
 )
+@example(logs=[[4, 11]], cutoff=11, gap=0, horizon=5, chosen=True, first=True, dormant=None)  # bought at the cutoff
+@example(logs=[[4, 11]], cutoff=11, gap=1, horizon=5, chosen=True, first=False, dormant=None)  # in the gap
+@example(logs=[[4, 14]], cutoff=11, gap=3, horizon=5, chosen=True, first=False, dormant=None)  # where the window begins
+@example(logs=[[4, 17]], cutoff=11, gap=1, horizon=5, chosen=True, first=False, dormant=None)  # where it ends
+@example(logs=[[4, 23]], cutoff=21, gap=0, horizon=10, chosen=True, first=False, dormant=None)  # ends with the data
+@example(logs=[[4, 23]], cutoff=22, gap=0, horizon=10, chosen=True, first=False, dormant=None)  # and a day too early
+@example(logs=[[7]], cutoff=11, gap=0, horizon=5, chosen=False, first=False, dormant=4)  # seen as they begin
+@example(logs=[[6]], cutoff=11, gap=0, horizon=5, chosen=False, first=False, dormant=4)  # and a day before
 def test_a_chosen_event_equals_plain_python(
     tmp_path_factory, logs, cutoff, gap, horizon, chosen, first, dormant
 ) -> None:

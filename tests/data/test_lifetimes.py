@@ -4,7 +4,7 @@ looked at.
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data.snapshots.cutoffs import DAY
@@ -59,6 +59,11 @@ def at(store, customer, cutoff, split="test", *, silence: float = 5, gap: float 
 
 @settings(max_examples=80, deadline=None)
 @given(logs=logs_of_days, cutoff=st.integers(1, 30), silence=st.integers(1, 9))
+@example(logs=[[1, 10, 13]], cutoff=10, silence=5)  # an event at the cutoff, the last one at a horizon
+@example(logs=[[1, 15]], cutoff=10, silence=5)  # the first silence from the cutoff on ends with an event
+@example(logs=[[1, 12, 17, 19]], cutoff=10, silence=5)  # and one between two events
+@example(logs=[[1, 12, 16, 20]], cutoff=15, silence=8)  # followed for 8 days, the last horizon
+@example(logs=[[1, 12, 16, 20]], cutoff=16, silence=8)  # and for a day less
 def test_active_equals_plain_python(tmp_path_factory, logs, cutoff, silence) -> None:
     store = make_store(tmp_path_factory.mktemp("store") / "store", logs, end=31)
     customers = np.arange(len(logs))

@@ -184,8 +184,8 @@ def test_rolling(store):
 
 
 def test_rolling_population_and_gap(store):
-    rule = ROLLING | {"active_days": 8, "gap_days": 1, "horizon_days": 4}
-    ranking = build_ranking(store, protocol={"name": "rolling"}, unit="order", snapshots=rule)
+    rule = ROLLING | {"active_days": 8, "gap_days": 1, "horizon_days": 4, "recent_days": 7}
+    ranking = rolling(store, rule)
     assert spell(ranking, "val") == {"ann 11": ("abc", "dae")}
     assert spell(ranking, "test") == {"cid 16": ("b", "c"), "ann 21": ("abcdae", "bfg"), "cid 21": ("bc", "b")}
     counts = ranking.counts
@@ -194,6 +194,36 @@ def test_rolling_population_and_gap(store):
         3,
         4,
     )  # inactive: bob at 11, dee at 16 and 21
+    assert recently(ranking) == {"ann 11": True, "cid 16": True, "ann 21": True, "cid 21": True}  # ann: on 14
+    shorter = rolling(store, rule | {"active_days": 7, "recent_days": 6})
+    assert recently(shorter) == {"ann 11": True, "cid 16": True, "ann 21": False, "cid 21": True}
+
+
+def rolling(store, rule):
+    return build_ranking(store, protocol={"name": "rolling"}, unit="order", snapshots=rule)
+
+
+def recently(ranking):
+    """{customer@cutoff: whether it was active in the recent days} of validation and test."""
+    snapshots = ranking.snapshots.select(ranking.snapshots.split != "train")
+    names, recent = ranking.store.customer_ids[snapshots.customer], snapshots.recent.tolist()
+    return {f"{name} {iso(at)[8:]}": flag for name, at, flag in zip(names, snapshots.cutoff, recent, strict=True)}
+
+
+def test_rolling_windows_begin_after_the_gap_and_end_before_the_horizon(store):
+    ranking = rolling(store, ROLLING | {"gap_days": 2, "horizon_days": 3})
+    assert spell(ranking, "val") == {"ann 11": ("abc", "e"), "bob 11": ("a", "a")}  # ann: on 12 and 14, bob: on 13
+    assert spell(ranking, "test") == {"ann 21": ("abcdae", "g"), "cid 21": ("bc", "b")}  # cid: on 17 and 23
+
+
+@pytest.mark.parametrize("lists", [{"val": ["2020-01-16"], "test": ["2020-01-21"]}, {"val": "auto", "test": "auto"}])
+def test_a_rolling_fold_lies_one_window_before_the_next_newer_one(store, lists):
+    for fold, expected in enumerate([("16", "21"), ("11", "16")]):
+        ranking = rolling(store, {"horizon_days": 5, "every_days": 5, "folds": 2, "fold": fold, **lists})
+        cutoffs = ranking.snapshots.cutoff_dates()
+        assert [[date[8:] for date in cutoffs[split]] for split in ("val", "test")] == [[date] for date in expected]
+        before = ranking.snapshots.cutoff[ranking.select("val")].min()
+        np.testing.assert_array_equal(ranking.training_rows, np.asarray(store.time) < before)
 
 
 def test_rolling_edges_by_the_day(store_of):

@@ -1,15 +1,16 @@
 """Snapshots: population, splits with embargo, held-out customers, folds, given labels, bad input."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from clm_dl.data.snapshots.cutoffs import DAY, iso, parse_cutoff
-from clm_dl.data.snapshots.scoring import scoring_snapshots
+from clm_dl.data.snapshots.scoring import later_snapshots, scoring_snapshots
 from clm_dl.data.snapshots.snapshots import SPLITS, Snapshots, build_snapshots, check_classes
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore
@@ -30,8 +31,9 @@ def make_store(path: Path, logs: list[list[float]], end: float) -> EventStore:
 
 
 def random_logs(seed: int, num_customers: int = 60, days: int = 200) -> list[list[float]]:
+    """Events on whole days, as in a daily log: many lie exactly at a cutoff, or exactly N days before it."""
     rng = np.random.default_rng(seed)
-    return [sorted((rng.random(rng.integers(1, 12)) * days).tolist()) for _ in range(num_customers)]
+    return [sorted(rng.integers(0, days, rng.integers(1, 12)).tolist()) for _ in range(num_customers)]
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,83 @@ def test_equal_plain_python(store: EventStore) -> None:
     assert (snapshots.start == store.offsets[snapshots.customer]).all()
 
 
+DAILY = {"train": [20], "val": [35], "test": [50]}  # days of the cutoffs
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    logs=st.lists(st.lists(st.integers(0, 59), min_size=1, max_size=8).map(sorted), min_size=1, max_size=4),
+    active=st.integers(1, 20),
+    recent=st.integers(1, 20),
+    gap=st.integers(0, 5),
+    horizon=st.integers(1, 10),
+)
+@example(
+    logs=[[10, 40], [9, 39], [10, 20, 50]], active=10, recent=10, gap=0, horizon=5
+)  # N days before, one more, at the cutoff
+@example(logs=[[10, 40], [9, 39], [10, 20, 50]], active=20, recent=10, gap=0, horizon=5)  # the same of the recent days
+@example(logs=[[15, 22], [15, 21], [15, 27]], active=10, recent=5, gap=2, horizon=5)  # either end of the label window
+def test_daily_logs_equal_plain_python(tmp_path_factory, logs, active, recent, gap, horizon) -> None:
+    logs = [*logs, list(range(60))]  # somebody is always in the population
+    store = make_store(tmp_path_factory.mktemp("daily") / "store", logs, 65)
+    lists = {split: dates(*days) for split, days in DAILY.items()}
+    rule = {"horizon_days": horizon, "gap_days": gap, "active_days": active, "recent_days": recent}
+    snapshots = build_snapshots(store, **rule, **lists)
+    expected, recently = set(), {}
+    for customer, log in enumerate(logs):
+        for split, days in DAILY.items():
+            for day in days:
+                if any(day - active <= event < day for event in log):
+                    churned = not any(day + gap <= event < day + gap + horizon for event in log)
+                    expected.add((customer, day * DAY, split, float(churned)))
+                    recently[customer, day * DAY] = any(day - recent <= event < day for event in log)
+    assert rows(snapshots) == expected
+    assert dict(zip(zip(snapshots.customer, snapshots.cutoff, strict=True), snapshots.recent, strict=True)) == recently
+    events = [
+        sum(day * DAY < at for day in logs[who]) for who, at in zip(snapshots.customer, snapshots.cutoff, strict=True)
+    ]
+    np.testing.assert_array_equal(snapshots.stop - snapshots.start, events)
+    later = later_snapshots(store, np.array([50 * DAY]), **rule)
+    scored, in_population = scoring_snapshots(store, 50 * DAY, **rule)
+    test = snapshots.select(snapshots.split == "test")
+    assert rows(later) == rows(test)
+    np.testing.assert_array_equal(scored.customer[in_population], test.customer)
+    np.testing.assert_array_equal(scored.recent[in_population], test.recent)
+
+
+MICROSECOND = 1 / DAY
+EDGE = [  # two customers with an event just inside the last 10 days before day 50, three without
+    [20, 40],
+    [20, 50 - MICROSECOND],
+    [20, 40 - MICROSECOND],
+    [20, 50],
+    [20],
+]
+
+
+@pytest.mark.parametrize("labels", ["computed", "given", "later", "scored"])
+def test_the_last_n_days_begin_with_an_event_n_days_before_the_cutoff(tmp_path: Path, labels: str) -> None:
+    logs = [*EDGE, [*range(0, 50, 5), 55]]
+    store = make_store(tmp_path / "store", logs, 100)
+    lists = {"train": dates(10), "val": dates(30), "test": dates(50)}
+    rule = {"horizon_days": 20, "recent_days": 10}
+    found = []
+    for active in (None, 10):
+        if labels == "scored":
+            snapshots, inside = scoring_snapshots(store, 50 * DAY, active_days=active, **rule)
+        elif labels == "later":
+            snapshots = later_snapshots(store, np.array([50 * DAY]), active_days=active, **rule)
+        else:
+            frame = pd.DataFrame([(f"c{number}", day, 1) for number in range(6) for day in dates(10, 30, 50)])
+            frame.columns = ["customer", "time", "label"]
+            frame.to_csv(tmp_path / "labels.csv", index=False)
+            given_labels = {"labels": {"name": "given", "path": tmp_path / "labels.csv"}} if labels == "given" else {}
+            snapshots = build_snapshots(store, active_days=active, **rule, **given_labels, **lists)
+        chosen = snapshots.select(inside if labels == "scored" else snapshots.cutoff == 50 * DAY)
+        found.append((chosen.customer.tolist(), chosen.recent.tolist()))
+    assert found == [([0, 1, 2, 3, 4, 5], [True, True, False, False, False, True]), ([0, 1, 5], [True, True, True])]
+
+
 def test_sorted_by_split_cutoff_customer(store: EventStore) -> None:
     snapshots = build_snapshots(store, horizon_days=20, **EXPLICIT)
     rank = np.array([SPLITS.index(split) for split in snapshots.split])
@@ -101,6 +180,8 @@ def test_validation_parts(store: EventStore) -> None:
     fold=st.integers(0, 2),
     held=st.sampled_from([0.0, 0.3]),
 )
+@example(seed=0, horizon=10, gap=5, every=5, fold=1, held=0.0)
+@example(seed=0, horizon=10, gap=5, every=5, fold=0, held=0.3)
 def test_auto_windows_never_reach_a_later_split(tmp_path_factory, seed, horizon, gap, every, fold, held) -> None:
     store = make_store(tmp_path_factory.mktemp("auto") / "store", random_logs(seed, 12, 150), 150)
     try:
@@ -150,6 +231,30 @@ def test_auto_leaves_validation_and_test_room_to_be_followed_and_takes_all_of_tr
         "val": dates(80, 90),
         "test": dates(140, 150),
     }
+
+
+def test_a_window_ends_no_microsecond_after_a_later_split_begins(tmp_path: Path) -> None:
+    """Cutoffs lie a microsecond less than a horizon apart: the one next to a later split is that much too late."""
+    store = make_store(tmp_path / "s", [[day + 0.5 for day in range(100)], [0.5]], 100)
+    snapshots = build_snapshots(store, horizon_days=10, every_days=10 - MICROSECOND)
+    found = {split: np.unique(snapshots.cutoff[snapshots.split == split]).tolist() for split in SPLITS}
+    # 90 days, 80 and 1 µs, 70 and 2 µs, …: test in (80, 90]; val by 70 and 1 µs; train by 40 and 4 µs
+    steps = [90 * DAY - number * (10 * DAY - 1) for number in range(9)]
+    assert found == {"train": steps[:5:-1], "val": steps[4:2:-1], "test": steps[1::-1]}
+    for before, after in (("train", "val"), ("val", "test")):
+        assert found[before][-1] + 10 * DAY <= found[after][0]
+
+
+def test_a_cutoff_lies_behind_the_first_event_and_not_behind_the_end(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", [[5, 30, 62], [5, 70]], 100)
+    lists = {"train": dates(25), "val": dates(50), "test": dates(70, 100)}
+    snapshots = build_snapshots(store, horizon_days=20, **lists)
+    assert snapshots.cutoff_dates() == lists
+    assert np.isnan(snapshots.label[snapshots.cutoff == 100 * DAY]).all()
+    with pytest.raises(ValueError, match="train cutoff 1970-01-06 is outside the data"):
+        build_snapshots(store, horizon_days=20, **{**lists, "train": dates(5)})
+    with pytest.raises(ValueError, match="no train cutoff is left in the data after moving back by 20 days"):
+        build_snapshots(store, horizon_days=20, folds=2, fold=1, **lists)  # from 25 to 5: nobody has a history there
 
 
 def test_folds_move_listed_cutoffs_back(store: EventStore) -> None:
@@ -246,6 +351,39 @@ def test_given_labels_become_snapshots_and_the_rest_is_counted(store: EventStore
     assert listed.cutoff_dates() == {"train": dates(60), "val": dates(100), "test": dates(140)}
 
 
+def given_file(path: Path, label: Callable[[int, int], int | None]) -> dict[str, str]:
+    """Labels of 20 customers at the dates of `dates_of_given`: `label` of the customer's number and of the day."""
+    table = [(f"c{number}", dates(day)[0], label(number, day)) for day in dates_of_given() for number in range(20)]
+    pd.DataFrame(table, columns=["customer", "time", "label"]).to_csv(path, index=False)
+    return {"name": "given", "path": str(path)}
+
+
+def test_splits_of_given_labels_keep_gap_and_horizon_apart_and_fold_back(store: EventStore, tmp_path: Path) -> None:
+    labels = given_file(tmp_path / "labels.csv", lambda number, day: (number + day) % 2)
+    newest = build_snapshots(store, horizon_days=20, labels=labels, folds=2)
+    back = build_snapshots(store, horizon_days=20, labels=labels, folds=2, fold=1)
+    apart = build_snapshots(store, horizon_days=20, gap_days=15, labels=labels)
+    # test in (160, 180], val by 150, train by 120; folded back all by 160; 35 days apart: test in (145, 180], val by
+    # 135
+    assert newest.cutoff_dates() == {"train": dates(60, 80, 100, 120), "val": dates(140), "test": dates(170, 180)}
+    assert back.cutoff_dates() == {"train": dates(60, 80, 100), "val": dates(120), "test": dates(140)}
+    assert apart.cutoff_dates() == {"train": dates(60), "val": dates(100, 120), "test": dates(170, 180)}
+
+
+def test_a_given_label_that_is_empty_neither_trains_nor_validates(store: EventStore, tmp_path: Path) -> None:
+    labels = given_file(tmp_path / "labels.csv", lambda number, day: None if number % 3 == 0 else number % 2)
+    snapshots = build_snapshots(
+        store, horizon_days=20, labels=labels, train=dates(60), val=dates(100, 120), test=dates(170)
+    )
+    unknown = np.isnan(snapshots.label)
+    for split in SPLITS:
+        assert unknown[snapshots.split == split].any()
+        assert not unknown[snapshots.split == split].all()
+    np.testing.assert_array_equal(snapshots.training, (snapshots.split == "train") & ~unknown)
+    np.testing.assert_array_equal(snapshots.early_stopping, (snapshots.cutoff == 100 * DAY) & ~unknown)
+    np.testing.assert_array_equal(snapshots.calibration, (snapshots.cutoff == 120 * DAY) & ~unknown)
+
+
 def dates_of_given() -> list[int]:
     return [60, 80, 100, 120, 140, 170, 180]
 
@@ -267,6 +405,8 @@ def dates_of_given() -> list[int]:
         ({"test": "newest"}, "must be auto or a list"),
         ({"test": dates(125)}, "splits overlap: the label window of the last val cutoff"),
         ({"train": dates(81)}, "splits overlap: the label window of the last train cutoff"),
+        ({"train": dates(80 + MICROSECOND)}, "splits overlap: the label window of the last train cutoff"),
+        ({"val": dates(130 + MICROSECOND)}, "splits overlap: the label window of the last val cutoff"),
         ({"val_customers": 0.3, "train": dates(131)}, "splits overlap"),
         ({"test": dates(190)}, "no test snapshot matured"),
         ({"active_days": 0.001}, "no customer is in the population"),

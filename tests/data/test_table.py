@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 
 from clm_dl.config import CONFIG_DIR
 from clm_dl.tasks.churn.table import read_table, table_scores
@@ -117,6 +117,7 @@ def test_labels_without_signal_score_at_chance(frame: pd.DataFrame) -> None:
     deep = {"name": "tree", "_target_": "sklearn.tree.DecisionTreeClassifier"}
     scores, _ = table_scores(settings(frame=frame, network=None), baselines=[deep], seed=0)
     assert 0.35 < roc_auc_score(scores["label"], scores["score_raw"]) < 0.65
+    assert log_loss(scores["label"], scores["score"]) < 0.7  # calibrated on rows the tree had not seen
 
 
 @pytest.mark.parametrize("words", [("1", "0"), ("true", "False"), ("yes", "no"), (1, 0), (True, False)])

@@ -10,7 +10,10 @@ import pytest
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import Field
 from clm_dl.run import Run
 from clm_dl.tasks.value.window import window_orders, window_spend
 
@@ -64,6 +67,26 @@ def test_equal_to_a_loop_over_the_log(run: Run, shop_log: pd.DataFrame, gap_days
         lines = lines[(lines["ts"] >= opened) & (lines["ts"] < opened + pd.Timedelta(days=snapshots.horizon_days))]
         assert spend[row] == pytest.approx(lines["spend"].sum(), abs=1e-4)
         assert orders[row] == lines["ts"].nunique()
+
+
+def test_the_window_of_a_daily_log_is_half_open_and_known_once_the_data_ends_with_it(tmp_path: Path) -> None:
+    second = [32, 33, 39, 40]  # day of the second order of four customers; the window is [33, 40)
+    for end, known in ((40 * DAY, True), (40 * DAY - 1, False)):
+        store = write_store(
+            tmp_path / str(known),
+            customer_ids=np.arange(4),
+            offsets=np.arange(0, 9, 2),
+            time=np.array([[0, day] for day in second]).ravel() * DAY,
+            columns={"amount": np.full(8, 2.5)},
+            fields=[Field("amount", "numeric", "amount")],
+            dictionaries={},
+            end=end,
+            fingerprint="test",
+        )
+        snapshots, _ = scoring_snapshots(store, 30 * DAY, horizon_days=7, gap_days=3)
+        orders = np.array([0, 1, 1, 0]) if known else np.full(4, np.nan)
+        np.testing.assert_array_equal(window_orders(store, snapshots), orders)
+        np.testing.assert_array_equal(window_spend(store, snapshots), 2.5 * orders)
 
 
 def test_a_window_that_is_not_over_is_censored(run: Run) -> None:

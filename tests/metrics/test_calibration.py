@@ -55,10 +55,10 @@ def test_platt_finds_slope_and_intercept():
 
 
 def test_platt_stays_finite_on_separable_and_constant_scores():
-    label = np.repeat([0.0, 1.0], 50)
+    label = np.repeat([0.0, 1.0], [70, 30])
     separable = PlattCalibrator().fit(label, label)
     assert np.isfinite([separable.slope, separable.intercept]).all()
-    assert separable.predict([0.0, 1.0]) == pytest.approx([1 / 52, 51 / 52], abs=1e-6)
+    assert separable.predict([0.0, 1.0]) == pytest.approx([1 / 72, 31 / 32], abs=1e-6)
     constant = PlattCalibrator().fit(np.full(100, 0.9), np.repeat([0.0, 1.0], [80, 20]))
     assert constant.predict([0.9]) == pytest.approx([0.2])
 

@@ -52,6 +52,13 @@ def test_equals_scikit_learn(case, weighted):
         assert found.precision == pytest.approx(sk.precision_score(label, named, sample_weight=weight, zero_division=0))
 
 
+def test_a_score_at_the_threshold_is_named():
+    found = c.confusion([1, 0, 1, 0], [0.5, 0.5, 0.25, 0.75], threshold=0.5)
+    assert (found.true_positive, found.false_positive, found.false_negative, found.true_negative) == (1, 2, 1, 0)
+    assert c.confusion([1, 0], [1.0, 0.0], threshold=1.0).accuracy == 1
+    assert c.confusion([1, 0], [1.0, 0.0], threshold=0.0).recall == 1
+
+
 @pytest.mark.parametrize("k", [0.03, 0.1, 0.5, 1.0])
 def test_lift_is_the_mean_over_random_tie_breaks(k):
     rng = np.random.default_rng(3)
@@ -73,6 +80,10 @@ def test_order_of_rows_changes_nothing():
 def test_a_perfect_ranking_meets_the_ceiling_of_lift(prevalence):
     label = (np.arange(1000) < 1000 * prevalence).astype(float)
     assert c.lift_at_k(label, label, 0.1) == pytest.approx(c.lift_ceiling(prevalence, 0.1))
+
+
+def test_the_larger_class_is_named_whichever_it_is():
+    assert c.majority_floor([1, 0, 0, 0]) == c.majority_floor([0, 1, 1, 1]) == 0.75
 
 
 @pytest.mark.parametrize("label", [np.zeros(5), np.ones(5), np.zeros(0)])

@@ -76,6 +76,12 @@ def test_weights_make_up_for_customers_who_are_followed_for_less():
     np.testing.assert_allclose(still_followed(label), [1, 2 / 3, 2 / 3, 1 / 3], atol=0.02)
 
 
+def test_who_is_not_even_followed_through_the_first_horizon_is_at_risk_of_it():
+    nan = np.nan
+    label = [[nan, nan, nan], [1, nan, nan], [1, 1, 1], [1, 0, 0], [0, 0, 0]]
+    np.testing.assert_allclose(still_followed(label), [1 - 1 / 5, (1 - 1 / 5) * (1 - 1 / 3), (1 - 1 / 5) * (1 - 1 / 3)])
+
+
 def test_bootstrap_holds_the_metrics_of_each_horizon_and_is_paired():
     label, active = snapshots()
     customer = np.arange(len(label)) // 2

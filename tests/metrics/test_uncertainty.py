@@ -53,6 +53,16 @@ def test_equals_a_plain_loop():
     assert found.value[1] == pytest.approx(reference(label, scores["m1"], np.ones(300, dtype=int)), abs=1e-9)
 
 
+def test_a_score_at_the_threshold_is_named():
+    label, score = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.5, 0.5, 0.25, 0.75])
+    found = bootstrap(np.arange(4), label, {"m": score}, resamples=20, threshold=0.5)
+    cells = confusion(label, score, 0.5)
+    for metric in ("accuracy", "precision", "recall", "f1"):
+        assert found.interval("m", metric)["value"] == pytest.approx(getattr(cells, metric))
+    assert found.interval("m", "precision")["value"] == pytest.approx(1 / 3)
+    assert np.nanmax(found.resampled[:, 0, METRICS.index("recall")]) == 1  # without the other positive
+
+
 def test_intervals_and_differences_are_percentiles_of_paired_resamples():
     customer, label, scores = sample(500, 100, 3)
     found = bootstrap(customer, label, scores, resamples=200, seed=1)
@@ -64,6 +74,7 @@ def test_intervals_and_differences_are_percentiles_of_paired_resamples():
     paired = found.resampled[:, 1, k] - found.resampled[:, 2, k]
     difference = found.difference("m1", "m2", "auroc")
     assert (difference["low"], difference["high"]) == pytest.approx(tuple(np.quantile(paired, [0.025, 0.975])))
+    assert difference["value"] == found.interval("m1", "auroc")["value"] - found.interval("m2", "auroc")["value"]
     assert found.difference_error("m1", "m2", "auroc") == pytest.approx(paired.std(ddof=1))
     assert found.difference("m1", "m1", "auroc") == {"value": 0, "low": 0, "high": 0}
 

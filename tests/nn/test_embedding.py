@@ -124,6 +124,20 @@ def test_what_grows_with_the_log_does_not_go_beyond_what_training_saw(schema, ma
     assert_close(extra_BE[:, 4:], torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]))
 
 
+@pytest.mark.parametrize("bounded", [True, False])
+def test_recency_goes_on_beyond_training_unless_it_is_bounded_and_tenure_never_does(schema, make_batch, bounded):
+    scale = {"center": 2.0, "scale": 1.0, "edges": [1.0, 2.0, 3.0]}
+    head = {"recency": scale, "tenure": scale}
+    features = HeadFeatures({**schema, "head": head, "known": {}}, bounded_recency=bounded)
+    batch = make_batch(num=4)
+    batch.recency_B = batch.tenure_B = torch.tensor([0.5, 1.0, 3.0, 4.5])
+    recency_B4, tenure_B4 = features(batch)[:, [0, 2, 3]], features(batch)[:, [1, 4, 5]]  # scaled, and its two bins
+    within = torch.tensor([[-1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    beyond = torch.tensor([[-1.5, -0.5, 0.0], [-1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.5, 1.0, 2.5]])
+    assert_close(tenure_B4, within)
+    assert_close(recency_B4, within if bounded else beyond)
+
+
 def test_piecewise_linear_fills_the_bins_a_number_has_passed() -> None:
     encode = PiecewiseLinear([[0.0, 1.0, 3.0], [], [10.0, 20.0]])
     value_BE = torch.tensor([[2.0, 7.0, 5.0], [-1.0, 7.0, 15.0], [9.0, 7.0, float("nan")]])

@@ -115,6 +115,16 @@ def test_validation_is_of_all_batches_at_once_and_of_probabilities_without_the_w
     assert validate(task, parts) == found
 
 
+def test_a_silence_longer_than_any_in_training_still_says_more(datamodule: SequenceDataModule) -> None:
+    batch, task = next(iter(datamodule.val_dataloader())), build(datamodule, "gru").eval()
+    edge = datamodule.schema["head"]["recency"]["edges"][-1]
+    logits = []
+    for recency in (edge, edge + 0.7):
+        batch.recency_B = torch.full_like(batch.recency_B, recency)
+        logits.append(task.logits(batch))
+    assert ((logits[1] - logits[0]).abs() > 1e-4).all()
+
+
 def test_weighted_and_unweighted_training_give_nearly_the_same_probabilities(train: Callable[..., Run]) -> None:
     mean = []
     for weight in (1.0, 6.0):

@@ -79,6 +79,9 @@ def test_a_part_s_loss_and_answer_are_those_of_its_own_task(datamodule: Sequence
         single.get_submodule(part).load_state_dict(multi.get_submodule(part).state_dict())
     single.get_submodule("head").load_state_dict(multi.heads[name].state_dict())
     batch = next(iter(datamodule.train_dataloader()))
+    batch.recency_B[::2] += datamodule.schema["head"]["recency"]["edges"][
+        -1
+    ]  # half: silent for longer than in training
     alone = dataclasses.replace(batch, target_BK=batch.target_BK[:, TARGETS[name]])
     torch.testing.assert_close(multi.losses(batch)[name], single.batch_loss(alone), rtol=0, atol=0)
     answer = {"churn": "logits", "survival": "active", "value": "forecast"}[name]

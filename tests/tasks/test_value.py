@@ -53,6 +53,18 @@ def test_every_encoder_learns_a_batch(datamodule: SequenceDataModule, encoder: s
     assert (forecast[:, MEDIAN] <= forecast[:, HIGH]).all()
 
 
+def test_a_silence_longer_than_any_in_training_is_worth_what_the_longest_was(datamodule: SequenceDataModule) -> None:
+    batch, task = next(iter(datamodule.val_dataloader())), build(datamodule, "gru").eval()
+    edges = datamodule.schema["head"]["recency"]["edges"]
+    forecasts = []
+    for recency in (edges[-1], edges[-1] + 0.7, edges[0]):
+        batch.recency_B = torch.full_like(batch.recency_B, recency)
+        forecasts.append(task.forecast(batch))
+    longest, longer, shortest = forecasts
+    assert torch.equal(longer, longest)
+    assert not torch.equal(shortest, longest)
+
+
 def test_an_untrained_network_says_what_training_had_on_average(datamodule: SequenceDataModule) -> None:
     batch = next(iter(datamodule.val_dataloader()))
     forecast = build(datamodule, "gru").eval().forecast(batch)
