@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support import snapshots_of
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
-from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.experiment.pretrained import vectors
 from clm_dl.experiment.settings import check
 from clm_dl.run import Run, load_run
@@ -76,7 +76,7 @@ def test_baselines_see_the_vectors_of_the_pretrained_network(pretrained: Run, fr
     overall = frozen.metrics["split"]["test"]["overall"]
     assert overall["embedding_logistic"]["auroc"]["value"] > 0.6
     store = open_store(frozen.config["data"], frozen.config["paths"])
-    snapshots = build_snapshots(store, **frozen.config["snapshots"], labels=frozen.config["labels"])
+    snapshots = snapshots_of(store, **frozen.config["snapshots"], labels=frozen.config["labels"])
     table = vectors(pretrained, store, snapshots)
     assert len(table) == len(snapshots)
     place = int(np.flatnonzero(snapshots.split == "test")[3])

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from clm_dl.tasks.survival.summary import curve_scores
 from sklearn.metrics import roc_auc_score
+from support import snapshots_of
 
 from clm_dl.config import compose
 from clm_dl.data.open import open_store
 from clm_dl.data.simulator.truth import true_survival
 from clm_dl.data.simulator.worlds import oracle_probability
-from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
 
@@ -32,7 +32,7 @@ def aucs(folder: Path, *overrides: str) -> dict[str, float]:
         )
     )
     store = open_store(run.config["data"], run.config["paths"])
-    snapshots = build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
+    snapshots = snapshots_of(store, **run.config["snapshots"], labels=run.config["labels"])
     test = snapshots.select(snapshots.split == "test")
     found = {name: figures["auroc"]["value"] for name, figures in run.metrics["split"]["test"]["overall"].items()}
     return found | {"oracle": roc_auc_score(test.label, oracle_probability(store, test))}
@@ -72,7 +72,7 @@ def test_survival_preset_knows_the_true_curve(tmp_path: Path) -> None:
     config = compose("train", [*words, f"paths.data_dir={tmp_path}", f"paths.output_dir={tmp_path / 'run'}"])
     run = Run(run_experiment(config, log=lambda text: None))
     store = open_store(run.config["data"], run.config["paths"])
-    snapshots = build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
+    snapshots = snapshots_of(store, **run.config["snapshots"], labels=run.config["labels"])
     truth = true_survival(store, snapshots.select(snapshots.split == "test"), run.config["task"]["horizons_days"])
     error = {
         name: np.abs(curve - truth).mean(axis=0) for name, curve in curve_scores(run.scores, "test").active.items()

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
+from support import snapshots_of
 
 from clm_dl.baselines.buy_till_you_die.estimators import CannotAnswer, SilenceClassifier, SpendRegressor
 from clm_dl.baselines.buy_till_you_die.models import BetaGeo, GammaGamma
 from clm_dl.baselines.tabular.classifier import build_baseline, fit_score
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.features import rfm_features
-from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore, Field
 
@@ -56,7 +56,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
 
 @pytest.fixture(scope="module")
 def world(store: EventStore) -> tuple[Any, pd.DataFrame]:
-    snapshots = build_snapshots(
+    snapshots = snapshots_of(
         store,
         horizon_days=28,
         train=["1970-04-01", "1970-05-01"],

@@ -4,19 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support import snapshots_of
 from torch.nn import functional as F
 
 from clm_dl.data.sequences.batch import EventDataset
 from clm_dl.data.sequences.tokens import Sequences
 from clm_dl.data.sequences.vocabulary import Vocabulary
-from clm_dl.data.snapshots.snapshots import build_snapshots
 
 MAX_TOKENS = 6
 
 
 @pytest.fixture(scope="module", params=["order", "line"])
 def case(request, small_store):
-    snapshots = build_snapshots(small_store, horizon_days=20, every_days=10)
+    snapshots = snapshots_of(small_store, horizon_days=20, every_days=10)
     tokens = Sequences.from_store(small_store, token=request.param)
     vocabulary = Vocabulary.fit(
         small_store, tokens.categorical, rows=np.ones(small_store.num_events, bool), min_count=3
@@ -107,7 +107,7 @@ def test_moving_a_batch_keeps_it(case):
 
 
 def test_empty_history_is_refused(small_store):
-    snapshots = build_snapshots(small_store, horizon_days=20, every_days=10)
+    snapshots = snapshots_of(small_store, horizon_days=20, every_days=10)
     object.__setattr__(snapshots, "stop", snapshots.start)
     tokens = Sequences.from_store(small_store, categorical=[])
     with pytest.raises(ValueError, match="no event before their cutoff"):

@@ -1,4 +1,4 @@
-"""SequenceDataModule: what is fitted on what, the loaders, a run's schema applied to another store, and leakage by
+"""SequenceInputs: what is fitted on what, the loaders, a run's schema applied to another store, and leakage by
 permutation.
 """
 
@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from clm_dl.data.sequences.datamodule import SequenceDataModule
+from support import inputs_of, snapshots_of
 
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.calendar import known_future
 from clm_dl.data.snapshots.scoring import scoring_snapshots
-from clm_dl.data.snapshots.snapshots import build_snapshots
 
 CUTOFF = pd.Timestamp("2020-04-20")  # last training cutoff
 SPLITS = {"train": ["2020-03-20", "2020-04-20"], "val": ["2020-05-10", "2020-05-20"], "test": ["2020-06-10"]}
@@ -24,9 +23,7 @@ RULE = {"horizon_days": 20, "active_days": 90, **SPLITS}
 
 
 def module(store, **arguments):
-    return SequenceDataModule(
-        store, build_snapshots(store, **RULE), **{"max_tokens": 8, "max_tokens_per_batch": 64} | arguments
-    )
+    return inputs_of(store, snapshots_of(store, **RULE), **{"max_tokens": 8, "max_tokens_per_batch": 64} | arguments)
 
 
 def tensors(batch):
@@ -55,15 +52,15 @@ def assert_equal_batches(left, right):
 
 
 def test_loaders_are_complete_and_only_what_is_labelled_is_learnt_from(small_store):
-    snapshots = build_snapshots(small_store, **RULE)
+    snapshots = snapshots_of(small_store, **RULE)
     label = np.where(np.arange(len(snapshots)) % 5 == 2, np.nan, snapshots.label)  # censored
     snapshots = dataclasses.replace(snapshots, label=label)
-    data = SequenceDataModule(small_store, snapshots, max_tokens=8, max_tokens_per_batch=64)
+    data = inputs_of(small_store, snapshots, max_tokens=8, max_tokens_per_batch=64)
     known, date = ~np.isnan(label), pd.to_datetime(snapshots.cutoff, unit="us").strftime("%Y-%m-%d")
     for loader, chosen in {
-        data.train_dataloader(): known & np.isin(date, SPLITS["train"]),
-        data.val_dataloader(): known & (date == SPLITS["val"][0]),  # the newer one is for calibration
-        data.test_dataloader(): np.isin(date, SPLITS["test"]),
+        data.train_loader(): known & np.isin(date, SPLITS["train"]),
+        data.loader(data.rows("val")): known & (date == SPLITS["val"][0]),  # the newer one is for calibration
+        data.loader(data.rows("test")): np.isin(date, SPLITS["test"]),
         data.predict_dataloader(): np.ones(len(snapshots), bool),
         data.loader(np.array([7, 3, 5])): np.isin(np.arange(len(snapshots)), [3, 5, 7]),
     }.items():
@@ -82,9 +79,9 @@ def test_a_label_that_is_not_known_is_neither_trained_on_nor_fitted_on(small_sto
     times = [day for days in SPLITS.values() for day in days]
     given.merge(pd.DataFrame({"time": times}), how="cross").to_csv(tmp_path / "labels.csv", index=False)
     rule = {"horizon_days": 20, "labels": {"name": "given", "path": tmp_path / "labels.csv"}, **SPLITS}
-    data = SequenceDataModule(small_store, build_snapshots(small_store, **rule))
+    data = inputs_of(small_store, snapshots_of(small_store, **rule))
     unknown = np.isin(data.snapshots.customer, np.arange(0, len(names), 3))
-    loaders = (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
+    loaders = (data.train_loader(), data.loader(data.rows("val")), data.loader(data.rows("test")))
     read = [unknown[np.concatenate([batch.index_B for batch in loader])] for loader in loaders]
     assert [rows.any() for rows in read] == [False, False, True]
     tenure = data.snapshots.cutoff - small_store.time[data.snapshots.start]
@@ -94,7 +91,7 @@ def test_a_label_that_is_not_known_is_neither_trained_on_nor_fitted_on(small_sto
 
 def test_workers_make_the_same_batches(small_store):
     one, two = module(small_store), module(small_store, num_workers=1)
-    for left, right in zip(one.train_dataloader(), two.train_dataloader(), strict=True):
+    for left, right in zip(one.train_loader(), two.train_loader(), strict=True):
         assert_equal_batches(left, right)
 
 
@@ -131,13 +128,13 @@ def test_customers_kept_out_of_training_are_not_fitted_on(small_log, store_of):
     rule = {"horizon_days": 20, "val_customers": 0.3, "train": SPLITS["train"], "test": SPLITS["test"], "seed": 1}
     static = pd.DataFrame({"income": np.arange(30.0), "age": ["young", "old"] * 15})
     store = store_of(log, static=static)
-    first = SequenceDataModule(store, build_snapshots(store, **rule), features=True)
+    first = inputs_of(store, snapshots_of(store, **rule), features=True)
     held = store.customer_ids[np.unique(first.snapshots.customer[first.snapshots.split == "val"])]
     changed = log["cust"].isin(held)
     log.loc[changed, ["sku", "spend"]] = ["never", 1e6]
     static.loc[np.isin(store.customer_ids, held), ["income", "age"]] = [1e6, "ancient"]
     store = store_of(log, static=static)
-    second = SequenceDataModule(store, build_snapshots(store, **rule), features=True)
+    second = inputs_of(store, snapshots_of(store, **rule), features=True)
     assert changed.sum() > 20
     assert {"static.income", "static.age=young"} < set(first.schema["head"])
     assert "total_spend" in first.schema["known"]
@@ -166,7 +163,7 @@ def test_known_future_sums_the_label_window(small_store, tmp_path):
     calendar = {"path": str(path), "time": "day", "columns": ["holiday"]}
     data = module(small_store, calendar=calendar)
     assert list(data.schema["known"]) == ["holiday"]
-    for batch in data.test_dataloader():
+    for batch in data.loader(data.rows("test")):
         cutoff = pd.to_datetime(data.snapshots.cutoff[batch.index_B], unit="us")
         expected = [holiday[(days >= c) & (days < c + pd.Timedelta(days=20))].sum() for c in cutoff]
         np.testing.assert_allclose(batch.known_BK[:, 0], expected, atol=1e-5)
@@ -183,7 +180,7 @@ def test_known_future_sums_the_label_window(small_store, tmp_path):
 def test_known_future_begins_after_the_gap(small_store, tmp_path):
     days = pd.date_range("2020-01-01", "2020-12-31")
     pd.DataFrame({"day": days, "number": np.arange(len(days))}).to_csv(tmp_path / "calendar.csv", index=False)
-    snapshots = build_snapshots(small_store, **RULE | {"horizon_days": 15, "gap_days": 5})
+    snapshots = snapshots_of(small_store, **RULE | {"horizon_days": 15, "gap_days": 5})
     table = known_future({"path": str(tmp_path / "calendar.csv"), "time": "day"}, snapshots)
     first = (pd.to_datetime(snapshots.cutoff, unit="us") - days[0]).days + 5
     np.testing.assert_array_equal(table["number"], 15 * first + sum(range(15)))  # the numbers of 15 days in a row
@@ -194,7 +191,7 @@ def test_history_features_enter_as_of_the_cutoff_without_what_comes_later(small_
     late = small_log["ts"] >= CUTOFF
     changed = module(store_of(small_log.assign(spend=small_log["spend"].where(~late, 1e6))), features=True)
     assert {"recency", "orders_28d", "total_spend"} <= set(plain.schema["known"])
-    for batch, other in zip(plain.train_dataloader(), changed.train_dataloader(), strict=True):
+    for batch, other in zip(plain.train_loader(), changed.train_loader(), strict=True):
         torch.testing.assert_close(batch.known_BK, other.known_BK, rtol=0, atol=0, equal_nan=True)
     assert plain.schema == changed.schema, "scales of what is known at the cutoff come from training snapshots alone"
 
@@ -209,7 +206,7 @@ def test_applied_to_another_store(small_log, store_of, small_store):
     store = store_of(other)
     snapshots, _ = scoring_snapshots(store, CUTOFF.value // 1000, horizon_days=20)
     vocabulary = Vocabulary.from_json(json.loads(json.dumps(trained.vocabulary.to_json())))
-    applied = SequenceDataModule(store, snapshots, vocabulary=vocabulary, schema=json.loads(json.dumps(trained.schema)))
+    applied = inputs_of(store, snapshots, vocabulary=vocabulary, schema=json.loads(json.dumps(trained.schema)))
     assert (applied.vocabulary, applied.schema) == before
     ids = torch.cat([batch.bags["sku"][0] for batch in applied.predict_dataloader()])
     assert (ids == 1).any(), "values that training never saw are UNK"
@@ -238,7 +235,7 @@ def test_schema_mismatch(small_log, store_of, small_store, change, arguments, me
 def test_nothing_to_fit_on(small_store):
     snapshots, _ = scoring_snapshots(small_store, CUTOFF.value // 1000, horizon_days=20)
     with pytest.raises(ValueError, match="no labelled training snapshot"):
-        SequenceDataModule(small_store, snapshots)
+        inputs_of(small_store, snapshots)
 
 
 # --- leakage by permutation, from the raw log to the batch

@@ -78,7 +78,7 @@ def assert_same(left, right):
 def test_every_training_event_but_the_first_is_a_target_once(store, name, max_tokens):
     data = module(store, name, max_tokens=max_tokens, categorical=["dept"])
     found = []
-    for batch in data.train_dataloader():
+    for batch in data.train_loader():
         assert int(batch.length_B.min()) >= 2
         assert int(batch.length_B.max()) <= max_tokens
         customer = data.dataset.customer_N[batch.index_B]
@@ -91,13 +91,13 @@ def test_every_training_event_but_the_first_is_a_target_once(store, name, max_to
         for code in item[start + 1 : stop]
     ]
     assert sorted(found) == sorted(wanted)
-    assert data.num_training == sum(len(batch) for batch in data.train_dataloader())
+    assert data.num_training == sum(len(batch) for batch in data.train_loader())
 
 
 def test_order_windows_cover_the_same_orders(store):
     data = module(store, "all", token="order", max_tokens=3)
     snapshots, tokens = data.ranking.snapshots, 0
-    for batch in data.train_dataloader():
+    for batch in data.train_loader():
         tokens += int((batch.length_B - 1).sum())
         assert batch.bags["item"][1][-1] == len(batch.bags["item"][0])
     train = data.ranking.select("train")
@@ -110,7 +110,7 @@ def test_validation_and_test_are_complete_and_end_with_the_history(store, name):
     data = module(store, name)
     item, snapshots = store.column("item"), data.ranking.snapshots
     assert data.snapshots is snapshots
-    for split, loader in {"val": data.val_dataloader(), "test": data.test_dataloader()}.items():
+    for split, loader in {"val": data.loader(data.rows("val")), "test": data.loader(data.rows("test"))}.items():
         batches = list(loader)
         index = torch.cat([batch.index_B for batch in batches]).numpy()
         assert np.array_equal(np.sort(index), data.ranking.select(split))
@@ -181,9 +181,9 @@ def test_what_is_not_trained_on_changes_nothing_that_is_fitted_or_learnt(store, 
     assert left.vocabulary == right.vocabulary
     assert left.schema == right.schema
     assert np.array_equal(left.catalogue.count, right.catalogue.count)
-    assert_same(contents(left.train_dataloader()), contents(right.train_dataloader()))
+    assert_same(contents(left.train_loader()), contents(right.train_loader()))
     if name in ("leave_one_out", "all"):  # of the others, some histories go on into the window
-        assert_same(contents(left.val_dataloader()), contents(right.val_dataloader()))
+        assert_same(contents(left.loader(left.rows("val"))), contents(right.loader(right.rows("val"))))
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -200,7 +200,7 @@ def test_a_positional_history_does_not_see_the_time_of_its_target(store, store_o
     found = []
     for data in (left, right):  # the moved cutoffs may sort the snapshots in another way
         of = data.ranking.snapshots.customer
-        loader = data.val_dataloader() if split == "val" else data.test_dataloader()
+        loader = data.loader(data.rows("val")) if split == "val" else data.loader(data.rows("test"))
         found.append({int(of[n]): value for n, value in contents(loader).items()})
     assert_same(*found)
 
@@ -211,7 +211,9 @@ def test_what_precedes_the_target_does_change_its_history(store, store_of, log):
     assert any(
         not torch.equal(a.nan_to_num(-9.0), b.nan_to_num(-9.0))
         for a, b in zip(
-            contents(left.test_dataloader()).values(), contents(right.test_dataloader()).values(), strict=True
+            contents(left.loader(left.rows("test"))).values(),
+            contents(right.loader(right.rows("test"))).values(),
+            strict=True,
         )
     )
 

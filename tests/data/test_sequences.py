@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from support import snapshots_of
 
 from clm_dl.data.sequences.tokens import Sequences
 from clm_dl.data.sequences.vocabulary import Vocabulary
-from clm_dl.data.snapshots.snapshots import build_snapshots
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_line_tokens(small_store):
 
 
 def test_token_range_ends_at_the_cutoff(small_store):
-    snapshots = build_snapshots(small_store, horizon_days=20, every_days=10)
+    snapshots = snapshots_of(small_store, horizon_days=20, every_days=10)
     for token in ("order", "line"):
         tokens = Sequences.from_store(small_store, token=token)
         first, last = tokens.token_range(snapshots)
@@ -69,7 +69,7 @@ def test_token_range_ends_at_the_cutoff(small_store):
 
 
 def test_visible_rows_are_the_histories(small_store):
-    snapshots = build_snapshots(small_store, horizon_days=20, every_days=10)
+    snapshots = snapshots_of(small_store, horizon_days=20, every_days=10)
     chosen = snapshots.select(snapshots.training)
     expected = np.zeros(small_store.num_events, bool)
     for start, stop in zip(chosen.start, chosen.stop, strict=True):

@@ -4,17 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from clm_dl.data.sequences.datamodule import SequenceDataModule
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from support import inputs_of, snapshots_of
 
 from clm_dl.data.simulator.worlds import START, ensure_simulated, oracle_probability, simulate, write_simulated
 from clm_dl.data.snapshots.features import rfm_features
-from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.nn import BinaryHead, EventEmbedding, HeadFeatures, build_encoder, build_pooling
 from clm_dl.tasks.churn.loss import binary_cross_entropy
 
@@ -39,7 +38,7 @@ def test_oracle_is_calibrated(tmp_path, world, horizon, day):
         name: [str(np.datetime64(START, "us") + np.timedelta64(d, "D"))[:10]]
         for name, d in [("train", 56), ("val", 112), ("test", day)]
     }
-    snapshots = build_snapshots(store, horizon_days=horizon, active_days=40, **cutoffs)
+    snapshots = snapshots_of(store, horizon_days=horizon, active_days=40, **cutoffs)
     chance, label = oracle_probability(store, snapshots), snapshots.label
     for split in ("train", "val", "test"):  # one cutoff each, so the customers of a split are independent
         here = snapshots.split == split
@@ -80,7 +79,7 @@ def rfm_auc(store, snapshots):
 
 def test_rfm_is_blind_in_one_world_and_enough_in_the_other(stores):
     for world, store in stores.items():
-        snapshots = build_snapshots(store, **RULE)
+        snapshots = snapshots_of(store, **RULE)
         test = snapshots.split == "test"
         oracle = roc_auc_score(snapshots.label[test], oracle_probability(store, snapshots)[test])
         best = rfm_auc(store, snapshots)
@@ -92,8 +91,8 @@ def test_rfm_is_blind_in_one_world_and_enough_in_the_other(stores):
 
 def test_lstm_comes_within_two_points_of_the_oracle(stores):
     store = stores["order"]
-    snapshots = build_snapshots(store, **RULE)
-    data = SequenceDataModule(store, snapshots, max_tokens=64, max_tokens_per_batch=2048)
+    snapshots = snapshots_of(store, **RULE)
+    data = inputs_of(store, snapshots, max_tokens=64, max_tokens_per_batch=2048)
     torch.manual_seed(0)
     embedding, extra = EventEmbedding(data.schema), HeadFeatures(data.schema)
     encoder = build_encoder({"name": "lstm", "hidden_size": 32}, embedding.output_size)
@@ -107,7 +106,7 @@ def test_lstm_comes_within_two_points_of_the_oracle(stores):
         return head(pooling(encoder(embedding(batch), batch.mask_BT, batch.time_BT), batch.mask_BT), extra(batch))
 
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    loader = data.train_dataloader()
+    loader = data.train_loader()
     for epoch in range(5):
         loader.sampler.set_epoch(epoch)
         for batch in loader:
@@ -146,6 +145,6 @@ def test_bad_arguments(stores, small_store):
     with pytest.raises(ValueError, match="at least 1 customer"):
         simulate("rfm", num_customers=0)
     with pytest.raises(ValueError, match="gap_days=0"):
-        oracle_probability(stores["rfm"], build_snapshots(stores["rfm"], horizon_days=14, gap_days=7))
+        oracle_probability(stores["rfm"], snapshots_of(stores["rfm"], horizon_days=14, gap_days=7))
     with pytest.raises(ValueError, match=r"no truth\.parquet"):
-        oracle_probability(small_store, build_snapshots(small_store, horizon_days=20, every_days=10))
+        oracle_probability(small_store, snapshots_of(small_store, horizon_days=20, every_days=10))

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from support import snapshots_of
 
 from clm_dl.data.snapshots.cutoffs import DAY, iso, parse_cutoff
 from clm_dl.data.snapshots.scoring import later_snapshots, scoring_snapshots
-from clm_dl.data.snapshots.snapshots import SPLITS, Snapshots, build_snapshots, check_classes
+from clm_dl.data.snapshots.snapshots import SPLITS, Snapshots, check_classes
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore
 
@@ -61,7 +62,7 @@ def rows(snapshots: Snapshots) -> set[tuple]:
 
 
 def test_equal_plain_python(store: EventStore) -> None:
-    snapshots = build_snapshots(store, horizon_days=20, active_days=40, recent_days=15, **EXPLICIT)
+    snapshots = snapshots_of(store, horizon_days=20, active_days=40, recent_days=15, **EXPLICIT)
     expected, recent = set(), 0
     for customer in range(store.num_customers):
         events = store.time[store.offsets[customer] : store.offsets[customer + 1]] / DAY
@@ -99,7 +100,7 @@ def test_daily_logs_equal_plain_python(tmp_path_factory, logs, active, recent, g
     store = make_store(tmp_path_factory.mktemp("daily") / "store", logs, 65)
     lists = {split: dates(*days) for split, days in DAILY.items()}
     rule = {"horizon_days": horizon, "gap_days": gap, "active_days": active, "recent_days": recent}
-    snapshots = build_snapshots(store, **rule, **lists)
+    snapshots = snapshots_of(store, **rule, **lists)
     expected, recently = set(), {}
     for customer, log in enumerate(logs):
         for split, days in DAILY.items():
@@ -149,14 +150,14 @@ def test_the_last_n_days_begin_with_an_event_n_days_before_the_cutoff(tmp_path: 
             frame.columns = ["customer", "time", "label"]
             frame.to_csv(tmp_path / "labels.csv", index=False)
             given_labels = {"labels": {"name": "given", "path": tmp_path / "labels.csv"}} if labels == "given" else {}
-            snapshots = build_snapshots(store, active_days=active, **rule, **given_labels, **lists)
+            snapshots = snapshots_of(store, active_days=active, **rule, **given_labels, **lists)
         chosen = snapshots.select(inside if labels == "scored" else snapshots.cutoff == 50 * DAY)
         found.append((chosen.customer.tolist(), chosen.recent.tolist()))
     assert found == [([0, 1, 2, 3, 4, 5], [True, True, False, False, False, True]), ([0, 1, 5], [True, True, True])]
 
 
 def test_sorted_by_split_cutoff_customer(store: EventStore) -> None:
-    snapshots = build_snapshots(store, horizon_days=20, **EXPLICIT)
+    snapshots = snapshots_of(store, horizon_days=20, **EXPLICIT)
     rank = np.array([SPLITS.index(split) for split in snapshots.split])
     keys = list(zip(rank.tolist(), snapshots.cutoff.tolist(), snapshots.customer.tolist(), strict=True))
     assert keys == sorted(keys)
@@ -164,10 +165,10 @@ def test_sorted_by_split_cutoff_customer(store: EventStore) -> None:
 
 
 def test_validation_parts(store: EventStore) -> None:
-    snapshots = build_snapshots(store, horizon_days=20, **EXPLICIT)
+    snapshots = snapshots_of(store, horizon_days=20, **EXPLICIT)
     assert set(snapshots.cutoff[snapshots.early_stopping] / DAY) == {100}
     assert set(snapshots.cutoff[snapshots.calibration] / DAY) == {110}
-    single = build_snapshots(store, horizon_days=20, **{**EXPLICIT, "val": dates(100)})
+    single = snapshots_of(store, horizon_days=20, **{**EXPLICIT, "val": dates(100)})
     assert single.early_stopping.sum() == single.calibration.sum() > 0
 
 
@@ -185,7 +186,7 @@ def test_validation_parts(store: EventStore) -> None:
 def test_auto_windows_never_reach_a_later_split(tmp_path_factory, seed, horizon, gap, every, fold, held) -> None:
     store = make_store(tmp_path_factory.mktemp("auto") / "store", random_logs(seed, 12, 150), 150)
     try:
-        snapshots = build_snapshots(
+        snapshots = snapshots_of(
             store, horizon_days=horizon, gap_days=gap, every_days=every, folds=3, fold=fold, val_customers=held
         )
     except ValueError:
@@ -209,10 +210,10 @@ def test_auto_windows_never_reach_a_later_split(tmp_path_factory, seed, horizon,
 
 def test_auto_grid_by_hand(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", [[day + 0.5 for day in range(100)], [0.5]], 100)
-    snapshots = build_snapshots(store, horizon_days=20, every_days=10)
+    snapshots = snapshots_of(store, horizon_days=20, every_days=10)
     # L = 80; test in (60, 80]; val matures by 70: newest 50, in (30, 50]; train matures by 40
     assert snapshots.cutoff_dates() == {"train": dates(10, 20), "val": dates(40, 50), "test": dates(70, 80)}
-    back = build_snapshots(
+    back = snapshots_of(
         make_store(tmp_path / "t", [[day + 0.5 for day in range(120)], [0.5]], 120),
         horizon_days=20,
         every_days=10,
@@ -224,7 +225,7 @@ def test_auto_grid_by_hand(tmp_path: Path) -> None:
 
 def test_auto_leaves_validation_and_test_room_to_be_followed_and_takes_all_of_training(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", [[day + 0.5 for day in range(200)], [0.5]], 200)
-    snapshots = build_snapshots(store, horizon_days=20, every_days=10, follow_days=30)
+    snapshots = snapshots_of(store, horizon_days=20, every_days=10, follow_days=30)
     # test in (130, 150]; val by 140 − 50: in (70, 90]; train needs no more than its label windows: by 80 − 20
     assert snapshots.cutoff_dates() == {
         "train": dates(*range(10, 70, 10)),
@@ -236,7 +237,7 @@ def test_auto_leaves_validation_and_test_room_to_be_followed_and_takes_all_of_tr
 def test_a_window_ends_no_microsecond_after_a_later_split_begins(tmp_path: Path) -> None:
     """Cutoffs lie a microsecond less than a horizon apart: the one next to a later split is that much too late."""
     store = make_store(tmp_path / "s", [[day + 0.5 for day in range(100)], [0.5]], 100)
-    snapshots = build_snapshots(store, horizon_days=10, every_days=10 - MICROSECOND)
+    snapshots = snapshots_of(store, horizon_days=10, every_days=10 - MICROSECOND)
     found = {split: np.unique(snapshots.cutoff[snapshots.split == split]).tolist() for split in SPLITS}
     # 90 days, 80 and 1 µs, 70 and 2 µs, …: test in (80, 90]; val by 70 and 1 µs; train by 40 and 4 µs
     steps = [90 * DAY - number * (10 * DAY - 1) for number in range(9)]
@@ -248,18 +249,18 @@ def test_a_window_ends_no_microsecond_after_a_later_split_begins(tmp_path: Path)
 def test_a_cutoff_lies_behind_the_first_event_and_not_behind_the_end(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", [[5, 30, 62], [5, 70]], 100)
     lists = {"train": dates(25), "val": dates(50), "test": dates(70, 100)}
-    snapshots = build_snapshots(store, horizon_days=20, **lists)
+    snapshots = snapshots_of(store, horizon_days=20, **lists)
     assert snapshots.cutoff_dates() == lists
     assert np.isnan(snapshots.label[snapshots.cutoff == 100 * DAY]).all()
     with pytest.raises(ValueError, match="train cutoff 1970-01-06 is outside the data"):
-        build_snapshots(store, horizon_days=20, **{**lists, "train": dates(5)})
+        snapshots_of(store, horizon_days=20, **{**lists, "train": dates(5)})
     with pytest.raises(ValueError, match="no train cutoff is left in the data after moving back by 20 days"):
-        build_snapshots(store, horizon_days=20, folds=2, fold=1, **lists)  # from 25 to 5: nobody has a history there
+        snapshots_of(store, horizon_days=20, folds=2, fold=1, **lists)  # from 25 to 5: nobody has a history there
 
 
 def test_folds_move_listed_cutoffs_back(store: EventStore) -> None:
     lists = {"train": dates(20, 60, 80), "val": dates(100), "test": dates(150)}
-    snapshots = build_snapshots(store, horizon_days=20, gap_days=0, folds=2, fold=1, **lists)
+    snapshots = snapshots_of(store, horizon_days=20, gap_days=0, folds=2, fold=1, **lists)
     assert snapshots.cutoff_dates() == {
         "train": dates(40, 60),
         "val": dates(80),
@@ -269,7 +270,7 @@ def test_folds_move_listed_cutoffs_back(store: EventStore) -> None:
 
 def test_val_customers_are_out_of_training_at_every_cutoff(store: EventStore) -> None:
     lists = {name: EXPLICIT[name] for name in ("train", "test")}
-    snapshots = build_snapshots(store, horizon_days=20, val_customers=0.25, seed=3, **lists)
+    snapshots = snapshots_of(store, horizon_days=20, val_customers=0.25, seed=3, **lists)
     held = set(snapshots.customer[snapshots.split == "val"])
     assert 0 < len(held) <= 15
     validation = (snapshots.split == "val") & ~np.isnan(
@@ -280,14 +281,14 @@ def test_val_customers_are_out_of_training_at_every_cutoff(store: EventStore) ->
     assert not held & set(snapshots.customer[snapshots.split == "train"])
     assert held & set(snapshots.customer[snapshots.split == "test"])
     assert snapshots.cutoff_dates()["val"] == EXPLICIT["train"]
-    again = build_snapshots(store, horizon_days=20, val_customers=0.25, seed=3, **lists)
-    other = build_snapshots(store, horizon_days=20, val_customers=0.25, seed=4, **lists)
+    again = snapshots_of(store, horizon_days=20, val_customers=0.25, seed=3, **lists)
+    other = snapshots_of(store, horizon_days=20, val_customers=0.25, seed=4, **lists)
     assert rows(again) == rows(snapshots) != rows(other)
     assert again.fingerprint(store) == snapshots.fingerprint(store) != other.fingerprint(store)
 
 
 def test_censored_is_kept_and_never_zero(store: EventStore) -> None:
-    snapshots = build_snapshots(store, horizon_days=20, **{**EXPLICIT, "test": dates(150, 190)})
+    snapshots = snapshots_of(store, horizon_days=20, **{**EXPLICIT, "test": dates(150, 190)})
     late = snapshots.cutoff == 190 * DAY
     assert late.any()
     assert np.isnan(snapshots.label[late]).all()
@@ -301,7 +302,7 @@ def test_events_after_the_cutoff_change_no_input(store: EventStore, tmp_path: Pa
     other = make_store(tmp_path / "s", changed, 200)
     parts = []
     for source in (store, other):
-        snapshots = build_snapshots(source, horizon_days=20, active_days=60, **EXPLICIT)
+        snapshots = snapshots_of(source, horizon_days=20, active_days=60, **EXPLICIT)
         test = snapshots.select(snapshots.split == "test")
         parts.append([test.customer, test.stop - test.start, test.recent])
     for left, right in zip(*parts, strict=True):
@@ -333,7 +334,7 @@ def test_given_labels_become_snapshots_and_the_rest_is_counted(store: EventStore
     path = tmp_path / "labels.parquet"
     pd.concat([frame, strangers]).to_parquet(path)
     given_labels = {"name": "given", "path": str(path)}
-    snapshots = build_snapshots(store, horizon_days=20, labels=given_labels)
+    snapshots = snapshots_of(store, horizon_days=20, labels=given_labels)
     assert snapshots.counts["given_rows"] == 142
     assert snapshots.counts["unknown_customer"] == 1
     unusable = sum(
@@ -345,9 +346,7 @@ def test_given_labels_become_snapshots_and_the_rest_is_counted(store: EventStore
     for customer, cutoff, label in zip(snapshots.customer, snapshots.cutoff, snapshots.label, strict=True):
         assert lookup[store.customer_ids[customer], iso(cutoff)] == label
     assert snapshots.cutoff_dates()["test"] == dates(170, 180)  # the newest within one window
-    listed = build_snapshots(
-        store, horizon_days=20, labels=given_labels, train=dates(60), val=dates(100), test=dates(140)
-    )
+    listed = snapshots_of(store, horizon_days=20, labels=given_labels, train=dates(60), val=dates(100), test=dates(140))
     assert listed.cutoff_dates() == {"train": dates(60), "val": dates(100), "test": dates(140)}
 
 
@@ -360,9 +359,9 @@ def given_file(path: Path, label: Callable[[int, int], int | None]) -> dict[str,
 
 def test_splits_of_given_labels_keep_gap_and_horizon_apart_and_fold_back(store: EventStore, tmp_path: Path) -> None:
     labels = given_file(tmp_path / "labels.csv", lambda number, day: (number + day) % 2)
-    newest = build_snapshots(store, horizon_days=20, labels=labels, folds=2)
-    back = build_snapshots(store, horizon_days=20, labels=labels, folds=2, fold=1)
-    apart = build_snapshots(store, horizon_days=20, gap_days=15, labels=labels)
+    newest = snapshots_of(store, horizon_days=20, labels=labels, folds=2)
+    back = snapshots_of(store, horizon_days=20, labels=labels, folds=2, fold=1)
+    apart = snapshots_of(store, horizon_days=20, gap_days=15, labels=labels)
     # test in (160, 180], val by 150, train by 120; folded back all by 160; 35 days apart: test in (145, 180], val by
     # 135
     assert newest.cutoff_dates() == {"train": dates(60, 80, 100, 120), "val": dates(140), "test": dates(170, 180)}
@@ -372,7 +371,7 @@ def test_splits_of_given_labels_keep_gap_and_horizon_apart_and_fold_back(store: 
 
 def test_a_given_label_that_is_empty_neither_trains_nor_validates(store: EventStore, tmp_path: Path) -> None:
     labels = given_file(tmp_path / "labels.csv", lambda number, day: None if number % 3 == 0 else number % 2)
-    snapshots = build_snapshots(
+    snapshots = snapshots_of(
         store, horizon_days=20, labels=labels, train=dates(60), val=dates(100, 120), test=dates(170)
     )
     unknown = np.isnan(snapshots.label)
@@ -419,14 +418,14 @@ def dates_of_given() -> list[int]:
 )
 def test_bad_input_is_one_sentence(store: EventStore, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
-        build_snapshots(store, **{"horizon_days": 20, **EXPLICIT, **changes})
+        snapshots_of(store, **{"horizon_days": 20, **EXPLICIT, **changes})
     assert "\n" not in str(raised.value)
 
 
 def test_one_class_only(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", [[day + 0.5 for day in range(200)]] * 3, 200)
     with pytest.raises(ValueError, match="one class only in train: all 6 labels are 0"):
-        check_classes(build_snapshots(store, horizon_days=20, **EXPLICIT))
+        check_classes(snapshots_of(store, horizon_days=20, **EXPLICIT))
 
 
 def test_dates_are_utc_midnights_unless_they_say_otherwise() -> None:
@@ -437,8 +436,8 @@ def test_dates_are_utc_midnights_unless_they_say_otherwise() -> None:
 
 
 def test_label_share_leaves_training_customers_out_and_nothing_else(store: EventStore) -> None:
-    everyone = build_snapshots(store, horizon_days=20, **EXPLICIT)
-    few, more = (build_snapshots(store, horizon_days=20, label_share=share, **EXPLICIT) for share in (0.2, 0.5))
+    everyone = snapshots_of(store, horizon_days=20, **EXPLICIT)
+    few, more = (snapshots_of(store, horizon_days=20, label_share=share, **EXPLICIT) for share in (0.2, 0.5))
     for split in ("val", "test"):
         assert rows(few.select(few.split == split)) == rows(everyone.select(everyone.split == split))
     known = [set(found.customer[found.split == "train"].tolist()) for found in (few, more, everyone)]
@@ -446,9 +445,9 @@ def test_label_share_leaves_training_customers_out_and_nothing_else(store: Event
     assert len(known[1]) <= 30
     train = everyone.select(everyone.split == "train")
     assert rows(few.select(few.split == "train")) == rows(train.select(np.isin(train.customer, sorted(known[0]))))
-    other = build_snapshots(store, horizon_days=20, label_share=0.2, label_seed=1, **EXPLICIT)
+    other = snapshots_of(store, horizon_days=20, label_share=0.2, label_seed=1, **EXPLICIT)
     assert set(other.customer[other.split == "train"].tolist()) != known[0]
-    assert everyone.fingerprint(store) == build_snapshots(
+    assert everyone.fingerprint(store) == snapshots_of(
         store, horizon_days=20, label_share=1.0, label_seed=9, **EXPLICIT
     ).fingerprint(store)
 
@@ -456,4 +455,4 @@ def test_label_share_leaves_training_customers_out_and_nothing_else(store: Event
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.5])
 def test_a_label_share_that_is_none_is_refused(store: EventStore, share: float) -> None:
     with pytest.raises(ValueError, match=r"label_share must be above 0 and at most 1"):
-        build_snapshots(store, horizon_days=20, label_share=share, **EXPLICIT)
+        snapshots_of(store, horizon_days=20, label_share=share, **EXPLICIT)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support import snapshots_of
 
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.scoring import scoring_snapshots
-from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import Field
 from clm_dl.run import Run
@@ -49,7 +49,7 @@ def test_windows_by_hand(tmp_path: Path, gap: int, horizon: int, spend: list, or
     roles = {"customer": "cust", "time": "ts", "amount": "spend"}
     store = prepare_store({"frame": frame, "roles": roles, "end": "2021-02-10"}, tmp_path / "store")
     dates = {"train": ["2021-01-11"], "val": ["2021-01-21"], "test": ["2021-01-31"]}
-    snapshots = build_snapshots(store, horizon_days=horizon, gap_days=gap, **dates)
+    snapshots = snapshots_of(store, horizon_days=horizon, gap_days=gap, **dates)
     assert window_spend(store, snapshots).reshape(3, 3).tolist() == spend
     assert window_orders(store, snapshots).reshape(3, 3).tolist() == orders
 
@@ -57,7 +57,7 @@ def test_windows_by_hand(tmp_path: Path, gap: int, horizon: int, spend: list, or
 @pytest.mark.parametrize("gap_days", [0, 7])
 def test_equal_to_a_loop_over_the_log(run: Run, shop_log: pd.DataFrame, gap_days: int) -> None:
     store = open_store(run.config["data"], run.config["paths"])
-    snapshots = build_snapshots(store, **{**run.config["snapshots"], "gap_days": gap_days})
+    snapshots = snapshots_of(store, **{**run.config["snapshots"], "gap_days": gap_days})
     spend, orders = window_spend(store, snapshots), window_orders(store, snapshots)
     assert not np.isnan(spend).any()
     ids, cutoffs = store.customer_ids[snapshots.customer], pd.to_datetime(snapshots.cutoff, unit="us")
@@ -91,7 +91,7 @@ def test_the_window_of_a_daily_log_is_half_open_and_known_once_the_data_ends_wit
 
 def test_a_window_that_is_not_over_is_censored(run: Run) -> None:
     store = open_store(run.config["data"], run.config["paths"])
-    snapshots = build_snapshots(store, **run.config["snapshots"])
+    snapshots = snapshots_of(store, **run.config["snapshots"])
     moved = snapshots.select(np.arange(4))
     last = store.end - int((snapshots.gap_days + snapshots.horizon_days) * DAY)  # the latest whose window is over
     moved.cutoff[:3] = [store.end - 1, last + 1, last]
@@ -116,16 +116,16 @@ def test_returns_are_refused_or_ignored_and_amounts_are_needed(
         )
 
     store = store_of("returned.csv")
-    snapshots = build_snapshots(store, **settings["snapshots"])
+    snapshots = snapshots_of(store, **settings["snapshots"])
     with pytest.raises(ValueError, match=r"50 lines have an amount below 0.*set task\.returns=ignore") as raised:
         window_spend(store, snapshots)
     assert "\n" not in str(raised.value)
     zeroed, clean = store_of("zeroed.csv"), store_of("clean.csv")
     found = window_spend(store, snapshots, returns="ignore")
-    np.testing.assert_array_equal(found, window_spend(zeroed, build_snapshots(zeroed, **settings["snapshots"])))
-    assert found.sum() < window_spend(clean, build_snapshots(clean, **settings["snapshots"])).sum()
+    np.testing.assert_array_equal(found, window_spend(zeroed, snapshots_of(zeroed, **settings["snapshots"])))
+    assert found.sum() < window_spend(clean, snapshots_of(clean, **settings["snapshots"])).sum()
     with pytest.raises(ValueError, match=r"task\.returns must be one of refuse, ignore, got 'net'"):
         window_spend(store, snapshots, returns="net")
     bare = store_of("clean.csv", amount=None)
     with pytest.raises(ValueError, match=r"no data\.roles\.amount"):
-        window_spend(bare, build_snapshots(bare, **settings["snapshots"]))
+        window_spend(bare, snapshots_of(bare, **settings["snapshots"]))

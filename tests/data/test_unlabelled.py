@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from clm_dl.data.sequences.datamodule import SequenceDataModule
+from support import inputs_of, snapshots_of
 
 from clm_dl.data.snapshots.cutoffs import parse_cutoff
-from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.tasks.pretrain.histories import last_training_cutoff, unlabelled_snapshots
 
 RULE = {
@@ -23,11 +22,11 @@ CUTOFF = pd.Timestamp("2020-03-11")
 
 
 def unlabelled(store, held_out=0.4, **rule):
-    return unlabelled_snapshots(store, build_snapshots(store, **{**RULE, **rule}), held_out=held_out)
+    return unlabelled_snapshots(store, snapshots_of(store, **{**RULE, **rule}), held_out=held_out)
 
 
 def test_everyone_once_whatever_the_population_rule(small_log, small_store):
-    labelled = build_snapshots(small_store, **RULE)
+    labelled = snapshots_of(small_store, **RULE)
     assert last_training_cutoff(labelled) == parse_cutoff("2020-03-11")
     snapshots = unlabelled(small_store)
     before = small_log[small_log["ts"] < CUTOFF].groupby("cust").size()
@@ -52,7 +51,7 @@ def test_a_share_that_leaves_a_split_empty_is_refused(small_store, held_out):
 
 def test_customers_that_validate_at_the_training_cutoffs_are_not_trained_on(small_store):
     rule = {"val": "auto", "val_customers": 0.3}
-    labelled = build_snapshots(small_store, **{**RULE, **rule})
+    labelled = snapshots_of(small_store, **{**RULE, **rule})
     apart = set(labelled.customer[labelled.split == "val"])
     assert len(apart) > 3
     trained = [
@@ -75,7 +74,7 @@ def test_what_comes_from_the_last_training_cutoff_on_changes_nothing(small_log, 
     modules = []
     for log in (small_log, changed):
         store = store_of(log)
-        modules.append(SequenceDataModule(store, unlabelled(store), token=token, batch_size=8))
+        modules.append(inputs_of(store, unlabelled(store), token=token, batch_size=8))
     one, other = modules
     assert one.schema == other.schema
     assert one.vocabulary == other.vocabulary

@@ -8,35 +8,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.tasks.churn.module import ChurnTask
 from sklearn.metrics import log_loss, roc_auc_score
+from support import snapshots_of
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
-from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
 from clm_dl.training.fit import build_datamodule
 
 
 @pytest.fixture(scope="module")
-def datamodule(run: Run) -> SequenceDataModule:
+def datamodule(run: Run) -> SequenceInputs:
     store = open_store(run.config["data"], run.config["paths"])
     return build_datamodule(
-        run.config, store, build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
+        run.config, store, snapshots_of(store, **run.config["snapshots"], labels=run.config["labels"])
     )
 
 
-def build(datamodule: SequenceDataModule, encoder: str, *overrides: str) -> ChurnTask:
+def build(datamodule: SequenceInputs, encoder: str, *overrides: str) -> ChurnTask:
     settings = plain(compose("train", [f"encoder={encoder}", *overrides]))
     torch.manual_seed(0)
     return ChurnTask(schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"])
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_encoder_as_configured_learns_a_batch(datamodule: SequenceDataModule, encoder: str) -> None:
-    batch = next(iter(datamodule.train_dataloader()))
+def test_every_encoder_as_configured_learns_a_batch(datamodule: SequenceInputs, encoder: str) -> None:
+    batch = next(iter(datamodule.train_loader()))
     task = build(datamodule, encoder, "task.dropout=0.0", "encoder.dropout=0.0")
     optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
     losses = []
@@ -50,8 +50,8 @@ def test_every_encoder_as_configured_learns_a_batch(datamodule: SequenceDataModu
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_every_pooling_learns_too(datamodule: SequenceDataModule) -> None:
-    batch = next(iter(datamodule.train_dataloader()))
+def test_every_pooling_learns_too(datamodule: SequenceInputs) -> None:
+    batch = next(iter(datamodule.train_loader()))
     for pooling in ("last", "mean", "max", "attention"):
         task = build(datamodule, "gru", f"task.pooling={pooling}")
         task.loss(task(batch), batch).backward()
@@ -59,7 +59,7 @@ def test_every_pooling_learns_too(datamodule: SequenceDataModule) -> None:
 
 
 def test_matrices_decay_but_no_bias_no_norm_and_no_table(
-    datamodule: SequenceDataModule, fit: Callable[..., list[float]]
+    datamodule: SequenceInputs, fit: Callable[..., list[float]]
 ) -> None:
     batch, after = datamodule.dataset[np.flatnonzero(datamodule.snapshots.training)[:16]], []
     for decay in (0.0, 0.5):
@@ -74,7 +74,7 @@ def test_matrices_decay_but_no_bias_no_norm_and_no_table(
 
 
 def test_dropout_is_other_noise_each_epoch_and_for_each_seed(
-    datamodule: SequenceDataModule, fit: Callable[..., list[float]]
+    datamodule: SequenceInputs, fit: Callable[..., list[float]]
 ) -> None:
     """Of a network that does not learn the loss of a batch moves by the noise alone."""
     batch = datamodule.dataset[np.flatnonzero(datamodule.snapshots.training)[:16]]
@@ -92,8 +92,8 @@ def test_dropout_is_other_noise_each_epoch_and_for_each_seed(
     assert len(set(losses(dropout=0.0))) == 1
 
 
-def test_positive_weight_is_a_shift_of_the_logit_that_scores_do_not_have(datamodule: SequenceDataModule) -> None:
-    batch = next(iter(datamodule.train_dataloader()))
+def test_positive_weight_is_a_shift_of_the_logit_that_scores_do_not_have(datamodule: SequenceInputs) -> None:
+    batch = next(iter(datamodule.train_loader()))
     task = build(datamodule, "gru", "task.positive_weight=4.0").eval()
     torch.testing.assert_close(task.logits(batch), task(batch) - math.log(4.0))
     with pytest.raises(ValueError, match="positive_weight must be > 0, got 0"):
@@ -101,7 +101,7 @@ def test_positive_weight_is_a_shift_of_the_logit_that_scores_do_not_have(datamod
 
 
 def test_validation_is_of_all_batches_at_once_and_of_probabilities_without_the_weight(
-    datamodule: SequenceDataModule, validate: Callable[..., dict[str, float]]
+    datamodule: SequenceInputs, validate: Callable[..., dict[str, float]]
 ) -> None:
     index = np.flatnonzero(datamodule.snapshots.early_stopping)
     parts = [datamodule.dataset[part] for part in (index[::6], index[1:60:6])]
@@ -115,8 +115,8 @@ def test_validation_is_of_all_batches_at_once_and_of_probabilities_without_the_w
     assert validate(task, parts) == found
 
 
-def test_a_silence_longer_than_any_in_training_still_says_more(datamodule: SequenceDataModule) -> None:
-    batch, task = next(iter(datamodule.val_dataloader())), build(datamodule, "gru").eval()
+def test_a_silence_longer_than_any_in_training_still_says_more(datamodule: SequenceInputs) -> None:
+    batch, task = next(iter(datamodule.loader(datamodule.rows("val")))), build(datamodule, "gru").eval()
     edge = datamodule.schema["head"]["recency"]["edges"][-1]
     logits = []
     for recency in (edge, edge + 0.7):
@@ -138,7 +138,7 @@ def test_weighted_and_unweighted_training_give_nearly_the_same_probabilities(tra
 
 
 def test_a_loss_that_is_not_finite_from_the_first_batch_on_is_named_too(
-    datamodule: SequenceDataModule, fit: Callable[..., list[float]]
+    datamodule: SequenceInputs, fit: Callable[..., list[float]]
 ) -> None:
     batch, task = datamodule.dataset[np.flatnonzero(datamodule.snapshots.training)[:4]], build(datamodule, "gru")
     with torch.no_grad():

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.experiment.multitask_fold import MultiTaskFold
 from clm_dl.tasks.multitask.module import NEXT_EVENT, MultiTask, part_weights, questions
 from clm_dl.tasks.pretrain.module import PretrainTask
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
+from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.experiment.timing import Clock
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
@@ -29,7 +29,7 @@ TARGETS = {"churn": slice(0, 0), "survival": slice(0, 3), "value": slice(3, 5)} 
 
 
 @pytest.fixture(scope="module")
-def datamodule(run: Run) -> SequenceDataModule:
+def datamodule(run: Run) -> SequenceInputs:
     store = open_store(run.config["data"], run.config["paths"])
     task = plain(compose("train", list(MULTITASK)))["task"]
     settings = {**run.config, "task": task, "snapshots": {**run.config["snapshots"], "follow_days": DAYS[-1]}}
@@ -39,9 +39,7 @@ def datamodule(run: Run) -> SequenceDataModule:
     return datamodule
 
 
-def build(
-    datamodule: SequenceDataModule, encoder: str = "gru", *overrides: str, task: str = "multitask"
-) -> SequenceTask:
+def build(datamodule: SequenceInputs, encoder: str = "gru", *overrides: str, task: str = "multitask") -> SequenceTask:
     words = [*MULTITASK] if task == "multitask" else [f"task={task}", *[MULTITASK[1]] * (task == "survival")]
     settings = plain(compose("train", [*words, f"encoder={encoder}", *overrides]))
     torch.manual_seed(0)
@@ -49,8 +47,8 @@ def build(
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_encoder_learns_every_part_of_a_batch(datamodule: SequenceDataModule, encoder: str) -> None:
-    batch = next(iter(datamodule.train_dataloader()))
+def test_every_encoder_learns_every_part_of_a_batch(datamodule: SequenceInputs, encoder: str) -> None:
+    batch = next(iter(datamodule.train_loader()))
     task = build(datamodule, encoder, "task.dropout=0.0", "encoder.dropout=0.0")
     task.fit_floor([batch])
     optimizer = torch.optim.AdamW(task.parameters(), lr=5e-3)
@@ -72,13 +70,13 @@ def test_every_encoder_learns_every_part_of_a_batch(datamodule: SequenceDataModu
 
 
 @pytest.mark.parametrize("name", ["churn", "survival", "value"])
-def test_a_part_s_loss_and_answer_are_those_of_its_own_task(datamodule: SequenceDataModule, name: str) -> None:
+def test_a_part_s_loss_and_answer_are_those_of_its_own_task(datamodule: SequenceInputs, name: str) -> None:
     options = ["task.positive_weight=3.0", "task.label_smoothing=0.1"] if name == "churn" else []
     multi, single = build(datamodule, "gru", *options).eval(), build(datamodule, "gru", *options, task=name).eval()
     for part in ("embedding", "encoder", "pooling"):
         single.get_submodule(part).load_state_dict(multi.get_submodule(part).state_dict())
     single.get_submodule("head").load_state_dict(multi.heads[name].state_dict())
-    batch = next(iter(datamodule.train_dataloader()))
+    batch = next(iter(datamodule.train_loader()))
     batch.recency_B[::2] += datamodule.schema["head"]["recency"]["edges"][
         -1
     ]  # half: silent for longer than in training
@@ -88,7 +86,7 @@ def test_a_part_s_loss_and_answer_are_those_of_its_own_task(datamodule: Sequence
     torch.testing.assert_close(getattr(multi, answer)(batch), getattr(single, answer)(alone), rtol=0, atol=0)
 
 
-def test_the_next_event_s_loss_is_that_of_pretraining(datamodule: SequenceDataModule) -> None:
+def test_the_next_event_s_loss_is_that_of_pretraining(datamodule: SequenceInputs) -> None:
     multi, pretraining = build(datamodule).eval(), build(datamodule, task="pretrain").eval()
     batch = next(iter(datamodule.loader(np.flatnonzero(datamodule.snapshots.training)[:64])))
     for task in (multi, pretraining):
@@ -103,9 +101,9 @@ def test_the_next_event_s_loss_is_that_of_pretraining(datamodule: SequenceDataMo
 
 
 @pytest.mark.parametrize("name", ["churn", "survival", "value", NEXT_EVENT])
-def test_each_part_teaches_the_encoder_and_its_own_head_alone(datamodule: SequenceDataModule, name: str) -> None:
+def test_each_part_teaches_the_encoder_and_its_own_head_alone(datamodule: SequenceInputs, name: str) -> None:
     task = build(datamodule)
-    task.losses(next(iter(datamodule.train_dataloader())))[name].backward()
+    task.losses(next(iter(datamodule.train_loader())))[name].backward()
     heads = {**dict(task.heads.items()), NEXT_EVENT: task.next_event}
     for other, head in heads.items():
         moved = [parameter.grad is not None and bool(parameter.grad.abs().sum() > 0) for parameter in head.parameters()]
@@ -113,9 +111,9 @@ def test_each_part_teaches_the_encoder_and_its_own_head_alone(datamodule: Sequen
     assert all(parameter.grad is not None for parameter in task.encoder.parameters())
 
 
-def test_censored_truth_changes_no_loss(datamodule: SequenceDataModule) -> None:
+def test_censored_truth_changes_no_loss(datamodule: SequenceInputs) -> None:
     task = build(datamodule).eval()
-    batch = next(iter(datamodule.train_dataloader()))
+    batch = next(iter(datamodule.train_loader()))
     unknown = torch.arange(len(batch)) % 2 == 0
     labels = torch.where(unknown, torch.nan, batch.label_B)
     censored = dataclasses.replace(
@@ -126,17 +124,17 @@ def test_censored_truth_changes_no_loss(datamodule: SequenceDataModule) -> None:
         torch.testing.assert_close(task.losses(censored)[name], task.losses(known)[name], rtol=1e-5, atol=1e-6)
 
 
-def test_fixed_weights_make_the_sum(datamodule: SequenceDataModule) -> None:
+def test_fixed_weights_make_the_sum(datamodule: SequenceInputs) -> None:
     weights = {"churn": 2.0, "survival": 0.5, "value": 1.0, "next_event": 0.25}
     task = build(datamodule, "gru", *[f"task.weights.{name}={weight}" for name, weight in weights.items()]).eval()
-    batch = next(iter(datamodule.train_dataloader()))
+    batch = next(iter(datamodule.train_loader()))
     losses = task.losses(batch)
     torch.testing.assert_close(task.batch_loss(batch), sum(weights[name] * loss for name, loss in losses.items()))
 
 
 @pytest.mark.parametrize("weighting", ["fixed", "uncertainty"])
 def test_the_validation_loss_is_the_weighted_sum_of_the_parts_whatever_the_weighting(
-    datamodule: SequenceDataModule, validate: Callable[..., dict[str, float]], weighting: str
+    datamodule: SequenceInputs, validate: Callable[..., dict[str, float]], weighting: str
 ) -> None:
     weights = {"churn": 2.0, "survival": 0.5, "value": 1.0, "next_event": 0.25}
     options = [f"task.weights.{name}={weight}" for name, weight in weights.items()]
@@ -144,13 +142,13 @@ def test_the_validation_loss_is_the_weighted_sum_of_the_parts_whatever_the_weigh
     if weighting == "uncertainty":
         with torch.no_grad():
             task.log_variance_I.fill_(0.5)
-    found = validate(task, list(datamodule.val_dataloader()))
+    found = validate(task, list(datamodule.loader(datamodule.rows("val"))))
     monitored = {"churn": "log_loss", "survival": "nll", "value": "nll", "next_event": "loss"}
     total = sum(weight * found[f"val/{name}_{monitored[name]}"] for name, weight in weights.items())
     assert found["val/loss"] == pytest.approx(total, rel=1e-5)
 
 
-def test_uncertainty_weights_by_learnt_variances(datamodule: SequenceDataModule) -> None:
+def test_uncertainty_weights_by_learnt_variances(datamodule: SequenceInputs) -> None:
     task = build(datamodule, "gru", "task.weighting=uncertainty", "task.weights.value=2.0").eval()
     losses = {
         name: torch.tensor(loss)
@@ -178,7 +176,7 @@ def test_uncertainty_weights_by_learnt_variances(datamodule: SequenceDataModule)
     assert abs(task.log_variances()).max() < 5
 
 
-def test_a_loss_below_0_does_not_run_away(datamodule: SequenceDataModule) -> None:
+def test_a_loss_below_0_does_not_run_away(datamodule: SequenceInputs) -> None:
     task = build(datamodule, "gru", "task.weighting=uncertainty")
     losses = {name: torch.tensor(-1.0) for name in task.weights}
     optimizer = torch.optim.Adam([task.log_variance_I], lr=1.0)
@@ -191,7 +189,7 @@ def test_a_loss_below_0_does_not_run_away(datamodule: SequenceDataModule) -> Non
 
 
 @pytest.mark.parametrize("nothing", ["0", "0.0", "null"])
-def test_a_part_without_a_weight_is_left_out(datamodule: SequenceDataModule, nothing: str) -> None:
+def test_a_part_without_a_weight_is_left_out(datamodule: SequenceInputs, nothing: str) -> None:
     task = build(datamodule, "gru", f"task.weights.survival={nothing}", f"task.weights.next_event={nothing}")
     assert questions(task.task) == ["churn", "value"]
     assert list(task.heads) == ["churn", "value"]
@@ -199,12 +197,12 @@ def test_a_part_without_a_weight_is_left_out(datamodule: SequenceDataModule, not
     assert task.questions["value"].columns == slice(0, 2)
     names = {name.split(".")[0] for name, _ in task.named_parameters()}
     assert names == {"embedding", "encoder", "heads"}  # pooling=last has no weights
-    batch = next(iter(datamodule.train_dataloader()))
+    batch = next(iter(datamodule.train_loader()))
     alone = dataclasses.replace(batch, target_BK=batch.target_BK[:, TARGETS["value"]])
     assert set(task.losses(alone)) == {"churn", "value"}
 
 
-def test_a_bidirectional_encoder_answers_without_the_next_event(datamodule: SequenceDataModule) -> None:
+def test_a_bidirectional_encoder_answers_without_the_next_event(datamodule: SequenceInputs) -> None:
     with pytest.raises(ValueError, match=r"task\.weights\.next_event needs a causal encoder, got encoder=transformer"):
         build(datamodule, "transformer", "encoder.causal=false")
     assert isinstance(build(datamodule, "transformer", "encoder.causal=false", "task.weights.next_event=0"), MultiTask)

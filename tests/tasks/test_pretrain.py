@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.experiment.pretrain_fold import PretrainFold
 from clm_dl.tasks.pretrain.module import PretrainTask
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
+from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.evaluate import evaluate_snapshots
 from clm_dl.experiment.inference import scoring_datamodule
 from clm_dl.experiment.settings import check
@@ -34,13 +34,13 @@ def pretrained(train: Callable[..., Run]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def datamodule(pretrained: Run) -> SequenceDataModule:
+def datamodule(pretrained: Run) -> SequenceInputs:
     store = open_store(pretrained.config["data"], pretrained.config["paths"])
     fold = PretrainFold(pretrained.config, store, 0, pretrained.path, Clock(), network=False)
     return scoring_datamodule(pretrained, store, fold.snapshots)
 
 
-def build(datamodule: SequenceDataModule, encoder: str, *overrides: str) -> PretrainTask:
+def build(datamodule: SequenceInputs, encoder: str, *overrides: str) -> PretrainTask:
     settings = plain(compose("train", [*PRETRAIN, f"encoder={encoder}", *overrides]))
     torch.manual_seed(0)
     return PretrainTask(schema=datamodule.schema, encoder=settings["encoder"], task=settings["task"])
@@ -48,7 +48,7 @@ def build(datamodule: SequenceDataModule, encoder: str, *overrides: str) -> Pret
 
 @pytest.mark.parametrize("objective", ["next_event", "coles"])
 @pytest.mark.parametrize("encoder", ["lstm", "transformer", "conv"])
-def test_objectives_learn_a_batch(datamodule: SequenceDataModule, encoder: str, objective: str) -> None:
+def test_objectives_learn_a_batch(datamodule: SequenceInputs, encoder: str, objective: str) -> None:
     batch = next(iter(datamodule.loader(np.arange(16))))
     task = build(datamodule, encoder, f"task.objective={objective}", "task.dropout=0.0", "encoder.dropout=0.0")
     task.fit_floor([batch])
@@ -68,7 +68,7 @@ def test_objectives_learn_a_batch(datamodule: SequenceDataModule, encoder: str, 
 MASKED = ("task.objective=masked_event", "encoder=transformer", "encoder.causal=false")
 
 
-def test_hidden_tokens_are_learnt_from_both_sides_and_not_from_themselves(datamodule: SequenceDataModule) -> None:
+def test_hidden_tokens_are_learnt_from_both_sides_and_not_from_themselves(datamodule: SequenceInputs) -> None:
     batch = next(iter(datamodule.loader(np.arange(16))))
     batch.numeric_BTF[:] = batch.numeric_BTF[:, :1]  # a customer's neighbours give a hidden token away
     settings = plain(compose("train", [*PRETRAIN, *MASKED, "task.dropout=0.0", "encoder.dropout=0.0"]))
@@ -108,7 +108,7 @@ def test_masked_run_starts_another(train: Callable[..., Run]) -> None:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_later_token_changes_no_earlier_prediction(datamodule: SequenceDataModule, encoder: str) -> None:
+def test_a_later_token_changes_no_earlier_prediction(datamodule: SequenceInputs, encoder: str) -> None:
     batch = next(iter(datamodule.loader(np.arange(8))))
     task = build(datamodule, encoder).eval()
     last = int(batch.length_B.min()) // 2
@@ -155,7 +155,7 @@ def test_evaluate_finds_the_same_losses(pretrained: Run) -> None:
 
 
 def test_validation_is_of_all_batches_at_once(
-    datamodule: SequenceDataModule, validate: Callable[..., dict[str, float]]
+    datamodule: SequenceInputs, validate: Callable[..., dict[str, float]]
 ) -> None:
     task, index = build(datamodule, "gru"), np.arange(12)
     whole, parts = [datamodule.dataset[index]], [datamodule.dataset[part] for part in (index[:10], index[10:])]
@@ -227,7 +227,7 @@ def test_resumed_pretraining_equals_the_uninterrupted_one(
         (("objective=auroc",), "objective must be one of loss, got 'auroc'"),
     ],
 )
-def test_wrong_settings_are_refused(datamodule: SequenceDataModule, overrides: tuple[str, ...], message: str) -> None:
+def test_wrong_settings_are_refused(datamodule: SequenceInputs, overrides: tuple[str, ...], message: str) -> None:
     settings = plain(compose("train", [*PRETRAIN, *overrides]))
     with pytest.raises(ValueError, match=message):
         PretrainTask(schema=datamodule.schema, encoder=settings["encoder"], task=check(settings)["task"])

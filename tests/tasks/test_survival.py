@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from clm_dl.data.sequences.datamodule import SequenceDataModule
 from clm_dl.tasks.survival.module import SurvivalTask
+from support import snapshots_of
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
-from clm_dl.data.snapshots.snapshots import build_snapshots
+from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.nn import ENCODERS
 from clm_dl.run import Run
 from clm_dl.tasks.survival.durations import lifetimes
@@ -19,14 +19,14 @@ HORIZONS = [0, 14, 28, 56]
 
 
 @pytest.fixture(scope="module")
-def datamodule(run: Run) -> SequenceDataModule:
+def datamodule(run: Run) -> SequenceInputs:
     store = open_store(run.config["data"], run.config["paths"])
-    snapshots = build_snapshots(store, **run.config["snapshots"], labels=run.config["labels"])
+    snapshots = snapshots_of(store, **run.config["snapshots"], labels=run.config["labels"])
     targets = lifetimes(store, snapshots, run.config["labels"]).intervals(HORIZONS)
     return build_datamodule(run.config, store, snapshots, targets)
 
 
-def build(datamodule: SequenceDataModule, encoder: str, *overrides: str) -> SurvivalTask:
+def build(datamodule: SequenceInputs, encoder: str, *overrides: str) -> SurvivalTask:
     settings = plain(
         compose("train", ["task=survival", f"encoder={encoder}", f"task.horizons_days={HORIZONS}", *overrides])
     )
@@ -35,8 +35,8 @@ def build(datamodule: SequenceDataModule, encoder: str, *overrides: str) -> Surv
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_encoder_learns_a_batch(datamodule: SequenceDataModule, encoder: str) -> None:
-    batch = next(iter(datamodule.train_dataloader()))
+def test_every_encoder_learns_a_batch(datamodule: SequenceInputs, encoder: str) -> None:
+    batch = next(iter(datamodule.train_loader()))
     task = build(datamodule, encoder, "task.dropout=0.0", "encoder.dropout=0.0")
     optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
     losses = []
@@ -54,13 +54,13 @@ def test_every_encoder_learns_a_batch(datamodule: SequenceDataModule, encoder: s
     assert (curve.diff(dim=1) <= 0).all()
 
 
-def test_batches_carry_the_targets_of_their_own_snapshots(datamodule: SequenceDataModule) -> None:
+def test_batches_carry_the_targets_of_their_own_snapshots(datamodule: SequenceInputs) -> None:
     for batch in datamodule.predict_dataloader():
         torch.testing.assert_close(batch.target_BK, datamodule.dataset.target_NK[batch.index_B], equal_nan=True)
 
 
-def test_unfollowed_intervals_change_nothing(datamodule: SequenceDataModule) -> None:
-    batch = next(iter(datamodule.train_dataloader()))
+def test_unfollowed_intervals_change_nothing(datamodule: SequenceInputs) -> None:
+    batch = next(iter(datamodule.train_loader()))
     task = build(datamodule, "gru").eval()
     output = task(batch).detach()
     unknown = batch.target_BK.isnan()
@@ -69,6 +69,6 @@ def test_unfollowed_intervals_change_nothing(datamodule: SequenceDataModule) -> 
     assert not torch.equal(task.loss(output + 5, batch), task.loss(output, batch))
 
 
-def test_horizons_are_checked(datamodule: SequenceDataModule) -> None:
+def test_horizons_are_checked(datamodule: SequenceInputs) -> None:
     with pytest.raises(ValueError, match="must ascend"):
         build(datamodule, "gru", "task.horizons_days=[28,7]")

@@ -12,7 +12,7 @@ Dates = str | tuple[Any, ...] | None  # "auto" or dates
 
 @dataclass(frozen=True)
 class SnapshotRule:
-    """Which snapshots there are; days may be fractions.
+    """Which snapshots there are; days may be fractions. The defaults stand in configs/snapshots/events.yaml.
 
     Attributes:
         horizon_days, gap_days: the label window is [cutoff + gap, cutoff + gap + horizon).
@@ -27,17 +27,17 @@ class SnapshotRule:
     """
 
     horizon_days: float
-    gap_days: float = 0.0
-    every_days: float = 14.0
-    active_days: float | None = None
-    recent_days: float | None = None
-    val_customers: float = 0.0
-    folds: int = 1
-    train: Dates = "auto"
-    val: Dates = "auto"
-    test: Dates = "auto"
-    label_share: float = 1.0
-    label_seed: int = 0
+    gap_days: float
+    every_days: float
+    active_days: float | None
+    recent_days: float | None
+    val_customers: float
+    folds: int
+    train: Dates
+    val: Dates
+    test: Dates
+    label_share: float
+    label_seed: int
 
     def __post_init__(self) -> None:
         for name in ("horizon_days", "every_days", "active_days", "recent_days"):
