@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -193,6 +194,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         def job(config: DictConfig) -> Any:
+            if logging.getLogger().level == logging.INFO:  # Hydra's own; hydra.verbose=true asks for more
+                logging.getLogger().setLevel(logging.WARNING)  # libraries tell what they load when they are imported
             try:
                 if missing := OmegaConf.missing_keys(config):
                     raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")

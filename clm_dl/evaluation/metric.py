@@ -85,8 +85,8 @@ class Metrics:
 
     @property
     def paired(self) -> list[Metric]:
-        """Whose differences stand in the report."""
-        return [metric for metric in self.table if metric.paired]
+        """Whose differences stand in the report, the main one first."""
+        return sorted((metric for metric in self.table if metric.paired), key=lambda metric: metric is not self.main)
 
     @property
     def objectives(self) -> list[str]:

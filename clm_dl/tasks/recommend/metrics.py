@@ -29,7 +29,7 @@ def known_metrics(k: int) -> Metrics:
             Metric(f"ndcg@{k}", f"NDCG@{k}", shown="main"),
             Metric("mrr", "MRR", shown="table"),
             Metric(f"recall@{k}", f"recall@{k}", shown="table", paired=False),
-            Metric(f"coverage@{k}", f"coverage@{k}", shown="tile", paired=False),
+            Metric(f"coverage@{k}", f"coverage@{k}", "neither", shown="tile", paired=False),
             Metric(f"precision@{k}", f"precision@{k}"),
             Metric(f"map@{k}", f"MAP@{k}"),
             Metric("auc", "AUC"),
