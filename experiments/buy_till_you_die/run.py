@@ -22,7 +22,6 @@ import pandas as pd
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from clm_dl.baselines.buy_till_you_die.estimators import MODELS, SilenceClassifier
-from clm_dl.baselines.series_lstm import SeriesLSTM
 from clm_dl.config import compose, plain
 from clm_dl.data.log.sources import find_files
 from clm_dl.data.open import open_store
@@ -30,6 +29,9 @@ from clm_dl.data.snapshots.features import rfm_features
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.lifecycle.forecast import Arima, backtest
 from clm_dl.lifecycle.series import first_between, weekly_demand, weekly_orders, weekly_silenced
+
+sys.path.insert(0, str(Path(__file__).parent))
+from series_lstm import SeriesLSTM
 
 START, END = "<!-- results: made by experiments/buy_till_you_die/run.py -->", "<!-- end of results -->"
 WEEKS, DAYS = 39, 273
