@@ -26,9 +26,11 @@ from clm_dl.config import compose, plain
 from clm_dl.data.log.sources import find_files
 from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.features import rfm_features
+from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.lifecycle.forecast import Arima, backtest
 from clm_dl.lifecycle.series import first_between, weekly_demand, weekly_orders, weekly_silenced
+from clm_dl.options import parse
 
 sys.path.insert(0, str(Path(__file__).parent))
 from series_lstm import SeriesLSTM
@@ -150,7 +152,8 @@ def silence(data_dir: str) -> list[dict[str, Any]]:
     """
     config = plain(compose("train", ["experiment=churn_cdnow", f"paths.data_dir={data_dir}"]))
     store = open_store(config["data"], config["paths"], lambda text: None)
-    snapshots = build_snapshots(store, **config["snapshots"], labels=config["labels"])
+    rule = parse(SnapshotRule, config["snapshots"], "snapshots")
+    snapshots = build_snapshots(store, rule, labels=config["labels"])
     X, train, test = rfm_features(store, snapshots), snapshots.training, snapshots.split == "test"
     label, rows = snapshots.label[test], []
     for name in MODELS:
