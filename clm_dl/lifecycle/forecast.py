@@ -1,9 +1,8 @@
-"""Forecasts of a series: ARIMA chosen by AICc, and a backtest on growing histories against last value and mean."""
+"""Forecasts of a series: ARIMA of an order that AutoARIMA chooses, and a backtest against last value and mean."""
 
 from __future__ import annotations
 
 import importlib
-import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,18 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from clm_dl.errors import MissingExtra, UserError
-
-CRITERIA = ("aicc", "bic")
-MAX_TERMS = 4  # p + q of a candidate
+from clm_dl.errors import MissingExtra, UserError, choice
 
 
 class Arima:
-    """ARIMA(p, d, q) of a series, by maximum likelihood (statsmodels, extra `analysis`).
+    """ARIMA(p, d, q) of a series: statsforecast's AutoARIMA chooses, statsmodels fits (extra `analysis`).
+
+    The fit is not statsforecast's, whose climb to the maximum likelihood fails for many given orders of short series
+    (2.0.1: moving averages that cannot be inverted).
 
     Args:
-        order: p, d, q; null = chosen: d by KPSS tests (5 %), as few differences as make the series level, then p, q and
-            drift by the criterion. Criteria of different d do not compare, so they choose nothing but the rest.
+        order: p, d, q; null = chosen: d by KPSS tests, p and q stepwise by the criterion.
         d: differences to take where `order` is null; null = by KPSS.
         drift: a constant (d = 0) or a drift (d = 1); null = chosen with p and q. A fixed order with null has none.
         criterion: aicc or bic.
@@ -35,41 +33,29 @@ class Arima:
         *,
         d: int | None = None,
         drift: bool | None = None,
-        max_p: int = 3,
-        max_q: int = 3,
         criterion: str = "aicc",
     ):
-        if criterion not in CRITERIA:
-            raise UserError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
         if order is not None and (len(order) != 3 or min(order) < 0):
             raise UserError(f"order is p, d, q, three counts, got {list(order)}")
+        if order is not None and order[1] > 1 and drift:
+            raise UserError(f"a drift needs at most one difference, got the order {list(order)}: leave drift out")
         self.order, self.d, self.drift = order, d, drift
-        self.max_p, self.max_q, self.criterion = max_p, max_q, criterion
+        self.criterion = choice(criterion, ("aicc", "bic"), "criterion")
 
     def fit(self, series: ArrayLike) -> Arima:
-        """Fit `[W]` values, the newest last; sets `order_`, `drift_`, `criterion_` and `converged_`."""
-        y = check_series(series)
-        if self.order is not None:
-            candidates = [(tuple(self.order), bool(self.drift))]
-        else:
-            d = differences(y) if self.d is None else self.d
-            drifts = ([False, True] if self.drift is None else [self.drift]) if d <= 1 else [False]
-            pairs = [
-                (p, q) for p, q in itertools.product(range(self.max_p + 1), range(self.max_q + 1)) if p + q <= MAX_TERMS
-            ]
-            candidates = [((p, d, q), drift) for (p, q) in pairs for drift in drifts]
-            room = len(y) - d - 2  # AICc divides by observations − parameters − 1
-            candidates = [(order, drift) for order, drift in candidates if order[0] + order[2] + drift + 1 < room] or [
-                ((0, d, 0), False)
-            ]
-        fitted = [(self._fit_one(y, order, drift), order, drift) for order, drift in candidates]
-        fitted = [one for one in fitted if one[0] is not None]
-        if not fitted:
-            raise UserError(
-                f"no ARIMA could be fitted to {len(y)} periods, of order {self.order or 'any'}: try (0, 1, 0)"
-            )
-        self.result_, self.order_, self.drift_ = min(fitted, key=lambda one: self._criterion(one[0]))
-        self.criterion_, self.converged_ = self._criterion(self.result_), _converged(self.result_)
+        """Fit `[W]` values, the newest last; sets `order_`, `drift_` and `converged_`."""
+        y, order = check_series(series), self.order
+        auto = _load("statsforecast.models").AutoARIMA if order is None else None
+        model = _load("statsmodels.tsa.arima.model").ARIMA
+        try:
+            self.order_, self.drift_ = self._choose(auto, y) if order is None else (tuple(order), bool(self.drift))
+            trend = ("c", "t")[self.order_[1]] if self.drift_ else "n"
+            with warnings.catch_warnings():  # poor starting values; no convergence, which `converged_` says
+                warnings.filterwarnings("ignore", category=UserWarning, module="statsmodels")
+                self.result_ = model(y, order=self.order_, trend=trend).fit()
+        except (ValueError, IndexError, np.linalg.LinAlgError) as error:  # either package's ways to give up
+            raise UserError(f"no ARIMA of order {order or 'any'} fits {len(y)} periods: try (0, 1, 0)") from error
+        self.converged_ = bool(self.result_.mle_retvals["converged"])
         return self
 
     def forecast(self, num_periods: int) -> np.ndarray:
@@ -87,36 +73,13 @@ class Arima:
             raise UserError(f"num_periods must be ≥ 1, got {num_periods}")
         return self.result_.get_forecast(num_periods)
 
-    def _fit_one(self, y: np.ndarray, order: tuple[int, ...], drift: bool) -> Any:
-        model = _statsmodels("statsmodels.tsa.arima.model").ARIMA
-        trend = ("c", "t")[order[1]] if drift else "n"
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # poor starting values and unconverged candidates: said by `converged_`, passed over in a choice
-            try:
-                return model(y, order=order, trend=trend).fit()
-            except np.linalg.LinAlgError:  # the climb left the stationary region
-                return None
-
-    def _criterion(self, result: Any) -> float:
-        value = float(getattr(result, self.criterion))
-        return value if np.isfinite(value) and (self.order is not None or _converged(result)) else np.inf
-
-
-def differences(series: ArrayLike, max_d: int = 2) -> int:
-    """How often to difference until KPSS (5 %) finds the series level."""
-    y = check_series(series)
-    kpss = _statsmodels("statsmodels.tsa.stattools").kpss
-    for d in range(max_d):
-        if np.ptp(y) == 0 or len(y) < 8:
-            return d
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a p-value outside the table is still on its side of 5 %
-            if kpss(y, regression="c", nlags="auto")[1] >= 0.05:
-                return d
-        y = np.diff(y)
-    return max_d
+    def _choose(self, auto: Any, y: np.ndarray) -> tuple[tuple[int, ...], bool]:
+        wanted = self.drift is not False
+        with np.errstate(divide="ignore"):  # the AICc of three periods divides by 0
+            found = auto(d=self.d, ic=self.criterion, allowdrift=wanted, allowmean=wanted).fit(y).model_
+        p, q, _, _, _, d, _ = found["arma"]
+        drift = not found["coef"].keys().isdisjoint(("intercept", "drift")) if self.drift is None else self.drift
+        return (p, d, q), drift and d < 2
 
 
 def backtest(
@@ -164,12 +127,8 @@ def check_series(series: ArrayLike) -> np.ndarray:
     return y
 
 
-def _converged(result: Any) -> bool:
-    return bool(result.mle_retvals["converged"])
-
-
-def _statsmodels(module: str) -> Any:
+def _load(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtra("forecasts need the package statsmodels: pip install 'clm-dl[analysis]'") from error
+        raise MissingExtra("forecasts need statsforecast and statsmodels: pip install 'clm-dl[analysis]'") from error
