@@ -49,10 +49,11 @@ test: setup ## the fast tests
 test-all: setup ## every test: notebooks, several processes and the wheel as well
 	$(PYTEST) $(ARGS)
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and which way imports run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .
