@@ -1,6 +1,4 @@
-"""The Python API: fit, predict, recommend, embed and save from a table; the same configurations and run directory
-underneath.
-"""
+"""The Python API: fit, predict, recommend, embed, save from a table; the same configurations and run underneath."""
 
 from __future__ import annotations
 

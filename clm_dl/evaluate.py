@@ -1,6 +1,4 @@
-"""clm-evaluate: run directory → the network scored again, with intervals, per cutoff and per slice; or frozen on later
-cutoffs.
-"""
+"""clm-evaluate: run directory → the network scored again, per cutoff and per slice; or frozen on later cutoffs."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ if TYPE_CHECKING:
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Print the comparison overall, in its parts, per cutoff and per slice; write evaluation.json, with `cutoffs`
-    backtest.json.
-    """
+    """Print the comparison overall, in parts, per cutoff and slice; write evaluation.json or backtest.json."""
     import pandas as pd
 
     from clm_dl.data.open import open_store

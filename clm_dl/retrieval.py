@@ -99,9 +99,7 @@ class ItemIndex:
         return len(self.item_ids)
 
     def codes(self, items: Sequence[Any]) -> Ints:
-        """Positions of `items` by name, compared as text. ValueError names the first that is unknown, and the nearest
-        known one.
-        """
+        """Positions of `items` by name, compared as text. ValueError names an unknown one and the nearest known."""
         items = [str(item) for item in one_or_many(items)]
         code = pd.Index([str(item) for item in self.item_ids], dtype=object).get_indexer(pd.Index(items, dtype=object))
         if (code < 0).any():
@@ -113,9 +111,7 @@ class ItemIndex:
         return code.astype(np.int64)
 
     def search(self, z_BD: NDArray[Any] | Tensor, k: int, *, seen: Ragged | None = None) -> tuple[Ints, NDArray[Any]]:
-        """The k best items of each vector z [B, D]: (item codes, scores), both [B, K], without the `seen` ones (see
-        `top_k`).
-        """
+        """The k best items of each vector z [B, D]: (item codes, scores) [B, K] each, without the `seen`, see `top_k`."""
         z_BD = self._normal(z_BD)
         step = max(1, BLOCK_CELLS // max(1, len(self)))
         parts = []
@@ -130,9 +126,7 @@ class ItemIndex:
         )
 
     def similar(self, items: Sequence[Any], k: int = 10) -> pd.DataFrame:
-        """The k items nearest to each of `items` (cross-sell), itself left out: columns item_id, rank, similar_id,
-        score.
-        """
+        """The k items nearest to each of `items` (cross-sell), not itself: columns item_id, rank, similar_id, score."""
         code = self.codes(items)
         found, score = self.search(self.vectors_VD[code], k, seen=(np.arange(len(code) + 1), code))
         return _long("item_id", self.item_ids[code], "similar_id", self.item_ids, found, score)
@@ -149,9 +143,7 @@ class ItemIndex:
         return _long("item_id", self.item_ids[code], "customer_id", ids, found, score)
 
     def export(self, engine: str, path: str | Path) -> None:
-        """Write the vectors (normalised for cosine) as an index file of `engine`, "faiss" or "usearch"; keys are item
-        codes.
-        """
+        """Write the vectors (normalised for cosine) as an index file of faiss or usearch (`engine`); keys are item codes."""
         if engine not in EXPORTS:
             raise UserError(f"an index is exported to {' or '.join(EXPORTS)}, got {engine!r}")
         try:

@@ -84,9 +84,7 @@ class PlattCalibrator:
 
 
 def prior_correction(p: ArrayLike, train_rate: float, sampled_rate: float) -> NDArray[np.float64]:
-    """Undo class weights or resampling: p was learnt where positives had `sampled_rate`, the truth has `train_rate`
-    (Elkan 2001).
-    """
+    """Undo class weights or resampling: p was learnt at `sampled_rate`, the truth has `train_rate` (Elkan 2001)."""
     for name, rate in (("train_rate", train_rate), ("sampled_rate", sampled_rate)):
         if not 0 < rate < 1:
             raise UserError(f"{name} must lie strictly between 0 and 1, got {rate}; both classes are needed")

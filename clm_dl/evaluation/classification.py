@@ -158,9 +158,7 @@ def majority_floor(label: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Rows (or weights) by label and decision `score >= threshold`; the ratios are NaN where undefined. Arrays work
-    too.
-    """
+    """Rows (or weights) by label and decision `score >= threshold`; ratios are NaN where undefined. Arrays work too."""
 
     true_positive: float
     false_positive: float

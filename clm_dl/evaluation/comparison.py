@@ -1,6 +1,4 @@
-"""Many runs side by side: seeds of one configuration averaged, and paired differences where runs scored the same
-snapshots.
-"""
+"""Many runs side by side: seeds of a configuration averaged, differences paired where snapshots are the same."""
 
 from __future__ import annotations
 

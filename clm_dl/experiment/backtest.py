@@ -1,6 +1,4 @@
-"""Backtest: a frozen network on every later cutoff, beside its scores recalibrated on the newest cutoff that had
-matured by then.
-"""
+"""Backtest: a frozen network on every later cutoff, beside it recalibrated on the newest cutoff matured by then."""
 
 from __future__ import annotations
 
@@ -114,9 +112,7 @@ def backtest(
 def later_cutoffs(
     store: EventStore, rule: SnapshotRule, labels: Mapping[str, Any], snapshots: Snapshots, cutoffs: str | Sequence[Any]
 ) -> tuple[np.ndarray, int]:
-    """Matured cutoffs (int64 microseconds, ascending) after the label window of the last training one, and the length
-    of a window.
-    """
+    """Matured cutoffs (int64 microseconds, ascending) after the last training label window, and a window's length."""
     span = label_span(store, labels, rule)
     free = known_from(snapshots, span)
     if isinstance(cutoffs, str):
@@ -144,9 +140,7 @@ def known_from(snapshots: Snapshots, span: int) -> int:
 
 
 def warning(found: Mapping[str, Any], known: Metrics) -> str | None:
-    """A sentence when the frozen network's calibration error at the newest cutoff is at least twice that of the run's
-    test.
-    """
+    """A sentence when the frozen network's calibration error at the newest cutoff is at least twice that on test."""
     newest, watched = found["cutoffs"][-1], known[found["watched"]]
     error = found["metrics"]["split"]["test"]["per_cutoff"][newest["cutoff"]][NETWORK][watched.name]["value"]
     if error is None or error < WARN * found["test_error"]:
@@ -154,8 +148,7 @@ def warning(found: Mapping[str, Any], known: Metrics) -> str | None:
     return (
         f"The scores have drifted: {watched.title} {found['test_error']:.3f} on test, {error:.3f} at "
         f"{newest['cutoff']}, {newest['days']:.0f} days after training ended, and {newest['bias'][NETWORK]:+.0%} in "
-        "the "
-        "total. Predict with recalibrate=true, or train anew."
+        "the total. Predict with recalibrate=true, or train anew."
     )
 
 

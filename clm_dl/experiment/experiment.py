@@ -1,6 +1,4 @@
-"""One experiment: store → cases → inputs → fit → answers → calibrate → scores → metrics → show. What every command and
-the API run.
-"""
+"""One experiment: store → cases → inputs → fit → answers → calibrate → scores → metrics → show."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ class Start:
         assert trained.schema is not None
         if config["sequence"]["token"] != trained.schema["token"]:
             raise UserError(
-                f"init={run} reads {trained.schema['token']} tokens, got "
-                f"sequence.token={config['sequence']['token']}: choose the same"
+                f"init={run} reads {trained.schema['token']} tokens, got sequence.token={config['sequence']['token']}: "
+                "choose the same"
             )
         return cls(trained)
 

@@ -91,9 +91,7 @@ def save_trained(
 
 
 def clear_results(folder: Path, *, resumed: bool) -> None:
-    """Make `folder` and take out what an earlier run left there; its checkpoints and training curve stay when it is
-    resumed.
-    """
+    """Make `folder` and take out what an earlier run left there; of a resumed one checkpoints and curve stay."""
     names = [*WRITTEN, *([] if resumed else ["events.out.tfevents.*", "checkpoints/*.ckpt"])]
     for path in [path for name in names for path in folder.glob(name)]:
         path.unlink(missing_ok=True)  # two patterns may name one file
@@ -109,9 +107,7 @@ def helper_process() -> bool:
 
 @contextmanager
 def run_status(path: Path) -> Iterator[None]:
-    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM while it trains) or failed with the
-    reason.
-    """
+    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM in training) or failed and why."""
 
     def write(state: str, reason: str | None = None) -> None:
         write_json(path / "status.json", {"version": RUN_VERSION, "state": state, "reason": reason})
@@ -172,8 +168,7 @@ def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     if checkpoint.get("version") != RUN_VERSION:
         raise UserError(
             f"{path / MODEL} has version {checkpoint.get('version')}, this clm_dl reads version {RUN_VERSION}: train "
-            "it "
-            "again"
+            "it again"
         )
     return checkpoint
 

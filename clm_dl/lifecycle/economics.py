@@ -1,6 +1,4 @@
-"""Economics: discounted customer lifetime value, with the convention of its periods said aloud, and the rates around
-it.
-"""
+"""Economics: discounted customer lifetime value, the convention of its periods said aloud, and the rates around it."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ def retention_clv(
 
 
 def cohort_rates(num_start: float, num_lost: float) -> tuple[float, float]:
-    """Churn and retention of a period, both as shares of the customers at its start, so that they sum to 1; newcomers
-    do not count.
-    """
+    """Churn and retention of a period, shares of the customers at its start that sum to 1; newcomers do not count."""
     if not 0 <= num_lost <= num_start or num_start == 0:
         raise UserError(f"of {num_start:g} customers at the start {num_lost:g} cannot have left: count the same cohort")
     return num_lost / num_start, (num_start - num_lost) / num_start

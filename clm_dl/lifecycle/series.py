@@ -67,9 +67,7 @@ def _customer(store: EventStore) -> np.ndarray:
 
 
 def _weeks(store: EventStore, time: np.ndarray) -> tuple[pd.DatetimeIndex, np.ndarray]:
-    """When each whole week begins, and the week of each time; −1: before the first whole one, or not before the end of
-    the data.
-    """
+    """When each whole week begins, and the week of each time; −1: before the first whole one, or from the end on."""
     num = int((store.end - np.asarray(store.time).min()) // WEEK) if store.num_events else 0
     if num < 1:
         raise UserError("the log is shorter than one week, so it has no weekly series")

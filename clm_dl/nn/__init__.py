@@ -1,6 +1,4 @@
-"""Networks in pure torch: an encoder maps x_BTD, mask_BT to h_BTD, causal, right padding; add one by adding it to
-ENCODERS.
-"""
+"""Networks in pure torch: an encoder maps x_BTD, mask_BT to h_BTD, causal, right padding; a new one joins ENCODERS."""
 
 from __future__ import annotations
 

@@ -26,9 +26,7 @@ HARMONICS = {"hour": 2, "weekday": 3, "month": 2}  # three harmonics tell all se
 
 
 class RobustScale(nn.Module):
-    """(x − center) / scale, clipped to ±`clip`, with 0 (the center) for NaN. A scale of 0 counts as 1. [..., F] ->
-    [..., F]
-    """
+    """(x − center) / scale, clipped to ±`clip`, 0 (the center) for NaN. A scale of 0 is 1. [..., F] -> [..., F]"""
 
     def __init__(self, statistics: Sequence[Mapping[str, float]], *, clip: float = 5.0) -> None:
         super().__init__()

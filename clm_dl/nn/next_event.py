@@ -67,9 +67,7 @@ class NextEventHead(nn.Module):
     def lines(
         self, name: str, batch: EventBatch, wanted_BT: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Targets of a categorical field: place_P, flat positions that predict; row_L in P, ids_L, share_L = 1 / lines
-        of the token.
-        """
+        """Targets of a categorical field: place_P, flat predicting positions; row_L, ids_L, share_L = 1 / its lines."""
         length = batch.mask_BT.shape[1]
         if batch.bags:
             ids_L, offset_N = batch.bags[name]
@@ -90,9 +88,7 @@ class NextEventHead(nn.Module):
 
     @torch.no_grad()
     def fit_marginals(self, batches: Iterable[EventBatch]) -> None:
-        """Say the same of every token, the best that one can: how common each value is (one more of each), Huber's mean
-        of each number.
-        """
+        """Say the same of every token: how common each value is (one more of each), Huber's mean of each number."""
         biases = [layer.get_parameter("bias") for layer in self.logits]
         count = [torch.zeros_like(bias_V) for bias_V in biases]
         values, known = [], []

@@ -21,9 +21,7 @@ CHECK_EVERY = (
 
 
 def learning_rate_factor(step: int, *, num_steps: int, name: str, warmup: float) -> float:
-    """Share of the peak learning rate at `step`: linear warm-up, then constant, cosine to 0, or one-cycle's cosine to
-    1e-4.
-    """
+    """Share of the peak learning rate: linear warm-up, then constant, cosine to 0, or one-cycle's cosine to 1e-4."""
     num_warmup = max(1, round(warmup * num_steps))
     if step < num_warmup:
         start = 0.04 if name == "one_cycle" else 0.0  # Smith & Topin 2018 start at peak / 25

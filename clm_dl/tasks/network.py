@@ -151,9 +151,7 @@ def width(part: nn.Module) -> int:
 def apply(
     network: SequenceNetwork, inputs: SequenceInputs, rows: np.ndarray, function: Callable[[EventBatch], Tensor]
 ) -> np.ndarray:
-    """What `function` says of batches, in eval mode, for `rows` of the dataset in that order: `[len(rows), …]`,
-    float32.
-    """
+    """What `function` says of batches, in eval mode, for `rows` of the dataset in that order: float32 `[rows, …]`."""
     network.eval()
     parts, order = [], []
     for batch in inputs.loader(rows):

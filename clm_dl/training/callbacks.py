@@ -59,9 +59,7 @@ class Throughput(Callback):
 
 
 class ModelGraph(Callback):
-    """Writes the graph of the network once, traced on the first training batch; silently nothing where it cannot be
-    traced.
-    """
+    """Writes the graph of the network once, traced on the first training batch; nothing where it cannot be traced."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 0 and batch_idx == 0:

@@ -1,6 +1,4 @@
-"""Checkpoints: data alone; read without executing anything, resumed from, and moved into the folder of the run that
-goes on.
-"""
+"""Checkpoints: data alone; read without executing anything, resumed from, moved into the folder of who goes on."""
 
 from __future__ import annotations
 
@@ -52,8 +50,7 @@ def read_resumable(path: Path, network: SequenceNetwork) -> dict[str, Any]:
     if checkpoint["hyper_parameters"]["schema"] != network.schema:
         raise UserError(
             f"checkpoint {path} was trained on another schema (columns, vocabulary or training period): resume with "
-            "its "
-            "own data"
+            "its own data"
         )
     weights = network_weights(checkpoint)
     for name, tensor in network.state_dict().items():
@@ -67,9 +64,7 @@ def read_resumable(path: Path, network: SequenceNetwork) -> dict[str, Any]:
 
 
 def adopt_checkpoint(checkpoint: dict[str, Any], path: Path, folder: Path) -> Path:
-    """Move the checkpoint at `path` into `folder` with the best one beside it, so that the resumed run continues its
-    record; returns where it lies now.
-    """
+    """Move the checkpoint at `path` into `folder`, the best one beside it, so that the record goes on; its new path."""
     target = (folder / "checkpoints").absolute()
     records = [state for state in checkpoint["callbacks"].values() if "best_model_path" in state]
     for state in records:

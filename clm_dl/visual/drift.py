@@ -1,6 +1,4 @@
-"""A backtest shown: one line a cutoff on the terminal and in report.html, and a figure of what holds and what goes
-wrong.
-"""
+"""A backtest shown: a line a cutoff on the terminal and in report.html, and a figure of what goes wrong."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ def print_backtest(results: Results, console: Console | None = None) -> None:
 
 
 def drift_figure(results: Results) -> Figure:
-    """The main metric, the one that is watched and total bias by cutoff, frozen and recalibrated, with the 95 %
-    intervals that there are.
-    """
+    """The main metric, the watched one and total bias by cutoff, frozen and recalibrated, with intervals."""
     found, main, watched = _found(results), results.known.main, _watched(results)[0]
     figure = Figure(figsize=(5.2, 5.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)

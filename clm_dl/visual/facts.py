@@ -1,6 +1,4 @@
-"""Facts that every task tells of a run, as lines of Markdown: what was read, whom it scored, what its test set could
-show.
-"""
+"""Facts that every task tells of a run, in Markdown: what was read, whom it scored, what its test set could show."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Tables of report.html: a row a model, a column a metric, each cell its value, its interval and whether it is the
-best.
-"""
+"""Tables of report.html: a row a model, a column a metric, a cell its value, interval and whether it is the best."""
 
 from __future__ import annotations
 

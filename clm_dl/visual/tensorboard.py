@@ -68,9 +68,7 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int 
 
 
 def write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any], final: Mapping[str, float]) -> None:
-    """Hparams into the writer's own file, so that no second run appears beside it (as SummaryWriter.add_hparams would
-    do).
-    """
+    """Hparams into the writer's own file, so that no second run appears beside it, as by SummaryWriter.add_hparams."""
     assert writer.file_writer is not None
     for summary in hparams_summaries(flatten(hparams), dict(final)):
         writer.file_writer.add_summary(summary)
@@ -79,9 +77,7 @@ def write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any], final: Mapp
 
 
 def write_projector(writer: SummaryWriter, embeddings: np.ndarray, metadata: pd.DataFrame | None, *, tag: str) -> None:
-    """Embeddings [N, D] with a row of metadata each into the projector; `MAX_POINTS` of them, drawn at random, where
-    there are more.
-    """
+    """Embeddings [N, D] with a row of metadata each into the projector; of more than MAX_POINTS a random draw."""
     rows = np.arange(len(embeddings))
     if len(rows) > MAX_POINTS:
         rows = np.sort(np.random.default_rng(0).choice(rows, MAX_POINTS, replace=False))

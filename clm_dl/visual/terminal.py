@@ -1,6 +1,4 @@
-"""The comparison on the terminal: network first, then the baselines, each figure with its interval, and the paired
-difference.
-"""
+"""The comparison on the terminal: network first, then the baselines, figures with intervals, and paired differences."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ def parts_table(results: Results, *, split: str = "test") -> Table:
 
 
 def print_comparison(questions: Sequence[Results], console: Console | None = None) -> None:
-    """The test comparison of every question of a run in 100 columns, or as many as the longest name needs: the whole,
-    its parts, paired differences.
-    """
+    """The test comparison of every question in 100 columns, or as the longest name needs: whole, parts, differences."""
     for results in questions:
         longest = max(map(len, results.overall), default=0)
         out, test = console or Console(width=max(Console().width, 100, 84 + longest)), results.metrics["split"]["test"]
@@ -92,9 +88,7 @@ def notes(results: Results, split: str, part: str) -> list[str]:
 
 
 def difference_lines(results: Results, split: str = "test") -> list[str]:
-    """Paired differences with their verdicts: the network to the best baseline; where a best model was looked for, that
-    to it and to `repeat`, too.
-    """
+    """Paired differences with verdicts: the network to the best baseline; a best model to it and to `repeat`."""
     best, found = results.metrics["best_baseline"], results.metrics["difference"].get(split, {})
     where = "validation" if best["chosen_on"] == "val" else best["chosen_on"]
     chosen = f" (best baseline on {where})"

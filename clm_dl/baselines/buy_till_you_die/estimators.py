@@ -1,6 +1,4 @@
-"""Buy-till-you-die models behind scikit-learn's API: they read recency, tenure, orders and spend from the feature
-table, and no labels.
-"""
+"""Buy-till-you-die models behind scikit-learn's API: they read recency, tenure, orders, spend, and no labels."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Maximum likelihood of a few positive parameters: log-parameters, analytic gradients, several starts, and a sentence
-when it fails.
-"""
+"""Maximum likelihood of a few positive parameters: logs, analytic gradients, several starts, a sentence on failure."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ Likelihood = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class ConvergenceError(ValueError):
-    """No maximum of the likelihood was found: one sentence says which parameter ran away, or how steep the likelihood
-    still is.
-    """
+    """No maximum of the likelihood was found: which parameter ran away, or how steep the likelihood still is."""
 
 
 def maximise(

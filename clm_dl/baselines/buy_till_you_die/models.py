@@ -1,6 +1,4 @@
-"""Buy till you die: customers buy at a rate of their own until they leave unseen: BG/NBD, MBG/NBD, Pareto/NBD; and
-Gamma-Gamma.
-"""
+"""Buy till you die: customers buy at a rate of their own until they leave unseen: BG/NBD, MBG/NBD, Pareto/NBD."""
 
 from __future__ import annotations
 
@@ -136,9 +134,7 @@ class ParetoNBD(PurchaseModel):
     def _parts(
         parameters: Any, x: np.ndarray, t_x: np.ndarray, T: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
-        """As `_log_odds`; and means over the time u of leaving: log(alpha + u), 1 / (alpha + u), log(beta + u), 1 /
-        (beta + u).
-        """
+        """As `_log_odds`; and means over the time u of leaving: of log(alpha + u), 1 / (alpha + u), same of beta."""
         r, alpha, s, beta = parameters
         low = min(alpha, beta)
         drop = 36.0  # beyond the u where one factor has fallen by e^−36 there is nothing

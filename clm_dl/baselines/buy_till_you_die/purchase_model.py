@@ -1,6 +1,4 @@
-"""Purchase models: what the models of repeat purchases share; fitting, checks of a history, and the questions they
-answer.
-"""
+"""PurchaseModel: what the models of repeat purchases share: fitting, checks of a history, the questions they answer."""
 
 from __future__ import annotations
 
@@ -72,9 +70,7 @@ class PurchaseModel(ABC):
     def probability_alive(
         self, frequency: ArrayLike | None = None, recency: ArrayLike | None = None, t: ArrayLike | None = None
     ) -> np.ndarray:
-        """P(has not left by the cutoff) `[N]`. Its complement is no churn probability: whoever is alive may still buy
-        nothing.
-        """
+        """P(has not left by the cutoff) `[N]`. Its complement is no churn probability: the living may buy nothing."""
         alive, left = self._log_odds(*self._history(frequency, recency, t))
         return np.asarray(expit(alive - left))
 

@@ -169,9 +169,7 @@ class Recommender(BaseEstimator):
     def interactions(
         self, store: EventStore, start: np.ndarray, stop: np.ndarray, weight: np.ndarray | None = None
     ) -> sparse.csr_array:
-        """Float32 `[B, V]`: how many lines of each history have each item, or the sum of their `weight` `[L]` (in the
-        order of `lines`).
-        """
+        """Float32 `[B, V]`: how many lines of a history have each item, or sums of `weight` `[L]`, as in `lines`."""
         lines = self.lines(store, start, stop)
         value = np.ones(len(lines.item), np.float32) if weight is None else weight.astype(np.float32)
         return sparse.csr_array((value, (lines.snapshot, lines.item)), shape=(len(start), len(self.item_ids_)))
@@ -193,9 +191,7 @@ def expand(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def age(store: EventStore, lines: Lines, stop: np.ndarray, unit: str) -> np.ndarray:
-    """Steps back from the end of its history of each line `[L]`: 0 for the last line, or for every line of the last
-    order.
-    """
+    """Steps back from the end of its history of each line `[L]`: 0 for the last line, or the last order's lines."""
     if choice(unit, ("line", "order"), "unit") == "line":
         return np.asarray(np.asarray(stop)[lines.snapshot] - 1 - lines.event)
     order = np.cumsum(store.order_start)

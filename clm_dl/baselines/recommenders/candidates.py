@@ -59,9 +59,7 @@ def allowed(index: np.ndarray, removed: Ragged | None, num_items: int) -> np.nda
 
 
 def standardise(scorer: Scorer, index: np.ndarray, may_BV: np.ndarray) -> np.ndarray:
-    """z-scores float32 [B, V], mean 0 and standard deviation 1 over what may be recommended; all else, or −inf, gets
-    the lowest of that.
-    """
+    """z-scores float32 [B, V] over what may be recommended; all else, or −inf, gets the lowest of them."""
     z_BV = np.asarray(scorer(index)).astype(np.float32)
     counts_BV = may_BV & (z_BV > -np.inf)
     num_B1 = np.maximum(counts_BV.sum(axis=1, keepdims=True), 1)
@@ -171,9 +169,7 @@ def split_folds(customer_N: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def check_members(scorers: Mapping[str, Scorer], members: Sequence[str] | None, what: str) -> dict[str, Scorer]:
-    """The members' scorers, in the order of `members` (None: all). Raises ValueError naming one that is missing, or
-    when there are none.
-    """
+    """The members' scorers, in the order of `members` (None: all). ValueError where one is missing, or all."""
     missing = [name for name in members or () if name not in scorers]
     if missing:
         raise UserError(
@@ -187,9 +183,7 @@ def check_members(scorers: Mapping[str, Scorer], members: Sequence[str] | None, 
 
 
 def ndcg_at(k: int, score_NL: np.ndarray, hits_NL: np.ndarray, num_targets_N: np.ndarray) -> np.ndarray:
-    """NDCG@k of each snapshot [N] by candidate scores, ties by expectation; a target that is no candidate counts as
-    missed.
-    """
+    """NDCG@k of each snapshot [N] by candidate scores, ties by expectation; a target that is no candidate is missed."""
     last = max(score_NL.shape[1] - k, 0)
     listed_NL = hits_NL & (score_NL >= np.partition(score_NL, last, axis=1)[:, last, None])  # the others gain nothing
     row, column = np.nonzero(listed_NL)

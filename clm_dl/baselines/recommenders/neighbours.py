@@ -139,9 +139,7 @@ class UserKNN(Recommender):
 
 
 def row_similarity(a_BV: sparse.csr_array, b_CV: sparse.csr_array, kind: str, shrink: float = 0.0) -> np.ndarray:
-    """Cosine or Pearson of every row of one sparse matrix with every row of another, over all columns: `[B, C]`; 0
-    where undefined.
-    """
+    """Cosine or Pearson of every row of one sparse matrix with every row of another: `[B, C]`; 0 where undefined."""
     common = np.asarray((a_BV @ b_CV.T).toarray())
     square_B, square_C = (np.asarray((matrix * matrix).sum(axis=1)) for matrix in (a_BV, b_CV))
     if kind == "pearson":

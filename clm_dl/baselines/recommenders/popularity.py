@@ -1,6 +1,4 @@
-"""What everyone buys, what everyone buys lately, and what one has bought before: the floor, and the bar in grocery
-data.
-"""
+"""What everyone buys, what everyone buys lately, what one has bought before: the floor, and the bar in grocery data."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Bayesian network of churn: features in bins, each a child of churn and of at most one other feature (tree-augmented
-naive Bayes).
-"""
+"""Tree-augmented naive Bayes: features in bins, each a child of churn and of at most one other feature."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""LightGBM that stops early on given validation rows, with scikit-learn's API: a classifier of churn, a regressor of
-value.
-"""
+"""LightGBM that stops early on given validation rows, with scikit-learn's API: a classifier and a regressor."""
 
 from __future__ import annotations
 
@@ -101,9 +99,7 @@ class EarlyStoppedLightGBM(ClassifierMixin, _EarlyStopped):
 
 
 class EarlyStoppedLightGBMRegressor(RegressorMixin, _EarlyStopped):
-    """LGBMRegressor that keeps the number of trees with the lowest validation loss of its objective (an entry of
-    `options`).
-    """
+    """LGBMRegressor that keeps the number of trees with the lowest validation loss of its objective (see `options`)."""
 
     wrapped = "LGBMRegressor"
 

@@ -1,6 +1,4 @@
-"""TabularModel: any scikit-learn estimator on the feature table, with preprocessing fitted on the rows that it is
-given.
-"""
+"""TabularModel: any scikit-learn estimator on the feature table, with preprocessing fitted on the rows it is given."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Preprocessing of the feature table: logs, imputation with missing flags, scaling, one-hot; fitted on training rows
-only.
-"""
+"""Preprocessing of the feature table: logs, imputation with missing flags, scaling, one-hot; of training rows only."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""TabularRegressor: any scikit-learn regressor on the feature table that expects an amount ≥ 0; PastMean as the
-simplest.
-"""
+"""TabularRegressor: any scikit-learn regressor on the feature table that expects amounts ≥ 0; PastMean, the simplest."""
 
 from __future__ import annotations
 

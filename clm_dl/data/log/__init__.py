@@ -1,3 +1,1 @@
-"""The raw log: sources, roles and checks; what cannot be used is kept aside with a reason; what can becomes an event
-store.
-"""
+"""The raw log: sources, roles, checks; what cannot be used is kept aside with a reason, the rest becomes a store."""

@@ -1,6 +1,4 @@
-"""Encoding: the kept events as a store holds them: codes instead of ids and values, sorted, and every file but
-meta.json written.
-"""
+"""Encoding: the kept events as a store holds them: codes instead of ids and values, sorted; all files but meta.json."""
 
 from __future__ import annotations
 
@@ -178,9 +176,7 @@ def values(column: pa.Array, kind: str) -> np.ndarray:
 
 
 def changes(column: pa.Array, previous: pa.Array | None) -> np.ndarray:
-    """Bool `[rows]`: where a value differs from the one before it; null equals null. `previous`: the value before the
-    first.
-    """
+    """Bool `[rows]`: where a value differs from the one before it; null equals null. `previous`: before the first."""
     if previous is None:
         previous = column.slice(0, 1)
     if column.null_count or previous.null_count or not pa.types.is_primitive(column.type):

@@ -68,9 +68,7 @@ def spell_out(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _interactions_file(place: Path) -> Path:
-    """The .inter file of a folder: the only one, or the one named as the folder; what is no folder is returned as it
-    is.
-    """
+    """The .inter file of a folder: the only one, or the one named as the folder; what is no folder is returned."""
     if not place.is_dir():
         return place
     files = sorted(place.glob("*.inter"))

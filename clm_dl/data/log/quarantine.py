@@ -1,6 +1,4 @@
-"""Quarantine: rows of a log that cannot be kept go to quarantine.parquet beside the store's columns, each with its
-reason.
-"""
+"""Quarantine: rows of a log that cannot be kept go to quarantine.parquet beside the store, each with its reason."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ def write_quarantine(
     reasons: list[str],
     some: bool,
 ) -> None:
-    """Write the rows that were not kept, every value as text, with `source` and `reason` (positions in `reasons` become
-    words).
-    """
+    """Write the rows that were not kept, every value as text, with `source` and `reason` (its place in `reasons`)."""
     names = list(
         dict.fromkeys(n for source in raws for n in source.table.columns if n not in ("file_row", "source", "reason"))
     )

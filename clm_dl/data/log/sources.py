@@ -77,9 +77,7 @@ def find_files(path: str, data_dir: str) -> list[Path]:
 
 
 def file_format(file: Path, given: str | None, separator: str | None = None) -> str:
-    """`parquet`, `csv`, `txt` (columns divided by runs of blanks), `sequences` or `atomic`, from `format`, `separator`
-    or the suffix.
-    """
+    """`parquet`, `csv`, `txt` (runs of blanks), `sequences` or `atomic`, from `format`, `separator` or the suffix."""
     if given == "atomic":  # of RecBole's files; a log in another format has plain names
         given = "atomic" if file.suffix in ATOMIC_SUFFIXES else None
     if given is not None:
@@ -145,9 +143,7 @@ def to_arrow(frame: Any) -> pa.Table:
 
 
 def source_state(source: Log | Join, data_dir: str) -> list[Any]:
-    """What tells one state of a source from another: size and time of files, content of frames, rows of a database's
-    table.
-    """
+    """What tells one state of a source from another: size and time of files, content of frames, rows of a table."""
     if source.frame is not None:
         digest = hashlib.blake2b(digest_size=16)
 

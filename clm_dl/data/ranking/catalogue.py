@@ -112,9 +112,7 @@ class Catalogue:
         return int((~known).sum())
 
     def schema(self) -> dict[str, Any]:
-        """What an item tower is built from: a plain dict, with the scale of each number's signed log1p over the
-        training's items.
-        """
+        """What an item tower is built from, a plain dict; scales are of signed log1p over training's items."""
         warm = self.numeric[self.count > 0].to_numpy(np.float64)
         scales = [robust_scale(column) for column in (np.sign(warm) * np.log1p(np.abs(warm))).T]
         return {
@@ -132,9 +130,7 @@ class Catalogue:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """One row an item in code order: item_id, count, the categorical values as text, the numbers, and vector where
-        E > 0.
-        """
+        """One row an item in code order: item_id, count, categories as text, numbers, and vector where E > 0."""
         columns: dict[str, Any] = {ITEM_ID: self.item_ids, COUNT: self.count}
         for name, codes in self.categorical.items():
             columns[name] = pd.Series(_or_none(np.array(self.values[name], dtype=object), codes), dtype="str")

@@ -137,9 +137,8 @@ def _rolling(store: EventStore, rule: SnapshotRule | None) -> Ranking:
         )
     if rule.val_customers:
         raise UserError(
-            f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule.val_customers}: set it "
-            "to 0 "
-            "or choose protocol=leave_one_out"
+            f"protocol=rolling validates at later cutoffs, got snapshots.val_customers={rule.val_customers}: set it to "
+            "0 or choose protocol=leave_one_out"
         )
     time = np.asarray(store.time)
     gap, span, first = to_us(rule.gap_days), to_us(rule.gap_days) + to_us(rule.horizon_days), int(time.min())

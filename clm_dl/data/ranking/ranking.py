@@ -55,9 +55,7 @@ class Ranking:
         return np.flatnonzero(self.snapshots.split == split)
 
     def fingerprint(self, store: EventStore) -> str:
-        """Hash of customers, cutoffs, splits, lengths of history and target items: another order of ties gives another
-        one.
-        """
+        """Hash of customers, cutoffs, splits, history lengths and target items: another order of ties gives another."""
         snapshots, digest = self.snapshots, hashlib.blake2b(digest_size=16)
         for text in (store.customer_ids[snapshots.customer], snapshots.split, store.dictionary("item")[self.targets]):
             digest.update("\0".join(map(str, text.tolist())).encode() + b"\1")

@@ -1,6 +1,4 @@
-"""SequenceInputs: vocabulary and schema fitted once on training history, then loaders that make whole batches at a
-time.
-"""
+"""SequenceInputs: vocabulary and schema fitted once on training history, then loaders that make whole batches."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""TokenBudgetSampler: batches of snapshots of like length, so that little is padding; shuffled, seeded, equal on every
-rank.
-"""
+"""TokenBudgetSampler: batches of snapshots of like length, so that little is padding; seeded, equal on every rank."""
 
 from __future__ import annotations
 

@@ -96,9 +96,7 @@ def check_schema(
 
 
 def static_inputs(schema: Mapping[str, Any], static: pd.DataFrame) -> np.ndarray:
-    """float32 `[C, S]` in the order of `schema["head"]`: one-hot values (all 0 for a value training never saw), raw
-    numbers.
-    """
+    """float32 `[C, S]` in the order of `schema["head"]`: one-hot values (all 0: never in training), raw numbers."""
     columns = []
     for name, values in schema["static"].items():
         if values is None:

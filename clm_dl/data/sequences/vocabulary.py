@@ -65,9 +65,7 @@ class Vocabulary:
         return {name: len(values) + 2 for name, values in self.fields.items()}
 
     def lookup(self, field: str, dictionary: np.ndarray) -> np.ndarray:
-        """int32 `[len(dictionary) + 1]`: the id of each store code; the last entry is UNK, so that code −1 (missing)
-        finds it.
-        """
+        """int32 `[len(dictionary) + 1]`: the id of each store code; the last is UNK, which code −1 (missing) finds."""
         ids = {value: position + 2 for position, value in enumerate(self.fields[field])}
         return np.array([*(ids.get(value, UNK) for value in dictionary.tolist()), UNK], dtype=np.int32)
 

@@ -73,9 +73,7 @@ def true_survival(store: EventStore, snapshots: Snapshots, horizons_days: Sequen
 
 
 def _visits(leave_N: np.ndarray, num_periods: int) -> np.ndarray:
-    """`[N, P]`: P(a visit in the p-th period from that of the next visit | stays); a visit is the last one with the
-    chance `leave_N`.
-    """
+    """`[N, P]`: P(a visit in the p-th period after the next visit's | stays); a visit is the last: `leave_N`."""
     mood_N = (np.log((1 - leave_N) / leave_N) - 2.0) / 1.5  # the inverse of leave_chance
     stays_G, chance_G = 1 - leave_chance(GRID), np.ones_like(GRID)
     columns = []

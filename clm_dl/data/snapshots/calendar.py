@@ -1,6 +1,4 @@
-"""Known-future covariates: what a calendar table says in advance about the days of a label window (holidays, planned
-campaigns).
-"""
+"""Known-future covariates: what a calendar table says in advance about the days of a label window (holidays)."""
 
 from __future__ import annotations
 

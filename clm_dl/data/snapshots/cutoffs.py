@@ -1,6 +1,4 @@
-"""Cutoffs: which dates become training, validation and test snapshots, with an embargo of one label window between
-them.
-"""
+"""Cutoffs: which dates become training, validation and test snapshots, an embargo of one label window between them."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ def iso(time: int) -> str:
 
 
 def parse_cutoff(value: Any) -> int:
-    """One date to microseconds UTC: ISO text, date or Timestamp; a midnight unless a time is given, UTC unless an
-    offset is given.
-    """
+    """One date to microseconds UTC: ISO text, date or Timestamp; midnight unless a time, UTC unless a zone is given."""
     try:
         stamp = datetime.fromisoformat(str(value))
     except ValueError as error:
@@ -92,8 +88,8 @@ def split_cutoffs(
             if not len(chosen):
                 raise UserError(
                     f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of "
-                    f"{needed / DAY:g} days, so shorten snapshots.horizon_days (or "
-                    "task.horizons_days, where there are some) or set snapshots.val_customers"
+                    f"{needed / DAY:g} days, so shorten snapshots.horizon_days (or task.horizons_days, where there are "
+                    "some) or set snapshots.val_customers"
                 )
         else:
             chosen = _explicit(name, dates, first=first, end=end, shift=shift)

@@ -23,9 +23,7 @@ class Labeller(Protocol):
     span: int
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Label float64 `[N]` and population bool `[N]`; `stop` is the first row that is not history. Population reads
-        history only.
-        """
+        """Label float64 `[N]` and population bool `[N]`, which reads history only; `stop`: the row after history."""
         ...
 
 
@@ -184,9 +182,7 @@ LABELS: dict[str, type[Any]] = {
 
 
 def build_labeller(store: EventStore, labels: Mapping[str, Any], *, horizon: int, gap: int) -> Labeller:
-    """The labeller of a `labels` group, e.g. `{"name": "contractual", "grace_days": 30}`; horizon and gap in
-    microseconds.
-    """
+    """The labeller of a group `labels`, e.g. `{"name": "contractual", "grace_days": 30}`; horizon, gap in µs."""
     options = dict(labels)
     name = options.pop("name")
     if name not in LABELS:

@@ -1,6 +1,4 @@
-"""Snapshots outside a split: everyone at one cutoff, to be scored; the population of later cutoffs, to see what a run
-is worth there.
-"""
+"""Snapshots outside a split: everyone at one cutoff, to be scored; the population of later cutoffs, for a backtest."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from clm_dl.errors import UserError
 def scoring_snapshots(
     store: EventStore, cutoff: int, rule: SnapshotRule, *, labels: Mapping[str, Any] = NO_EVENT
 ) -> tuple[Snapshots, np.ndarray]:
-    """Everyone with an event before `cutoff` (microseconds), split "predict", label NaN; and bool `[N]`, who fits the
-    population rule.
-    """
+    """Everyone with an event before `cutoff`, split "predict", label NaN; and bool `[N]`: fits the population rule."""
     recency = to_us(rule.recency_days)
     part = history_part(store, np.arange(store.num_customers), np.asarray(cutoff, np.int64), recency)
     if not len(part["customer"]):

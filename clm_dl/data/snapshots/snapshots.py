@@ -63,17 +63,13 @@ class Snapshots:
 
     @property
     def early_stopping(self) -> np.ndarray:
-        """Bool `[N]`: labelled validation snapshots but for those of the newest cutoff; all where `calibration` takes
-        all.
-        """
+        """Bool `[N]`: labelled validation snapshots but the newest cutoff's; all where `calibration` takes all."""
         rest = self._validation & ~self.calibration
         return rest if rest.any() else self.calibration
 
     @property
     def calibration(self) -> np.ndarray:
-        """Bool `[N]`: labelled validation snapshots of the newest cutoff; all when validation is customers at the
-        training cutoffs.
-        """
+        """Bool `[N]`: labelled validation snapshots of the newest cutoff; all when they lie at the training cutoffs."""
         validation = self._validation
         if np.isin(self.cutoff[validation], self.cutoff[self.training]).all():
             return validation

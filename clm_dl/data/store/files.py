@@ -54,9 +54,7 @@ def staged_folder(path: Path) -> Iterator[Path]:
 
 
 class ColumnFile:
-    """One .npy column written block by block. Plain writes, not a memory map: a full disk raises OSError instead of
-    killing the process.
-    """
+    """One .npy column written block by block; plain writes, so that a full disk raises OSError and kills nothing."""
 
     def __init__(self, path: Path, dtype: np.dtype, num_rows: int):
         self.dtype, self.left = np.dtype(dtype), num_rows

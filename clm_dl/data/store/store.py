@@ -124,9 +124,7 @@ class EventStore:
         return [field.name for field in self.fields if field.kind == kind]
 
     def column(self, name: str) -> np.ndarray:
-        """Values `[events]`: int32 codes (−1 missing), float32 (NaN missing) or int64 microseconds (MISSING_TIME
-        missing).
-        """
+        """Values `[events]`: int32 codes (−1 missing), float32 (NaN missing), int64 µs (MISSING_TIME missing)."""
         self.field(name)
         return self._load(f"field_{name}.npy")
 

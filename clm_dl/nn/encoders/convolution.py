@@ -28,9 +28,7 @@ class ConvolutionBlock(nn.Module):
 
 
 class CausalConvolution(nn.Module):
-    """Dilations 1, 2, 4, … after Bai, Kolter and Koltun (2018): x_BTD, mask_BT -> h_BTD of width `output_size`, zero at
-    padding.
-    """
+    """Dilations 1, 2, 4, … (Bai, Kolter, Koltun 2018): x_BTD, mask_BT -> h_BTD of width `output_size`, 0 at padding."""
 
     def __init__(
         self, input_size: int, *, hidden_size: int = 64, num_layers: int = 6, kernel_size: int = 3, dropout: float = 0.1

@@ -26,9 +26,7 @@ def rotation(place_BT: Tensor, rate_R: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x_BHTE: Tensor, cos_BTR: Tensor, sin_BTR: Tensor) -> Tensor:
-    """Rotary embedding (Su et al. 2021): each pair (i, i + R) is turned, so a score depends on the distance of two
-    events only.
-    """
+    """Rotary embedding (Su et al. 2021): each pair (i, i + R) is turned, so scores depend on distance only."""
     left, right = x_BHTE.chunk(2, dim=-1)
     return torch.cat([left * cos_BTR - right * sin_BTR, left * sin_BTR + right * cos_BTR], dim=-1).type_as(x_BHTE)
 

@@ -161,13 +161,13 @@ def limit_lines(metrics: Summary) -> list[str]:
     """What the figures do not say."""
     reference = metrics["reference"]["test"]
     lines = [
-        f"- Accuracy, F1, precision and recall are at the threshold {metrics['threshold']:g}; always naming the larger "
-        f"class is right in {number(reference['floor']['accuracy'])} of the snapshots.",
+        f"- Accuracy, F1, precision and recall are at the threshold {metrics['threshold']:g}; always naming the "
+        f"larger class is right in {number(reference['floor']['accuracy'])} of the snapshots.",
         f"- lift@10 % cannot exceed {number(reference['ceiling']['lift@10'], 2)} at this prevalence.",
         f"- Intervals hold the trained models fixed: {FIXED_MODELS}",
         "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
-        "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check the "
-        "reliability again.",
+        "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check "
+        "the reliability again.",
         "- Scores say what is likely to happen, not whom a contact would change.",
     ]
     if reference["censored"]:

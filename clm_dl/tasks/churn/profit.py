@@ -48,9 +48,7 @@ def expected_profit_curve(
 
 
 def profit_by_model(test: ScoreTable, val: ScoreTable, *, benefit: float, cost: float) -> dict[str, Any]:
-    """Per model: the share to contact as chosen on validation, its profit per test snapshot, and the maximum in
-    hindsight.
-    """
+    """Per model: the share to contact, chosen on validation, its profit a test snapshot, and the best in hindsight."""
     models = {}
     for name, score_N in test.score.items():
         curve = expected_profit_curve(test.label, score_N, benefit=benefit, cost=cost)

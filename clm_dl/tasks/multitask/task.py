@@ -1,6 +1,4 @@
-"""MultiTask: a task that holds tasks: churn, survival and value asked of one encoder, which also predicts the next
-event.
-"""
+"""MultiTask, a task that holds tasks: churn, survival, value and the next event asked of one encoder."""
 
 from __future__ import annotations
 

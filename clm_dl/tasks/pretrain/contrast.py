@@ -30,9 +30,7 @@ def draw_slices(
 
 
 def take_slices(batch: EventBatch, start_M: Tensor, length_M: Tensor) -> EventBatch:
-    """Tokens [start, start + length) of each history as a batch of M rows; gap and age stay as they are, the time
-    begins anew.
-    """
+    """Tokens [start, start + length) of each history as M rows; gap and age stay as they are, the time begins anew."""
     num_rows, num_tokens = batch.mask_BT.shape
     row_M = torch.arange(num_rows, device=start_M.device).repeat_interleave(len(start_M) // num_rows)
     step_T = torch.arange(int(length_M.max()), device=start_M.device)

@@ -1,6 +1,4 @@
-"""Unlabelled snapshots: every customer's history up to one cutoff, for pretraining; some customers are kept out to
-judge it by.
-"""
+"""Unlabelled snapshots: every customer's history up to one cutoff; some customers are kept out to judge it by."""
 
 from __future__ import annotations
 

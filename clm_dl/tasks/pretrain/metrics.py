@@ -72,9 +72,7 @@ def read_losses(scores: pd.DataFrame, split: str, models: Sequence[str] | None =
 
 
 def loss_measure(table: LossTable) -> Measure:
-    """loss@FIELD: a mean, a customer weighing as much as it has predictions; loss: mean over fields of that /
-    marginal's.
-    """
+    """loss@FIELD: a mean, a customer weighing as much as it has predictions; loss: mean of it / marginal's."""
     names = ("loss", *(f"loss@{name}" for name in table.fields))
     return Measure(table.wanted, names, lambda weight_RC: _losses(table, weight_RC), len(table), len(table))
 

@@ -50,8 +50,8 @@ class PretrainNetwork(PooledNetwork):
             )
         if self.objective == "masked_event" and causal:
             raise UserError(
-                "task.objective=masked_event needs an encoder that sees both sides, got "
-                f"encoder={encoder['name']}: use encoder=transformer encoder.causal=false"
+                f"task.objective=masked_event needs an encoder that sees both sides, got encoder={encoder['name']}: "
+                "use encoder=transformer encoder.causal=false"
             )
         if self.objective != "coles" and options.pooling == "attention":
             raise UserError(

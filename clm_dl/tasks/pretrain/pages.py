@@ -35,8 +35,8 @@ class PretrainPages(Pages):
             "Data": data_lines(metrics, config),
             "Objective": [f"- {metrics['objective']}: {OBJECTIVES[metrics['objective']]}."],
             "Split": [
-                "- One history a customer, up to the last training cutoff of the snapshots; nothing later is read, no "
-                "label is used.",
+                "- One history a customer, up to the last training cutoff of the snapshots; nothing later is read, "
+                "no label is used.",
                 f"- Training: {metrics['data']['snapshots']['train']:,} customers.",
                 *(f"- {split}: {self.count(metrics, split)}" for split in ("val", "test")),
             ],

@@ -1,6 +1,4 @@
-"""Recommendation cards: for a few customers, what they bought last, the list they would have got, and what they bought
-next.
-"""
+"""Cards: for a few customers, what they bought last, the list they would have got, and what they bought next."""
 
 from __future__ import annotations
 
@@ -110,9 +108,7 @@ def _items(store: EventStore, start: int, stop: int) -> np.ndarray:
 
 
 def item_table(catalogue: Catalogue) -> pd.DataFrame:
-    """What the projector shows of each item: item_id, its categories (rare values as "other", so that they can be
-    coloured), count.
-    """
+    """What the projector shows of each item: item_id, its categories (rare values as "other": few colours), count."""
     table = catalogue.to_frame()[["item_id", *catalogue.categorical, "count"]]
     for name in catalogue.categorical:
         shown = table[name].value_counts().index[: MAX_COLORS - 2]  # beside other and missing

@@ -1,6 +1,4 @@
-"""RankingInputs: the batches of a ranking; long training histories are cut into windows, items are known by their
-codes.
-"""
+"""RankingInputs: the batches of a ranking; long training histories are cut into windows, items are known by code."""
 
 from __future__ import annotations
 

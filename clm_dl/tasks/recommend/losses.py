@@ -127,9 +127,7 @@ def sampled_cross_entropy(positive_P: Tensor, negative_PK: Tensor, expected_K: T
 
 
 def gbce_beta(num_negatives: int, num_items: int, t: float) -> float:
-    """Exponent β of the positive's probability: 1 leaves scores overconfident (t = 0), t = 1 calibrates them as the
-    softmax does.
-    """
+    """Exponent β of the positive's probability: 1 (t = 0) leaves scores overconfident, t = 1 calibrates."""
     if not 0 <= t <= 1:
         raise UserError(f"t of the gBCE loss must be in [0, 1], got {t}")
     share = min(1.0, num_negatives / max(1, num_items - 1))
@@ -137,16 +135,12 @@ def gbce_beta(num_negatives: int, num_items: int, t: float) -> float:
 
 
 def generalised_binary_cross_entropy(positive_P: Tensor, negative_PK: Tensor, hit_PK: Tensor, *, beta: float) -> Tensor:
-    """β·softplus(−s⁺) + Σ softplus(s⁻), [P] (Petrov and Macdonald 2023, gSASRec): −log σ(s⁺)^β in closed form, so
-    float32 will do.
-    """
+    """β·softplus(−s⁺) + Σ softplus(s⁻), [P] (Petrov and Macdonald 2023, gSASRec); closed form, so float32 will do."""
     return beta * F.softplus(-positive_P.float()) + F.softplus(negative_PK.float()).masked_fill(hit_PK, 0.0).sum(1)
 
 
 def _draw(tower: ItemTower, num: int, power: float) -> tuple[Tensor, Tensor]:
-    """Ids [num] drawn with replacement ∝ (lines in training)^power, and how often each is expected among them; cold
-    items never come.
-    """
+    """Ids [num] drawn with replacement ∝ (training lines)^power, and how often each is expected; never cold items."""
     if num < 1:
         raise UserError(f"num_negatives must be at least 1, got {num}")
     weight_W = tower.count[tower.warm - FIRST].float() ** power
@@ -177,9 +171,7 @@ def sampled_softmax(
     logq: bool = True,
     popularity_power: float = 0.5,
 ) -> Tensor:
-    """Softmax over the target and negatives drawn for the batch ∝ popularity^power; `logq: false` leaves the draw
-    uncorrected.
-    """
+    """Softmax over the target and negatives drawn ∝ popularity^power; `logq: false` leaves the draw uncorrected."""
     ids_K, expected_K = _draw(tower, num_negatives, popularity_power)
     expected_K = expected_K if logq else torch.ones_like(expected_K)
     positive_P, negative_PK, hit_PK = _scores(h_QD, item_P, tower, ids_K, row_P)

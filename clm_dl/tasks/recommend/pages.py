@@ -26,10 +26,9 @@ LEFT_OUT = {
     "inactive": "Left out, not active before the cutoff",
 }
 LISTS = (
-    "Of the lists, whoever buys: novelty is the mean −log2 of an item's share of the training lines, diversity 1 − the "
-    "mean similarity of two items, popularity the share of the catalogue sold less often (.5 is a random list), "
-    "repeats "
-    "the share in the history. ECE@1: the calibration error of the first item's probability."
+    "Of the lists, whoever buys: novelty is the mean −log2 of an item's share of the training lines, diversity 1 − "
+    "the mean similarity of two items, popularity the share of the catalogue sold less often (.5 is a random list), "
+    "repeats the share in the history. ECE@1: the calibration error of the first item's probability."
 )
 
 
@@ -75,8 +74,8 @@ class RankedPages(Pages):
                 f"- Leave one out: each customer's last {unit} is test, the one before it validation, the rest is "
                 "training.",
                 f"- Customers with fewer than {protocol['min_events']} {unit}s only train.",
-                "- Training holds events that are later than other customers' targets: the figures are not those of a "
-                "forecast.",
+                "- Training holds events that are later than other customers' targets: the figures are not those of "
+                "a forecast.",
             ]
         if protocol["name"] == "global_time":
             return [
@@ -113,8 +112,8 @@ class RankedPages(Pages):
         return [
             *(f"- {split}: {self.count(metrics, split)}" for split in ("val", "test")),
             *left_out,
-            f"- Fingerprint of customers, cutoffs and targets: `{metrics['fingerprint']}`. Only runs that share it can "
-            "be paired.",
+            f"- Fingerprint of customers, cutoffs and targets: `{metrics['fingerprint']}`. Only runs that share it "
+            "can be paired.",
         ]
 
     def limits(self, metrics: Summary) -> Lines:
@@ -136,8 +135,8 @@ class RankedPages(Pages):
             return "Nothing was to be found."
         return (
             f"{self.count(metrics, 'test')} {main.title} cannot exceed {number(reference['ceiling'][main.name])} under "
-            "the policy. AUC: a target above a random other item, .5 is chance. Coverage is the share of the catalogue "
-            "in any list, so it has no interval."
+            "the policy. AUC: a target above a random other item, .5 is chance. Coverage is the share of the "
+            "catalogue in any list, so it has no interval."
         )
 
     def tables(self, metrics: Summary) -> list[dict[str, Any]]:

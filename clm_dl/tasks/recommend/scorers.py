@@ -50,9 +50,7 @@ def worked_out(scorer: Scorer, index_N: np.ndarray, num_items: int) -> Scorer:
 def all_ranks(
     cases: RankedCases, rows: np.ndarray, scorer: Scorer, *, k: int, repeats: str, softmax: bool
 ) -> dict[str, Ranks]:
-    """The rankings of the catalogue, of the repeats and of the new items for `rows` of the cases, from scores that are
-    worked out once.
-    """
+    """Rankings of the catalogue, of the repeats and of the new items for `rows`, from scores worked out once."""
     parts: dict[str, list[Ranks]] = {among: [] for among in AMONG}
     num_items = len(cases.catalogue)
     for first in range(0, len(rows), _kept_rows(num_items)):

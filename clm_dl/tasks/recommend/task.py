@@ -128,9 +128,7 @@ class NextItemTask(ScoredTask):
     def inputs(
         self, cases: Cases, *, vocabulary: Vocabulary | None = None, schema: Mapping[str, Any] | None = None
     ) -> SequenceInputs:
-        """The vocabulary of a run holds its catalogue, so that its items keep their ids; another log's new ones are
-        UNK.
-        """
+        """The vocabulary of a run holds its catalogue, so its items keep their ids; another log's new ones are UNK."""
         cases = _ranked(cases)
         if vocabulary is not None and schema is not None:
             options: Any = {"vocabulary": vocabulary, "schema": schema, "batches": self.batches(reading=True)}

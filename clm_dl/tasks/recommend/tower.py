@@ -22,9 +22,7 @@ OUTPUTS, SIMILARITIES = ("tied", "separate"), ("dot", "cosine")
 
 
 class ItemTable(nn.Module):
-    """An id vector plus a linear map of the content, summed (LightFM, Kula 2015). All N(0, .02); PAD and UNK start at
-    zero.
-    """
+    """An id vector plus a linear map of the content (LightFM, Kula 2015). All N(0, .02); PAD and UNK start at zero."""
 
     def __init__(self, num_ids: int, size: int, *, num_codes: int, dense_size: int) -> None:
         super().__init__()
@@ -152,9 +150,7 @@ class ItemTower(nn.Module):
         return self.query(h_PD) @ vectors_KD.T
 
     def candidates(self, ids_P: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors [W, D] that a softmax runs over and each target's row among them: all items, or in training those
-        bought in it.
-        """
+        """Vectors [W, D] that a softmax runs over and each target's row there: all items, or training's."""
         if self.training and self.has_content and self.num_cold:
             return self.vectors(self.warm), self.place[ids_P - FIRST]
         return self.vectors(), ids_P - FIRST
@@ -179,9 +175,7 @@ class ItemTower(nn.Module):
 
 
 def _derive(tower: ItemTower, *_: Any) -> None:
-    """What follows from the counts: which items are cold, the id row of each, the items bought in training and their
-    place.
-    """
+    """What follows from the counts: which items are cold, the id row of each, the items of training and their place."""
     warm_V = tower.count > 0
     tower.num_cold = int((~warm_V).sum())
     ids = torch.arange(tower.num_items + FIRST, device=warm_V.device)

@@ -167,9 +167,7 @@ def check_followed(
 
 
 def _next_break(offsets: np.ndarray, time: np.ndarray, silence: int) -> np.ndarray:
-    """Int64 `[events]`: of every row, the first row of its customer from there on that a silence follows; the last row
-    always is one.
-    """
+    """Int64 `[events]`: of every row, its customer's first row from there on that a silence follows, or the last."""
     is_break = np.append(np.diff(time) >= silence, True)
     is_break[offsets[1:][np.diff(offsets) > 0] - 1] = True
     row = np.where(is_break, np.arange(len(time)), len(time))

@@ -1,6 +1,4 @@
-"""Figures of survival curves: predicted against observed, calibration by horizon, and what the curves of single
-customers look like.
-"""
+"""Figures of survival curves: predicted against observed, calibration by horizon, curves of single customers."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def curves_figure(table: CurveScores, horizons_days: Sequence[float], names: Seq
 
 
 def horizon_reliability_figure(table: CurveScores, horizons_days: Sequence[float], name: str) -> Figure:
-    """Share that was active against mean P(active) in 15 bins of equal mass, a line a horizon; the diagonal is perfect
-    calibration.
-    """
+    """Share that was active against mean P(active) in 15 bins of equal mass, a line a horizon; on the diagonal is best."""
     figure, axes = empty_figure(f"Reliability by horizon, {name}", "mean predicted P(active)", "share that was active")
     top = 0.05
     for s, days in enumerate(horizons_days):

@@ -10,9 +10,7 @@ from torch.nn import functional as F
 
 
 def survival_curve(logit_BS: Tensor) -> Tensor:
-    """P(active through each horizon) `[B, S]`: the product of 1 − hazard so far, so that it never rises from one
-    horizon to the next.
-    """
+    """P(active through each horizon) `[B, S]`: the product of 1 − hazard so far, which never rises."""
     return F.logsigmoid(-logit_BS.float()).cumsum(dim=-1).exp()
 
 

@@ -50,9 +50,7 @@ def known_metrics(horizons_days: Sequence[float]) -> Metrics:
 
 
 def still_followed(label_NS: ArrayLike) -> Floats:
-    """[S]: Kaplan–Meier estimate of the chance to be followed through each horizon, censoring being the event (Graf et
-    al. 1999).
-    """
+    """[S]: Kaplan–Meier estimate of the chance to be followed through each horizon, censoring the event (Graf 1999)."""
     label_NS = np.asarray(label_NS, dtype=float)
     at_risk_NS = _reached(label_NS)
     at_risk_S, censored_S = at_risk_NS.sum(axis=0), (at_risk_NS & np.isnan(label_NS)).sum(axis=0)
@@ -66,9 +64,7 @@ def left_in(label_NS: ArrayLike) -> NDArray[np.bool_]:
 
 
 def brier_terms(label_NS: ArrayLike, active_NS: ArrayLike) -> Floats:
-    """[N, S]: squared errors of P(active), weighted by 1 / P(still followed), 0 where censored; their mean is the Brier
-    score.
-    """
+    """[N, S]: squared errors of P(active) / P(still followed), 0 where censored; their mean is the Brier score."""
     label_NS, active_NS = np.asarray(label_NS, dtype=float), np.asarray(active_NS, dtype=float)
     followed_S = still_followed(label_NS)
     weight_S = np.divide(1.0, followed_S, out=np.zeros_like(followed_S), where=followed_S > 0)
@@ -78,9 +74,7 @@ def brier_terms(label_NS: ArrayLike, active_NS: ArrayLike) -> Floats:
 
 
 def integrate(value_RS: Floats, horizons_days: Sequence[float]) -> Floats:
-    """[R]: mean over the time from the first to the last horizon, by the trapezoidal rule; of a single horizon its
-    value.
-    """
+    """[R]: mean over the time from the first to the last horizon, by the trapezoidal rule; of one horizon its value."""
     days_S = np.asarray(horizons_days, dtype=float)
     if len(days_S) == 1:
         return value_RS[:, 0]
@@ -93,17 +87,13 @@ def integrated_brier(label_NS: ArrayLike, active_NS: ArrayLike, horizons_days: S
 
 
 def c_index(label_NS: ArrayLike, lifetime_N: ArrayLike) -> float:
-    """P(who left later has the longer predicted lifetime), weighted for censoring (Uno et al. 2011), ties half; NaN
-    without pairs.
-    """
+    """P(who left later has the longer predicted lifetime), censoring-weighted (Uno 2011), ties half; NaN: no pairs."""
     lifetime_N = np.asarray(lifetime_N, dtype=float)
     return float(_Concordance(np.asarray(label_NS, dtype=float), lifetime_N)(np.ones((1, len(lifetime_N))))[0])
 
 
 def restricted_mean(active_NS: ArrayLike, horizons_days: Sequence[float]) -> Floats:
-    """[N]: expected remaining lifetime in days up to the last horizon: the area under the curve, linear between
-    horizons.
-    """
+    """[N]: expected remaining lifetime, days up to the last horizon: area under the curve, linear between horizons."""
     active_NS, days = np.asarray(active_NS, dtype=float), [float(value) for value in horizons_days]
     if days[0] > 0:
         days, active_NS = [0.0, *days], np.column_stack([np.ones(len(active_NS)), active_NS])
@@ -206,9 +196,7 @@ class _Plan:
 
 
 class _Concordance:
-    """Pairs of who left in an interval and who was active through it, summed over intervals: an AUC for each, in one
-    ranking.
-    """
+    """Pairs of who left in an interval and who was active through it, summed over intervals: an AUC for each."""
 
     def __init__(self, label_NS: Floats, lifetime_N: Floats) -> None:
         order = rank(-lifetime_N)  # the shortest predicted lifetime first

@@ -62,8 +62,8 @@ class SurvivalPages(Pages):
                 "customers that left in the same interval between horizons are not compared.",
                 f"- Intervals hold the trained models fixed: {FIXED_MODELS}",
                 "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
-                "- Probabilities are calibrated on the newest validation cutoff that was followed for the horizon; the "
-                "longer the horizon, the older that is.",
+                "- Probabilities are calibrated on the newest validation cutoff that was followed for the horizon; "
+                "the longer the horizon, the older that is.",
             ]
         }
 

@@ -67,9 +67,7 @@ def curve_table(
 
 
 def read_curves(scores: pd.DataFrame, split: str, models: Sequence[str] | None = None) -> CurveScores:
-    """The curves of `split`, the network's first. ValueError when models were scored on different snapshots or
-    horizons.
-    """
+    """The curves of `split`, the network's first. ValueError when models were scored on other snapshots or horizons."""
     same = ["customer_id", "cutoff", "horizon", "label"]
     first, parts = split_by_model(scores, split, ["cutoff", "customer_id", "horizon"], same, models)
     num = scores["horizon"].nunique()

@@ -71,9 +71,7 @@ class ValueCalibrator:
         return self
 
     def fit_interval(self, low: ArrayLike, high: ArrayLike, spend: ArrayLike, *, coverage: float) -> ValueCalibrator:
-        """Fit the interval on its predicted ends and actual spend `[N]`, so that `coverage` of such snapshots lie
-        inside; returns self.
-        """
+        """Fit the interval on its predicted ends and the spend `[N]`: `coverage` of them lie inside; returns self."""
         low_N, high_N, spend_N = (np.log1p(np.asarray(part, dtype=np.float64)) for part in (low, high, spend))
         below_N = np.where(low_N > 0, low_N - spend_N, -np.inf)  # nothing lies below an interval from 0 on
         outside_N = np.sort(np.maximum(below_N, spend_N - high_N))

@@ -64,18 +64,14 @@ class ValueDistribution:
         return self.logit_B.sigmoid() * spend_B.clamp(max=self.largest)
 
     def quantile(self, level: float | Tensor) -> Tensor:
-        """Spend `[B]` that is not exceeded with probability `level`: 0 up to 1 − p, beyond it the lognormal's, at most
-        the largest.
-        """
+        """Spend `[B]` that is not exceeded with probability `level`: 0 up to 1 − p, then lognormal, capped."""
         p_B = self.logit_B.sigmoid()
         rest_B = ((level - 1 + p_B) / p_B).clamp(0.0, 1 - 1e-6)
         log_B = self.center + self.scale * (self.mu_B + self.sigma_B * torch.special.ndtri(rest_B))
         return log_B.exp().clamp(max=self.largest)
 
     def interval(self, coverage: float) -> tuple[Tensor, Tensor]:
-        """Ends `[B]` of an interval with probability `coverage`: central, but from 0 on where 0 alone outweighs the
-        lower tail.
-        """
+        """Ends `[B]` of an interval of probability `coverage`: central, or from 0 on where 0 outweighs its tail."""
         tail = (1 - coverage) / 2
         below_B = torch.where(1 - self.logit_B.sigmoid() < tail, tail, 0.0)
         return self.quantile(below_B), self.quantile(below_B + coverage)

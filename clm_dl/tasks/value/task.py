@@ -172,9 +172,7 @@ class ValueTask(SnapshotTask):
 
 
 def value_scales(value_N2: np.ndarray) -> dict[str, float]:
-    """What the question's outputs are relative to, from the spend and orders of training snapshots: see
-    `distribution.ValueDistribution`.
-    """
+    """What the outputs are relative to, from training's spend and orders: see `distribution.ValueDistribution`."""
     spend, orders = value_N2[:, 0], value_N2[:, 1]
     logs = np.log(spend[spend > 0])
     return {

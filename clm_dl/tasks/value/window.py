@@ -15,9 +15,7 @@ RETURNS = ("refuse", "ignore")
 
 
 def window_orders(store: EventStore, snapshots: Snapshots) -> np.ndarray:
-    """Float64 `[N]`: orders in [cutoff + gap, cutoff + gap + horizon), NaN where that window is not over at the end of
-    the data.
-    """
+    """Float64 `[N]`: orders in [cutoff + gap, cutoff + gap + horizon), NaN where the data end before that window."""
     before = prefix_sums(np.asarray(store.order_start))
     return _in_window(store, snapshots, before)
 
