@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @command("embed")
 def main(config: DictConfig) -> None:
-    """Embed everyone with an event before the cutoff; `item_output`: the file of the items' vectors, of the same space."""
+    """Embed everyone with an event before the cutoff; `item_output`: a file for the items' vectors."""
     from clm_dl.experiment.inference import embed, item_vectors
     from clm_dl.experiment.run_files import read_trained, write_parquet
 

@@ -111,7 +111,7 @@ class ItemIndex:
         return code.astype(np.int64)
 
     def search(self, z_BD: NDArray[Any] | Tensor, k: int, *, seen: Ragged | None = None) -> tuple[Ints, NDArray[Any]]:
-        """The k best items of each vector z [B, D]: (item codes, scores) [B, K] each, without the `seen`, see `top_k`."""
+        """The k best items of each vector z [B, D]: (item codes, scores) [B, K] each, without the `seen` (`top_k`)."""
         z_BD = self._normal(z_BD)
         step = max(1, BLOCK_CELLS // max(1, len(self)))
         parts = []
@@ -143,7 +143,7 @@ class ItemIndex:
         return _long("item_id", self.item_ids[code], "customer_id", ids, found, score)
 
     def export(self, engine: str, path: str | Path) -> None:
-        """Write the vectors (normalised for cosine) as an index file of faiss or usearch (`engine`); keys are item codes."""
+        """Write the vectors (normalised for cosine) as an index of `engine` (faiss, usearch); keys are codes."""
         if engine not in EXPORTS:
             raise UserError(f"an index is exported to {' or '.join(EXPORTS)}, got {engine!r}")
         try:

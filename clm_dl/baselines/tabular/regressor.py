@@ -1,4 +1,4 @@
-"""TabularRegressor: any scikit-learn regressor on the feature table that expects amounts ≥ 0; PastMean, the simplest."""
+"""TabularRegressor: any scikit-learn regressor on the feature table that expects amounts ≥ 0; and PastMean."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def time_bucket(time_BT: Tensor, num_buckets: int) -> Tensor:
 
 
 class HSTUBlock(nn.Module):
-    """h + W(norm(A v) · u), where u, v, q, k = SiLU(W norm(h)), A = SiLU(q·k + bias), averaged over the events so far."""
+    """h + W(norm(A v) · u), where u, v, q, k = SiLU(W norm(h)), A = SiLU(q·k + bias), the mean of the events so far."""
 
     def __init__(self, size: int, *, num_heads: int, max_positions: int, num_buckets: int, dropout: float) -> None:
         super().__init__()

@@ -126,7 +126,7 @@ class _Groups:
 
 
 def _log_none(ties: Ints, count: Ints, places: Ints) -> Floats:
-    """log P(none of `count` of `ties` items is in the first `places`) = log C(ties − places, count) / C(ties, count)."""
+    """log P(none of `count` of `ties` items is in `places`) = log C(ties − places, count) / C(ties, count)."""
     left = ties - places
     possible = left >= count
     log = gammaln(left + 1.0) - gammaln(np.where(possible, left - count, 0) + 1.0) - gammaln(ties + 1.0)

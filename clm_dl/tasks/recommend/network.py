@@ -131,7 +131,7 @@ class RecommendNetwork(SequenceNetwork):
     # --- training
 
     def targets(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
-        """(place_M, item_M): flat positions b·T + t and items of token t + 1, each once; unknown items are no target."""
+        """(place_M, item_M): flat positions b·T + t and items of token t + 1, each once; unknown items are none."""
         if not batch.bags:
             ids_BT = batch.categorical[ITEM]
             wanted_BT = batch.mask_BT[:, 1:] & (ids_BT[:, 1:] > UNKNOWN)

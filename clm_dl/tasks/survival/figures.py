@@ -40,7 +40,7 @@ def curves_figure(table: CurveScores, horizons_days: Sequence[float], names: Seq
 
 
 def horizon_reliability_figure(table: CurveScores, horizons_days: Sequence[float], name: str) -> Figure:
-    """Share that was active against mean P(active) in 15 bins of equal mass, a line a horizon; on the diagonal is best."""
+    """Share that was active against mean P(active) in 15 bins of equal mass, a line a horizon."""
     figure, axes = empty_figure(f"Reliability by horizon, {name}", "mean predicted P(active)", "share that was active")
     top = 0.05
     for s, days in enumerate(horizons_days):
