@@ -1,4 +1,4 @@
-"""Shared fixtures: one thread for torch, two small logs, and one finished run."""
+"""Shared fixtures: one thread for torch, small logs and stores, and finished runs."""
 
 import os
 import subprocess
@@ -12,6 +12,8 @@ import torch
 from hypothesis import settings
 
 from clm_dl.config import compose
+from clm_dl.data.store.files import write_store
+from clm_dl.data.store.store import EventStore, Field
 from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
 
@@ -43,6 +45,44 @@ def small_log() -> pd.DataFrame:
         }
     )
     return frame
+
+
+@pytest.fixture(scope="session")
+def store_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EventStore]:
+    """Function frame -> EventStore: customer `cust`, time `ts`; text columns are categorical, the others numeric."""
+
+    def build(frame: pd.DataFrame, *, end: str = "2020-07-19", static: pd.DataFrame | None = None) -> EventStore:
+        frame = frame.sort_values(["cust", "ts"], kind="stable")
+        ids, first = np.unique(frame["cust"].to_numpy(object), return_index=True)
+        columns, dictionaries, fields = {}, {}, []
+        for name in frame.columns.drop(["cust", "ts"]):
+            if pd.api.types.is_numeric_dtype(frame[name]):
+                columns[name] = frame[name].to_numpy()
+                fields.append(Field(name, "numeric"))
+            else:
+                columns[name], values = pd.factorize(frame[name], sort=True)
+                dictionaries[name] = np.asarray(values, dtype=object)
+                fields.append(Field(name, "categorical"))
+        path: Path = tmp_path_factory.mktemp("store") / "store"
+        return write_store(
+            path,
+            customer_ids=ids,
+            offsets=np.append(first, len(frame)),
+            time=frame["ts"].astype("datetime64[us]").astype(np.int64).to_numpy(),
+            columns=columns,
+            fields=fields,
+            dictionaries=dictionaries,
+            end=pd.Timestamp(end).value // 1000,
+            fingerprint="small",
+            static=static,
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_store(small_log: pd.DataFrame, store_of: Callable[..., EventStore]) -> EventStore:
+    return store_of(small_log)
 
 
 @pytest.fixture(scope="session")

@@ -218,8 +218,10 @@ def test_repeats_may_be_allowed_and_protocols_chosen(item_log: pd.DataFrame, tmp
     assert run.metrics["protocol"]["name"] == "global_time"
     assert run.metrics["policy"]["repeats"] == "allow"
     assert run.metrics["split"]["test"]["overall"]["repeat"]["repeat_ratio@5"]["value"] > 0.5
-    with pytest.raises(ValueError, match="encoder=none, so there is no network"):
-        run.recommend(item_log)
+    assert set(run.recommend(item_log)["customer_id"]) == set(item_log["cust"])  # by the best baseline
+    for ask in (run.embed, lambda events: run.recommend(events, model="network")):
+        with pytest.raises(ValueError, match="encoder=none, so there is no network"):
+            ask(item_log)
 
 
 def test_wrong_arguments_of_next_item_are_one_sentence(item_log: pd.DataFrame, tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_a_log_without_items_has_nothing_to_recommend(refused_ranked: Callable[.
         (["sequence.max_tokens=1"], "sequence.max_tokens must be at least 2"),
         (["k=61"], "k must be from 1 to the 60 items of the catalogue, got 61"),
         (["k=0"], "k must be from 1 to the 60 items"),
-        (["objective=auroc"], "objective must be one of ndcg@10"),
+        (["objective=auroc"], "objective must be one of hr@10, ndcg@10"),
         (["task.content.categorical=[dpet]"], "did you mean 'dept'"),
         (["task.content.vectors=nowhere.parquet"], "no file of item vectors at nowhere.parquet"),
         (["task.loss.name=softmx"], "ranking loss must be one of"),
@@ -370,6 +370,33 @@ def test_a_run_may_be_trained_again_into_its_folder(train: Callable[..., Run], t
     assert set(again.scores["model"]) == {"network", "base_rate"}
     assert (again.history["name"] == "val/log_loss").sum() == 1  # nothing of the first is left
     assert not (again.path / "evaluation.json").exists()
+
+
+def test_a_run_with_other_settings_leaves_what_a_new_folder_would_hold(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    first, second = (f"paths.output_dir={tmp_path / name}" for name in ("first", "second"))
+    train("snapshots.folds=2", "trainer.max_epochs=1", "baselines=[logistic]", first)
+    for folder in (first, second):
+        train("encoder=none", "baselines=[bg_nbd]", folder)
+    again, fresh = (
+        {path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*") if path.is_file()}
+        for name in ("first", "second")
+    )
+    assert again == fresh
+
+
+def test_a_figure_that_cannot_be_drawn_fails_the_run(
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise RuntimeError("no font to draw with")
+
+    monkeypatch.setattr("clm_dl.experiment.experiment.render_report", broken)
+    with pytest.raises(RuntimeError, match="no font"):
+        train("encoder=none", "baselines=[base_rate]", f"paths.output_dir={tmp_path / 'run'}")
+    status = load_run(tmp_path / "run").status
+    assert (status["state"], status["reason"]) == ("failed", "no font to draw with")
 
 
 # --- the commands themselves

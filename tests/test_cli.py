@@ -3,18 +3,25 @@ report.
 """
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from clm_dl import predict as predict_command
 from clm_dl import train as train_command
+from clm_dl.errors import UserError
 from clm_dl.run import Run, load_run
 
 BIN = Path(sys.executable).parent
+OLD_RUNS = Path(__file__).parent / "old_runs" / "version_1"
 LOG = ["data.roles.customer=cust", "data.roles.time=ts", "data.roles.amount=spend", "data.categorical=[dept]"]
 QUICK = [
     "snapshots.active_days=56",
@@ -191,6 +198,141 @@ def test_train_resumes_where_the_run_was(
     assert f"run:         {copy.path}" in capsys.readouterr().out
     assert (load_run(copy.path).history["name"] == "val/log_loss").sum() == 3
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+# --- in this process: what the commands make of errors, and what predicting needs
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Run a command in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(main: Callable[[], Any], *words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["clm", *words])
+        main()
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyError("inside"), 1), (ValueError("inside"), 1), (UserError("inside, so outside"), 2), (OSError("inside"), 2)],
+)
+def test_only_what_a_user_can_mend_is_shortened_to_a_sentence(
+    error: Exception,
+    code: int,
+    run: Run,
+    here: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("clm_dl.experiment.inference.prepare_store", broken)
+    with pytest.raises(SystemExit) as raised:
+        here(predict_command.main, f"run={run.path}")
+    said = capsys.readouterr().err
+    assert raised.value.code == code
+    assert ("Traceback" in said) == (code == 1)
+    assert (f"{type(error).__name__}: {error}" in said) if code == 1 else said == f"error: {error}\n"
+
+
+def test_a_report_that_cannot_be_drawn_fails_the_command(
+    run: Run, here: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise RuntimeError("no font to draw with")
+
+    monkeypatch.setattr("clm_dl.experiment.experiment.render_report", broken)
+    words = [f"data.path={run.config['data']['path']}", f"paths.data_dir={run.config['paths']['data_dir']}", *LOG]
+    with pytest.raises(SystemExit) as raised:
+        here(
+            train_command.main,
+            *("experiment=churn_events", *words, "snapshots.active_days=56", "encoder=none"),
+            *("baselines=[base_rate]", "bootstrap=5", "paths.output_dir=run"),
+        )
+    assert raised.value.code == 1
+    assert "RuntimeError: no font to draw with" in capsys.readouterr().err
+    assert load_run("run").status["state"] == "failed"
+
+
+@pytest.mark.parametrize("name", ["survival", "multitask", "next_item"])
+def test_recalibrating_is_refused_before_a_log_is_read(
+    name: str, here: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        here(predict_command.main, f"run={OLD_RUNS / name}", "input=nowhere.csv", "recalibrate=true")
+    assert raised.value.code == 2
+    assert capsys.readouterr().err.startswith("error: recalibrate is for ")
+
+
+def test_the_best_baseline_predicts_as_it_was_fitted_and_another_is_fitted_again(
+    train: Callable[..., Run], shop_csv: Path, here: Callable[..., None], tmp_path: Path
+) -> None:
+    own, new = tmp_path / "own.csv", tmp_path / "new.csv"
+    for path in (own, new):
+        shutil.copy(shop_csv, path)
+    words = [f"data.path={own}", f"paths.data_dir={tmp_path / 'data'}"]
+    run = train("encoder=none", "baselines=[recency,logistic]", *words)
+    best = run.metrics["best_baseline"]["name"]
+    [other] = {"recency", "logistic"} - {best}
+    cutoff = run.scores["cutoff"].max()
+
+    def predict(model: str) -> pd.DataFrame:
+        words = [f"run={run.path}", f"input={new}", f"cutoff={cutoff.isoformat()}", f"model={model}"]
+        here(predict_command.main, *words, "output=scores.parquet")
+        return pd.read_parquet("scores.parquet").query("in_population").set_index("customer_id")
+
+    def expect(model: str, found: pd.DataFrame) -> None:
+        expected = run.scores[(run.scores["model"] == model) & (run.scores["cutoff"] == cutoff)]
+        expected = expected.set_index("customer_id")
+        assert set(found["model"]) == {model}
+        assert set(found.index) == set(expected.index)
+        np.testing.assert_allclose(found.loc[expected.index, "score"], expected["score"], rtol=1e-9)
+
+    expect(other, predict(other))
+    own.unlink()
+    shutil.rmtree(tmp_path / "data")
+    expect(best, predict("best"))
+    with pytest.raises(SystemExit):  # nothing to fit it on
+        predict(other)
+
+
+# --- in a process of its own: what is not imported, because it takes seconds
+
+
+def loaded(code: str, *words: str | Path, cwd: Path) -> set[str]:
+    """Packages that a Python program has imported at its end."""
+    end = "import sys; print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
+    program = f"try:\n {code}\nexcept SystemExit: pass\n{end}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", program, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+def test_clm_dl_alone_imports_no_torch(tmp_path: Path) -> None:
+    found = loaded("import clm_dl", cwd=tmp_path)
+    assert "clm_dl" in found
+    assert found.isdisjoint({"torch", "pandas", "sklearn", "matplotlib", "hydra"})
+
+
+@pytest.mark.parametrize("name", ["train", "prepare", "predict", "report", "evaluate", "embed"])
+def test_help_waits_for_no_torch(name: str, tmp_path: Path) -> None:
+    found = loaded(f"from clm_dl.{name} import main; main()", "--help", cwd=tmp_path)
+    assert "hydra" in found
+    assert found.isdisjoint({"torch", "sklearn", "matplotlib"})
+
+
+def test_predicting_waits_for_no_training_and_no_drawing(run: Run, tmp_path: Path) -> None:
+    words = [f"run={run.path}", f"input={run.config['data']['path']}", "output=scores.parquet"]
+    found = loaded("from clm_dl.predict import main; main()", *words, cwd=tmp_path)
+    assert (tmp_path / "scores.parquet").is_file()
+    assert "torch" in found
+    assert found.isdisjoint({"matplotlib", "tensorboard", "pytorch_lightning"})
 
 
 # --- several processes

@@ -71,13 +71,15 @@ def test_predict_says_when_no_item_is_known(
     assert "no item of these histories is in the run's catalogue" in capsys.readouterr().out
 
 
-def test_a_run_without_a_network_says_so(
-    train_ranked: Callable[..., Run], here: Callable[..., None], capsys: Capture
+def test_a_run_without_a_network_recommends_by_its_best_baseline_and_embeds_nobody(
+    train_ranked: Callable[..., Run], here: Callable[..., None], capsys: Capture, tmp_path: Path
 ) -> None:
     run = train_ranked("encoder=none", "baselines=[popular]")
-    for main in (predict_command.main, embed_command.main):
+    here(predict_command.main, f"run={run.path}", "k=2", "output=lists.parquet")
+    assert pd.read_parquet(tmp_path / "lists.parquet").groupby("customer_id").size().eq(2).all()
+    for main, *words in ((predict_command.main, "model=network"), (embed_command.main,)):
         with pytest.raises(SystemExit):
-            here(main, f"run={run.path}")
+            here(main, f"run={run.path}", *words)
         assert "was made with encoder=none, so there is no network to use" in capsys.readouterr().err
 
 

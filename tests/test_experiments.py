@@ -19,11 +19,15 @@ from clm_dl.data.open import open_store
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
 from clm_dl.data.sequences.batch import EventBatch
+from clm_dl.evaluation.summary import to_json
+from clm_dl.experiment.backtest import backtest
 from clm_dl.experiment.experiment import run_experiment
+from clm_dl.experiment.run_files import BACKTEST, write_json
+from clm_dl.experiment.settings import read_task
 from clm_dl.run import Run
-from clm_dl.tasks.recommend.inputs import RankingDataModule
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+OLD_RUNS = Path(__file__).parent / "old_runs" / "version_1"  # one of each kind
 
 
 def script(name: str) -> ModuleType:
@@ -33,6 +37,14 @@ def script(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def write_scores(path: Path, scores: pd.DataFrame) -> None:
+    """A finished run that has a Scores table and little else."""
+    path.mkdir(parents=True)
+    scores.to_parquet(path / "scores.parquet")
+    (path / "config.yaml").write_text("seed: 0\n")
+    (path / "status.json").write_text(json.dumps({"version": 1, "state": "finished", "reason": None}))
 
 
 @pytest.fixture
@@ -74,6 +86,28 @@ def test_summarise_ranked_runs(ranked_run: Run, train_ranked: Callable[..., Run]
     assert {"repeat − popular", "gru, cold items", "gru − popular, new"} < set(lines)
 
 
+MAIN = {"churn": "auroc", "survival": "c_index", "value": "gini", "next_item": "ndcg@10", "next_order": "ndcg@10"}
+
+
+def test_summarise_every_kind_of_run(study: Path) -> None:
+    """Each question of a run gives rows; those that were asked something else have a table of their own."""
+    main, questions = MAIN | {"pretrain": "loss"}, []
+    for path in OLD_RUNS.glob("*/metrics.json"):
+        metrics = json.loads(path.read_text())
+        questions += metrics.get("tasks", {metrics["task"]: metrics}).values()
+    assert {one["task"] for one in questions} == set(main)
+    script("summarise.py").main([str(study), str(OLD_RUNS), "--pairs", "network"])
+    table, text = pd.read_csv(study / "results.csv"), (study / "README.md").read_text()
+    assert sorted((row["task"], row["model"], row[main[row["task"]]]) for _, row in table.iterrows()) == sorted(
+        (one["task"], model, round(figures[main[one["task"]]]["value"], 6))
+        for one in questions
+        for model, figures in one["split"]["test"]["overall"].items()
+    )
+    assert all(f"**{task}**" in text for task in main)
+    assert text.count("Differences on test") == len({one["fingerprint"] for one in questions})
+    assert "| marginal | 1 | 1.0000 |" in text
+
+
 def test_a_ring_s_network_lives_by_the_order_of_its_histories(
     ranked_run: Run, train_ranked: Callable[..., Run], study: Path
 ) -> None:
@@ -93,11 +127,12 @@ def test_a_ring_s_network_lives_by_the_order_of_its_histories(
 
 @pytest.mark.parametrize("token", ["line", "order"])
 def test_shuffling_keeps_the_tokens_and_their_times(ranked_run: Run, token: str) -> None:
-    store = open_store(ranked_run.config["data"], ranked_run.config["paths"])
-    ranking = build_ranking(store, protocol={"name": "leave_one_out"}, unit=token)
-    catalogue = Catalogue.from_store(store, ranking.training_rows)
-    datamodule = RankingDataModule(store, ranking, catalogue, token=token, batch_size=16)
-    batch = next(iter(datamodule.loader(ranking.select("test"))))
+    config = ranked_run.config
+    name = {"line": "next_item", "order": "next_order"}[token]
+    chosen = {"task": {**config["task"], "name": name}, "sequence": {**config["sequence"], "token": token}}
+    task = read_task({**config, **chosen, "protocol": {**config["protocol"], "name": "leave_one_out"}})
+    cases = task.cases(open_store(config["data"], config["paths"]))
+    batch = next(iter(task.inputs(cases).loader(cases.held_out)))
     mixed = script("order_matters/shuffle.py").shuffled(batch, torch.Generator().manual_seed(0))
     for name in ("time_BT", "gap_BT", "mask_BT"):
         assert getattr(mixed, name).equal(getattr(batch, name))
@@ -136,11 +171,16 @@ def test_the_peer_is_asked_for_the_same_targets_from_the_same_histories(ranked_r
             assert split["item"][asked].tolist() == ranking.targets[ranking.target_offsets[index]].tolist()
 
 
-def test_new_items_are_ranked_among_themselves(ring_log: pd.DataFrame, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def late_log(ring_log: pd.DataFrame) -> pd.DataFrame:
+    """The ring's log, from whose last fifth on all items are new."""
     late = ring_log["ts"] >= ring_log["ts"].quantile(0.8)
-    log = ring_log.assign(sku=ring_log["sku"].where(~late, "new " + ring_log["sku"]))
+    return ring_log.assign(sku=ring_log["sku"].where(~late, "new " + ring_log["sku"]))
+
+
+def test_new_items_are_ranked_among_themselves(late_log: pd.DataFrame, tmp_path: Path) -> None:
     roles = {"customer": "cust", "time": "ts", "item": "sku"}
-    store = prepare_store({"name": "late", "frame": log, "roles": roles}, tmp_path / "store")
+    store = prepare_store({"name": "late", "frame": late_log, "roles": roles}, tmp_path / "store")
     ranking = build_ranking(store, protocol={"name": "global_time"}, unit="line")
     cold_V = Catalogue.from_store(store, ranking.training_rows).count == 0
     wanted = np.zeros((len(ranking.snapshots), len(cold_V)))
@@ -154,6 +194,42 @@ def test_new_items_are_ranked_among_themselves(ring_log: pd.DataFrame, tmp_path:
     worst = auc(lambda index_B: -wanted[index_B], ranking, cold_V)
     best = auc(lambda index_B: wanted[index_B], ranking, cold_V)
     assert worst["auc"] < 0.1 < 0.9 < best["auc"]
+
+
+def test_new_items_of_a_run_are_ranked_by_its_network_and_its_content_baseline(
+    train_ranked: Callable[..., Run], late_log: pd.DataFrame, tmp_path: Path
+) -> None:
+    study = script("cold_start/among_cold.py")
+    late_log.to_csv(tmp_path / "late.csv", index=False)
+    words = [f"data.path={tmp_path / 'late.csv'}", f"paths.data_dir={tmp_path}", "protocol=global_time"]
+    run = train_ranked(*words, "trainer.max_epochs=1", "baselines=[content,popular]")
+    (tmp_path / "README.md").write_text(f"{study.START}\nstale\n{study.END}\nThe answer.\n")
+    study.main([str(run.path), "--study", str(tmp_path)])
+    table, text = pd.read_csv(tmp_path / "among_cold.csv"), (tmp_path / "README.md").read_text()
+    assert table["model"].tolist() == ["network", "content"]
+    assert table["new_items"].eq((run.catalogue.count == 0).sum()).all()
+    assert ((table["low"] <= table["auc"]) & (table["auc"] <= table["high"])).all()
+    assert f"| content | 1 | {table.loc[1, 'auc']:.4f} |" in text
+
+
+def test_backtests_are_collected_with_a_figure(run: Run, study: Path) -> None:
+    collect, found = script("backtest/collect.py"), {}
+    (study / "README.md").write_text(f"{collect.START}\nstale\n{collect.END}\nThe answer.\n")
+    for seed in (0, 1):  # the same run twice
+        copy = run.save(study / "runs" / str(seed))
+        found = backtest(copy.trained, open_store(run.config["data"], run.config["paths"]), "rolling", resamples=5)
+        write_json(copy.path / BACKTEST, to_json(found))
+    collect.main([str(study / "runs"), "--study", str(study)])
+    table, text = pd.read_csv(study / "results.csv"), (study / "README.md").read_text()
+    assert len(table) == 2 * 2 * len(found["cutoffs"])
+    newest = found["cutoffs"][-1]
+    rows = table[(table["cutoff"] == newest["cutoff"]) & (table["model"] == "recalibrated")]
+    ece = found["metrics"]["split"]["test"]["per_cutoff"][newest["cutoff"]]["recalibrated"]["ece"]["value"]
+    assert rows["ece"].tolist() == pytest.approx([ece] * 2, abs=1e-6)
+    assert "| cutoff | days | rate | AUC | ECE frozen | ECE recal. | bias frozen | bias recal. |" in text
+    assert f"| {newest['cutoff']} |" in text
+    assert text.endswith("The answer.\n")
+    assert (study / "events.png").stat().st_size > 0
 
 
 def test_curves_are_held_against_the_truth_of_the_simulator(tmp_path: Path) -> None:
@@ -226,11 +302,7 @@ def test_the_curve_of_label_efficiency_pairs_models_over_seeds(
     folder_of, model_of = scores["model"].str.split("/").str[0], scores["model"].str.split("/").str[1]
     for folder, rows in scores.assign(model=model_of).groupby(folder_of):
         for seed in ("0", "1"):
-            path = tmp_path / "runs" / folder / "0.1" / seed
-            path.mkdir(parents=True)
-            rows.to_parquet(path / "scores.parquet")
-            (path / "config.yaml").write_text("seed: 0\n")
-            (path / "status.json").write_text(json.dumps({"version": 1, "state": "finished", "reason": None}))
+            write_scores(tmp_path / "runs" / folder / "0.1" / seed, rows)
     start = curve.START.format("")
     (tmp_path / "README.md").write_text(f"# A study\n\n{start}\nstale\n{curve.END}\nThe answer.\n")
     curve.main([str(tmp_path / "runs"), "--study", str(tmp_path), "--resamples", "200"])
@@ -253,6 +325,25 @@ def test_the_curve_of_label_efficiency_pairs_models_over_seeds(
     assert low < value < high
 
 
+def test_late_fusion_is_weighed_on_the_newest_validation_cutoff(
+    make_scores: Callable[..., pd.DataFrame], tmp_path: Path
+) -> None:
+    fuse = script("fusion/fuse.py")
+    scores = make_scores({"network": 0.5, "lightgbm": 1.0})
+    for folder, rows in {"joint": scores, "alone": scores[scores["model"] == "network"]}.items():
+        for seed in ("0", "1"):
+            write_scores(tmp_path / folder / seed, rows)
+    (tmp_path / "README.md").write_text(f"{fuse.START}\nstale\n{fuse.END}\nThe answer.\n")
+    fuse.main([str(tmp_path), "--study", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "results.csv").drop_duplicates("model").set_index("model")
+    assert len(table) == 4
+    assert table.loc[fuse.JOINT, "auroc"] == table.loc[fuse.ALONE, "auroc"] > table.loc["lightgbm", "auroc"]
+    assert table.loc[fuse.LATE, "auroc"] > table.loc["lightgbm", "auroc"]
+    text = (tmp_path / "README.md").read_text()
+    assert f"| {fuse.JOINT} − {fuse.ALONE} | +0.0000 [+0.0000, +0.0000] |" in text
+    assert text.endswith("The answer.\n")
+
+
 def test_the_quality_of_a_peer_s_scores_counts_ties_by_expectation() -> None:
     scores = np.array([[9.0, 5, 5, 0], [1, 2, 3, 4]])
     found = script("next_item_ml100k/peer_recbole.py").quality(scores, np.array([2, 3]))  # places 1.5 and 0, of 0, 1, …
@@ -261,9 +352,16 @@ def test_the_quality_of_a_peer_s_scores_counts_ties_by_expectation() -> None:
     assert found["mrr"] == pytest.approx((1 / 2.5 + 1) / 2)
 
 
-def test_questions_alone_are_paired_with_those_of_one_encoder(train: Callable[..., Run], tmp_path: Path) -> None:
+def test_questions_alone_are_paired_with_those_of_one_encoder(
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("render_report", "write_results"):  # nobody looks at them
+        monkeypatch.setattr(f"clm_dl.experiment.experiment.{name}", lambda *_, **__: "")
     study = script("multitask/table.py")
     alone = {name: f"task.weights={{churn:0,survival:0,value:0,next_event:0,{name}:1}}" for name in ("churn", "value")}
+    # with survival, which looks further, or without: the same cutoffs
+    dates = {"train": "2021-05-01,2021-05-15,2021-05-29", "val": "2021-07-10", "test": "2021-09-01"}
+    asked = ["task=multitask", "task.horizons_days=[0,14]", *(f"snapshots.{name}=[{on}]" for name, on in dates.items())]
     for arm, *words in [
         ("churn", alone["churn"]),
         ("value", alone["value"]),
@@ -272,11 +370,6 @@ def test_questions_alone_are_paired_with_those_of_one_encoder(train: Callable[..
     ]:
         for seed in (0, 1):
             path = f"paths.output_dir={tmp_path / 'runs' / arm / str(seed)}"
-            asked = (
-                "task=multitask",
-                "task.horizons_days=[0,14]",
-                "+snapshots.follow_days=14",
-            )  # with survival or without, the same cutoffs
             train(*asked, "baselines=none", "trainer.max_epochs=1", f"seed={seed}", *words, path)
     (tmp_path / "README.md").write_text(f"# A study\n\n{study.START}\nstale\n{study.END}\nThe answer.\n")
     study.main([str(tmp_path / "runs"), "--study", str(tmp_path)])

@@ -7,13 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from clm_dl.experiment.ranked_fold import RankedFold
 
 from clm_dl.data.open import open_store
-from clm_dl.experiment.inference import snapshots_of
-from clm_dl.experiment.timing import Clock
+from clm_dl.experiment.inference import customers_of
 from clm_dl.recommending import item_vectors
-from clm_dl.run import Run
+from clm_dl.run import Run, load_run
 
 CUTOFF = pd.Timestamp("2021-06-01")
 COLUMNS = ["customer_id", "cutoff", "rank", "item_id", "score", "reason", "nearest"]
@@ -159,10 +157,13 @@ def test_lists_by_any_model_of_the_run(train_ranked: Callable[..., Run], ring_lo
     """
     run = train_ranked("baselines=[markov,popular,blend,two_stage]")
     assert run.metrics["best_model"]["name"] in {"network", "markov", "popular", "blend", "two_stage"}
-    fold = RankedFold(run.config, open_store(run.config["data"], run.config["paths"]), run.path, Clock(), network=False)
-    markov = fold.fit_baselines({}, only="markov")[0]["markov"]
+    task = load_run(run.path).trained.task
+    markov, _ = task.fit_baseline(
+        task.spec("markov"), task.cases(open_store(run.config["data"], run.config["paths"])), {}
+    )
     found = run.recommend(ring_log, cutoff=CUTOFF, k=4, customers=["c002", "c008"], model="markov")
-    with snapshots_of(run, ring_log, CUTOFF) as (store, _, snapshots, _):
+    with customers_of(run.trained, ring_log, CUTOFF) as (store, cases):
+        snapshots = cases.snapshots
         for customer, part in found.groupby("customer_id"):
             row = np.flatnonzero(store.customer_ids[snapshots.customer] == customer)
             scores_V = markov.scores(store, snapshots.start[row], snapshots.stop[row], snapshots.cutoff[row])[0]

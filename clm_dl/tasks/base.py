@@ -282,7 +282,7 @@ class ScoredTask(Task):
     calibrated: ClassVar[bool] = True
     detectable: ClassVar[bool] = False
     leads_with_best: ClassVar[bool] = False
-    chosen_on: ClassVar[tuple[str, ...]] = ("val", "test")
+    chosen_on: ClassVar[tuple[str, ...]] = ("val",)
     watched: ClassVar[tuple[str, ...]] = ()
     recommends: ClassVar[bool] = False
 

@@ -7,25 +7,25 @@ seeds of one data set)
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from clm_dl.visual.families import CHURN, VALUE
 
-from clm_dl.experiment.run_files import BACKTEST
-from clm_dl.run import Run, load_run
+from clm_dl.experiment.run_files import BACKTEST, read_results
 from clm_dl.visual.drift import drift_figure
+from clm_dl.visual.results import Results
 
 START, END = "<!-- results: made by experiments/backtest/collect.py -->", "<!-- end of results -->"
 MODELS = ("network", "recalibrated")
 SHOWN = {"churn": ("auroc", "log_loss", "ece"), "value": ("gini", "spearman", "decile_mape", "coverage")}
 
 
-def rows(run: Run, found: dict[str, Any]) -> list[dict[str, Any]]:
+def rows(run: Results) -> list[dict[str, Any]]:
     """One row a cutoff and model."""
+    found = run.backtest
+    assert found is not None
     figures = found["metrics"]["split"]["test"]["per_cutoff"]
     return [
         {
@@ -43,8 +43,8 @@ def rows(run: Run, found: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A table a data set: mean ± sd over seeds, frozen / recalibrated."""
+def markdown(table: pd.DataFrame, shown: Mapping[str, Results]) -> str:
+    """A table a data set: mean ± sd over seeds, frozen / recalibrated; `shown` is a run of each."""
     lines: list[str] = []
     for data, part in table.groupby("data", sort=False):
         lines += [
@@ -52,10 +52,11 @@ def markdown(table: pd.DataFrame) -> str:
             f"**{data}**, {part['seed'].nunique()} seeds, warned {part.groupby('seed')['warned'].first().sum()} times",
             "",
         ]
-        shown = VALUE if "gini" in part else CHURN
-        titles = ["cutoff", "days", "mean label" if shown is VALUE else "rate", shown.title]
-        titles += [f"{name} {kind}" for name in (shown.columns[shown.watched], "bias") for kind in ("frozen", "recal.")]
-        titles += ["coverage frozen", "coverage recal."] if shown is VALUE else []
+        run = shown[str(data)]
+        main, (watched, *further) = run.known.main, run.task.watched
+        titles = ["cutoff", "days", run.pages.rate, main.title]
+        pairs = {watched: run.known[watched].title, "bias": "bias"} | {name: run.known[name].title for name in further}
+        titles += [f"{title} {kind}" for title in pairs.values() for kind in ("frozen", "recal.")]
         lines += [
             "| " + " | ".join([*titles, "recalibrated on", "PSI of scores"]) + " |",
             "|---" * (len(titles) + 2) + "|",
@@ -69,11 +70,9 @@ def markdown(table: pd.DataFrame) -> str:
                 return f"{values.mean():{form}}{spread}"
 
             first = at.iloc[0]
-            cells = [str(cutoff), f"{first['days']:.0f}", f"{first['rate']:.3f}", cell("network", shown.main, ".4f")]
-            cells += [cell(model, shown.watched, ".4f") for model in MODELS] + [
-                cell(model, "bias", "+.1%") for model in MODELS
-            ]
-            cells += [cell(model, "coverage", ".1%") for model in MODELS if shown is VALUE]
+            cells = [str(cutoff), f"{first['days']:.0f}", f"{first['rate']:.3f}", cell("network", main.name, ".4f")]
+            forms = {watched: ".4f", "bias": "+.1%"}
+            cells += [cell(model, name, forms.get(name, ".1%")) for name in pairs for model in MODELS]
             cells += [
                 first["recalibrated_on"] if isinstance(first["recalibrated_on"], str) else "not yet",
                 f"{at['psi_score'].mean():.2f}",
@@ -91,20 +90,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--csv", default="results.csv", help="file of the study that takes a row a cutoff and model")
     options = parser.parse_args(arguments)
     found: list[dict[str, Any]] = []
+    shown: dict[str, Results] = {}
     for folder in options.folders:
-        runs = [load_run(file.parent) for file in sorted(folder.glob(f"*/{BACKTEST}"))]
-        for run in runs:
-            found += rows(run, json.loads((run.path / BACKTEST).read_text()))
-        shown = json.loads((runs[0].path / BACKTEST).read_text())  # its intervals are those of one seed
-        drift_figure(shown).savefig(options.study / f"{runs[0].config['data']['name']}.png")
+        runs = [results for file in sorted(folder.glob(f"*/{BACKTEST}")) for results in read_results(file.parent)]
+        found += [row for run in runs for row in rows(run)]
+        data = str(runs[0].config["data"]["name"])
+        shown[data] = runs[0]
+        drift_figure(runs[0]).savefig(options.study / f"{data}.png")  # its intervals are those of one seed
     table = pd.DataFrame(found).round(6)
     table.to_csv(options.study / options.csv, index=False)
     readme = options.study / "README.md"
-    text = readme.read_text()
-    readme.write_text(
-        f"{text[: text.index(START) + len(START)]}\n{markdown(table)}\n{text[text.index(END, text.index(START)) :]}"
-    )
-    print(markdown(table))
+    text, lines = readme.read_text(), markdown(table, shown)
+    head, tail = text[: text.index(START) + len(START)], text[text.index(END, text.index(START)) :]
+    readme.write_text(f"{head}\n{lines}\n{tail}")
+    print(lines)
 
 
 if __name__ == "__main__":

@@ -16,20 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from clm_dl.experiment.ranked_fold import RankedFold
 
-from clm_dl.baselines.recommenders.base import Recommender
 from clm_dl.data.open import open_store
 from clm_dl.data.ranking.ranking import Ranking
 from clm_dl.evaluation.bootstrap import draw
-from clm_dl.experiment.inference import network_scorer, scoring_datamodule
-from clm_dl.experiment.settings import baseline_settings, build_recommender
-from clm_dl.experiment.timing import Clock
-from clm_dl.recommending import ranked_task
-from clm_dl.retrieval import take_ragged
+from clm_dl.experiment.inference import ranked_question
+from clm_dl.experiment.rescoring import own_cases
+from clm_dl.retrieval import Scorer, take_ragged
 from clm_dl.run import Run, load_run
 from clm_dl.tasks.recommend.accuracy import snapshot_metrics
-from clm_dl.tasks.recommend.ranks import Scorer, rank
+from clm_dl.tasks.recommend.ranks import rank
 
 START, END = (
     "<!-- among the new items: made by experiments/cold_start/among_cold.py -->",
@@ -67,27 +63,21 @@ def auc(scorer: Scorer, ranking: Ranking, cold_V: np.ndarray, resamples: int = 1
     return {**numbers, "auc": float(value_N.mean()), "low": float(low), "high": float(high)}
 
 
-def recommender_scorer(model: Recommender, fold: RankedFold) -> Scorer:
-    """Scores of the test snapshots by a recommender fitted on the training rows."""
-    model.fit(fold.store, fold.ranking.training_stop)
-    return model.scorer(fold.store, fold.snapshots.start, fold.snapshots.stop, fold.snapshots.cutoff)
-
-
 def measure(run: Run) -> list[dict[str, object]]:
     """A row for the run's network and one for its content baseline, where it has one; ValueError when its log has
     changed.
     """
-    settings = run.config
-    fold = RankedFold(settings, open_store(settings["data"], settings["paths"]), run.path, Clock(), network=False)
-    fold.check(run.metrics["fingerprint"])
-    index_N, snapshots = fold.ranking.select("test"), fold.snapshots
-    scorers = {"network": network_scorer(ranked_task(run), scoring_datamodule(run, fold.store, snapshots), index_N)}
-    for config in baseline_settings(settings)["baselines"]:
-        if config["name"] == "content":
-            scorers["content"] = recommender_scorer(build_recommender(config, settings), fold)
+    trained, settings = run.trained, run.config
+    task, store = ranked_question(trained), open_store(settings["data"], settings["paths"])
+    cases = own_cases(trained, store, run.metrics)
+    inputs = task.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
+    scorers = {"network": task.answers(trained.network, inputs, cases.held_out)}
+    for spec in task.settings.specs:
+        if spec.name == "content":
+            _, scorers["content"] = task.fit_baseline(spec, cases, {})
     name = {"sweep": run.path.parent.name, "seed": settings["seed"]}
     return [
-        {**name, "model": model, **auc(scorer, fold.ranking, fold.catalogue.count == 0)}
+        {**name, "model": model, **auc(scorer, cases.ranking, cases.catalogue.count == 0)}
         for model, scorer in scorers.items()
     ]
 

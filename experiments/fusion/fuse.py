@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from clm_dl.evaluation.splits import NETWORK
-from clm_dl.tasks.churn.summary import score_table
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
-from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
+from clm_dl.evaluation.bootstrap import Bootstrap, Measure, bootstrap
+from clm_dl.evaluation.metric import NETWORK
 from clm_dl.run import load_run
+from clm_dl.tasks.churn.metrics import binary_measure
+from clm_dl.tasks.churn.scores import read_scores
 
 START, END = "<!-- results: made by experiments/fusion/fuse.py -->", "<!-- end of results -->"
 JOINT, ALONE, LATE = (
@@ -32,10 +33,10 @@ METRICS = {"auroc": "AUC", "auprc": "PR-AUC", "log_loss": "log loss", "ece": "EC
 PAIRS = [(JOINT, ALONE), (JOINT, LATE), (JOINT, "lightgbm"), (LATE, "lightgbm"), (LATE, ALONE)]
 
 
-def models(joint: pd.DataFrame, alone: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Customers and labels `[N]` of the test snapshots, and the probabilities of every model there."""
+def measure(joint: pd.DataFrame, alone: pd.DataFrame) -> Measure:
+    """The figures of every model on the test snapshots."""
     one, two = (
-        {split: score_table(scores if split == "test" else _newest(scores), split) for split in ("val", "test")}
+        {split: read_scores(scores if split == "test" else _newest(scores), split) for split in ("val", "test")}
         for scores in (joint, alone)
     )
     for split in ("val", "test"):
@@ -47,7 +48,8 @@ def models(joint: pd.DataFrame, alone: pd.DataFrame) -> tuple[np.ndarray, np.nda
     late = LogisticRegression(C=np.inf).fit(x["val"], one["val"].label).predict_proba(x["test"])[:, 1]
     test = one["test"]
     found = {JOINT: test.score[NETWORK], LATE: late, ALONE: two["test"].score[NETWORK]}
-    return test.customer, test.label, found | {name: score for name, score in test.score.items() if name != NETWORK}
+    found |= {name: score for name, score in test.score.items() if name != NETWORK}
+    return binary_measure(test, found, threshold=0.5)
 
 
 def _newest(scores: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     boots, rows = [], []
     for folder in sorted(path for path in (options.runs / "joint").iterdir() if path.name.isdigit()):
-        boot = bootstrap(*models(load_run(folder).scores, load_run(options.runs / "alone" / folder.name).scores))
+        joint, alone = (load_run(path).scores for path in (folder, options.runs / "alone" / folder.name))
+        boot = bootstrap(measure(joint, alone), resamples=1000)
         boots.append(boot)
         rows += [
             {"seed": int(folder.name), "model": name} | {m: round(boot.interval(name, m)["value"], 6) for m in METRICS}

@@ -6,16 +6,15 @@ python experiments/multitask/table.py RUNS [--study FOLDER]     RUNS holds a fol
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from clm_dl.evaluation.splits import NETWORK
 
 from clm_dl.evaluation.comparison import Group, paired_difference
-from clm_dl.run import Run, load_run
-from clm_dl.visual.text import verdict
+from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.run_files import read_results
+from clm_dl.visual.results import Results
 
 START, END = "<!-- results: made by experiments/multitask/table.py -->", "<!-- end of results -->"
 METRICS = {
@@ -49,13 +48,13 @@ def arms(folder: Path) -> dict[str, dict[str, Group]]:
     """Question -> arm -> its runs, a seed each; an arm is a folder, of runs that were asked one question with `alone`
     for its name.
     """
-    found: dict[str, dict[str, list[Run]]] = {}
+    found: dict[str, dict[str, list[Results]]] = {}
     for file in sorted(folder.glob("*/*/metrics.json")):
-        questions = load_run(file.parent).questions
+        questions = read_results(file.parent)
         name = file.parent.parent.name
-        arm = name if len(questions) > 1 else name.replace(questions[0].question, "alone")
+        arm = name if len(questions) > 1 else name.replace(questions[0].task.name, "alone")
         for part in questions:
-            found.setdefault(part.question, {}).setdefault(arm, []).append(part)
+            found.setdefault(part.task.name, {}).setdefault(arm, []).append(part)
     return {
         question: {arm: Group(arm, tuple(by_arm[arm]), NETWORK) for arm in NAMES if arm in by_arm}
         for question, by_arm in sorted(found.items())
@@ -68,11 +67,11 @@ def results(found: dict[str, dict[str, Group]]) -> pd.DataFrame:
     for question, groups in found.items():
         for arm, group in groups.items():
             for run in group.runs:
-                split, seconds = run.metrics["split"], json.loads((run.path / "timing.json").read_text())[NETWORK]
+                split = run.metrics["split"]
                 row: dict[str, object] = {"question": question, "arm": arm, "seed": run.config["seed"]}
                 row |= {metric: split["test"]["overall"][NETWORK][metric]["value"] for metric in METRICS[question]}
                 row["validation"] = split["val"]["overall"][NETWORK][CHOSEN[question]]["value"]
-                rows.append(row | {"seconds": seconds})
+                rows.append(row | {"seconds": run.timing[NETWORK]})
     return pd.DataFrame(rows).round(6)
 
 
@@ -100,10 +99,10 @@ def markdown(found: dict[str, dict[str, Group]], table: pd.DataFrame) -> list[st
         ]
         for one, other in PAIRS:
             if one in groups and other in groups:
-                paired = paired_difference(groups[one], groups[other])
+                paired, known = paired_difference(groups[one], groups[other]), groups[one].runs[0].known
                 assert paired is not None, f"{one} and {other} scored other snapshots"
                 cells = [
-                    "{value:+.4f} [{low:+.4f}, {high:+.4f}] {0}".format(verdict(paired[m], m), **paired[m])
+                    "{value:+.4f} [{low:+.4f}, {high:+.4f}] {0}".format(known[m].verdict(paired[m]), **paired[m])
                     for m in METRICS[question]
                 ]
                 lines.append(f"| {NAMES[one]} − {NAMES[other]} | " + " | ".join(cells) + " |")

@@ -16,14 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from clm_dl.experiment.ranked_fold import RankedFold
 
 from clm_dl.data.open import open_store
 from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.evaluation.bootstrap import draw
-from clm_dl.experiment.inference import scoring_datamodule
-from clm_dl.experiment.timing import Clock
-from clm_dl.recommending import ranked_task
+from clm_dl.experiment.inference import network_of, ranked_question
+from clm_dl.experiment.rescoring import own_cases
 from clm_dl.retrieval import take_ragged
 from clm_dl.run import Run, load_run
 from clm_dl.tasks.recommend.accuracy import snapshot_metrics
@@ -61,21 +59,20 @@ def measure(run: Run, seed: int = 0, resamples: int = 1000) -> dict[str, float |
     Raises:
         ValueError: the run ranks no items, or its log changed since it was trained.
     """
-    task, config = ranked_task(run), run.config
-    fold = RankedFold(config, open_store(config["data"], config["paths"]), run.path, Clock(), network=False)
-    fold.check(run.metrics["fingerprint"])
-    index_N, snapshots = fold.ranking.select("test"), fold.snapshots
-    targets, seen = (
-        take_ragged(part, index_N) for part in ((fold.ranking.target_offsets, fold.ranking.targets), fold.seen)
-    )
-    vectors_VD, generator, k = task.tower.vectors(), torch.Generator().manual_seed(seed), config["k"]
+    trained, config = run.trained, run.config
+    task, network = ranked_question(trained), network_of(trained)
+    cases = own_cases(trained, open_store(config["data"], config["paths"]), run.metrics)
+    inputs = task.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
+    index_N, snapshots = np.flatnonzero(cases.snapshots.split == "test"), cases.snapshots
+    targets, seen = (take_ragged(part, index_N) for part in (cases.targets, cases.seen))
+    vectors_VD, generator, k = network.tower.vectors(), torch.Generator().manual_seed(seed), config["k"]
     ndcg = []
     for change in (lambda batch: batch, lambda batch: shuffled(batch, generator)):
-        z_ND = torch.empty(len(snapshots), task.task["size"])
-        for batch in scoring_datamodule(run, fold.store, snapshots).loader(index_N):
-            z_ND[batch.index_B] = task.embed(change(batch))
+        z_ND = torch.empty(len(snapshots), vectors_VD.shape[1])
+        for batch in inputs.loader(index_N):
+            z_ND[batch.index_B] = network.embed(change(batch))
         ranks = rank(
-            lambda index_B, z_ND=z_ND: task.tower.similarity(z_ND[index_B], vectors_VD),
+            lambda index_B, z_ND=z_ND: network.tower.similarity(z_ND[index_B], vectors_VD),
             index_N,
             targets=targets,
             seen=seen,

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from clm_dl.tasks.churn.summary import score_table
 
 from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
 from clm_dl.run import load_run
+from clm_dl.tasks.churn.metrics import binary_measure
+from clm_dl.tasks.churn.scores import read_scores
 
 START, END = "<!-- results{}: made by experiments/pretraining/curve.py -->", "<!-- end of results -->"
 FROM = {"next_event": "next event", "masked_event": "masked event", "coles": "CoLES", "random": "random encoder"}
@@ -59,17 +60,13 @@ def measure(folder: Path, share: str, seed: str, resamples: int) -> Bootstrap:
     """Every model that was run at one share and seed on the test snapshots, on the same draws of customers."""
     models = {key: name for key, name in MODELS.items() if (folder / key[0]).is_dir()}
     runs = {name: load_run(folder / name / share / seed) for name in dict.fromkeys(name for name, _ in models)}
-    tables = {name: score_table(run.scores, "test") for name, run in runs.items()}
+    tables = {name: read_scores(run.scores, "test") for name, run in runs.items()}
     first = tables["scratch"]
     for table in tables.values():
         assert np.array_equal(table.customer, first.customer)
         assert np.array_equal(table.label, first.label)
-    return bootstrap(
-        first.customer,
-        first.label,
-        {name: tables[of].score[model] for (of, model), name in models.items()},
-        resamples=resamples,
-    )
+    scores = {name: tables[of].score[model] for (of, model), name in models.items()}
+    return bootstrap(binary_measure(first, scores, threshold=0.5), resamples=resamples)
 
 
 def difference(boots: Sequence[Bootstrap], one: str, other: str, metric: str) -> tuple[float, float, float]:

@@ -24,19 +24,17 @@ import os
 import platform
 import resource
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from clm_dl.experiment.ranked_fold import RankedFold
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
-from clm_dl.experiment.settings import check
+from clm_dl.experiment.experiment import prepare_fold, train_fold
+from clm_dl.experiment.settings import read_plan
 from clm_dl.experiment.timing import Clock
-from clm_dl.training.fit import fit_network
 
 
 class Epochs(pl.Callback):
@@ -109,29 +107,29 @@ def main() -> None:
         "baselines=none",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        settings = check(plain(compose("train", [*overrides, f"paths.output_dir={folder}"])))
-        fold = RankedFold(settings, open_store(settings["data"], settings["paths"]), Path(folder), Clock())
-        network, epochs = fold.network, Epochs()
-        assert network is not None
-        network.trainer.callbacks.append(epochs)  # type: ignore[attr-defined]
-        fit_network(network, settings, Path(folder), lambda _: None)
-        data = network.datamodule
-        targets = int((data.dataset.length_N[data._rows("train")] - 1).sum())
+        plan, epochs = read_plan(plain(compose("train", [*overrides, f"paths.output_dir={folder}"]))), Epochs()
+        fold = prepare_fold(plan, open_store(plan.data, plan.paths), 0, Clock())
+        training = fold.training
+        assert training is not None
+        training.trainer.callbacks.append(epochs)  # type: ignore[attr-defined]
+        train_fold(fold, plan.task, Clock(), lambda _: None)
+        inputs = training.inputs
+        targets = int((inputs.dataset.length_N[inputs.rows("train")] - 1).sum())
         print(
             json.dumps(
                 {
                     "what": "next_item",
                     "encoder": options.encoder,
-                    "parameters": sum(parameter.numel() for parameter in network.task.parameters()),
-                    "sequences": data.num_training,
+                    "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
+                    "sequences": inputs.num_training,
                     "targets": targets,
-                    "batches": network.trainer.num_training_batches,
+                    "batches": training.trainer.num_training_batches,
                     "targets_per_cpu_second": {
                         "steps": rate(targets, epochs.steps[1:]),
                         "epoch": rate(targets, epochs.whole[1:]),
                     },
-                    "padded_over_real": round(network.padding_ratio, 3),
-                    "ndcg@10_validation": round(float(network.trainer.callback_metrics["val/ndcg@10"]), 4),
+                    "padded_over_real": round(inputs.train_sampler().padding_ratio(), 3),
+                    "ndcg@10_validation": round(float(training.trainer.callback_metrics["val/ndcg@10"]), 4),
                     "threads": options.threads,
                     "torch": torch.__version__,
                     "machine": f"{platform.machine()}, {os.cpu_count()} cores",

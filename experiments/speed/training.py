@@ -21,8 +21,6 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from clm_dl.data.sequences.datamodule import SequenceDataModule
-from clm_dl.tasks.churn.module import ChurnTask
 from sklearn.metrics import roc_auc_score
 
 from clm_dl.config import compose, plain
@@ -30,7 +28,9 @@ from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore, Field
-from clm_dl.experiment.inference import churn_probabilities
+from clm_dl.experiment.settings import read_task
+from clm_dl.tasks.base import Cases
+from clm_dl.training.datamodule import SequenceDataModule
 from clm_dl.training.memory import kept_memory
 
 
@@ -115,31 +115,18 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     pl.seed_everything(0, verbose=False)
     table = dict(np.load(options.events)) if options.events else skewed_events(20_000)
-    config = plain(
-        compose(
-            "train",
-            [f"encoder={options.encoder}", f"encoder.hidden_size={options.hidden_size}", "paths.output_dir=unused"],
-        )
-    )
     # inputs and sizes of the plainest classifier: one categorical of 16, amount and gap, no calendar, no dropout, a
     # linear head
-    config["task"] |= {
-        "dropout": 0.0,
-        "head_size": 0,
-        "embedding": {"sizes": {"cat": 16}, "numeric_size": 8, "calendar": []},
-    }
-    config["encoder"]["dropout"] = 0.0
+    sizes = ["task.embedding.max_size=16", "task.embedding.numeric_size=8", "task.embedding.calendar=[]"]
+    sizes += [f"encoder={options.encoder}", f"encoder.hidden_size={options.hidden_size}", "task.head_size=0"]
+    batches = [f"task.batch_size={options.batch_size}", "task.max_tokens_per_batch=null"]
+    batches += ["sequence=line", f"sequence.max_tokens={options.max_tokens}", "sequence.features=false"]
+    further = ["encoder.dropout=0", "task.dropout=0", "baselines=none", "sequence.exclude=[]"]
+    task = read_task(plain(compose("train", [*sizes, *batches, *further])))
     with tempfile.TemporaryDirectory() as folder:
         store, snapshots = as_store(table, Path(folder))
-        data = SequenceDataModule(
-            store,
-            snapshots,
-            token="line",
-            max_tokens=options.max_tokens,
-            batch_size=options.batch_size,
-            max_tokens_per_batch=None,
-        )
-        task = ChurnTask(schema=data.schema, encoder=config["encoder"], task=config["task"])
+        inputs = task.inputs(Cases(store, snapshots))
+        network = task.network(inputs.schema)
         clock = Clock()
         trainer = pl.Trainer(
             accelerator="cpu",
@@ -155,9 +142,9 @@ def main() -> None:
             callbacks=[clock],
         )
         with kept_memory():  # as in clm_dl.training.fit
-            trainer.fit(task, data)
+            trainer.fit(task.module(network, inputs), SequenceDataModule(inputs))
         held_out = np.flatnonzero(snapshots.split == "val")
-        auroc = roc_auc_score(snapshots.label[held_out], churn_probabilities(task, data, held_out))
+        auroc = roc_auc_score(snapshots.label[held_out], task.answers(network, inputs, held_out))
     num = int(snapshots.training.sum())
     rates = sorted(num / seconds for seconds in clock.epochs[1:])
     print(
@@ -166,13 +153,13 @@ def main() -> None:
                 "what": "training",
                 "encoder": options.encoder,
                 "sequences": num,
-                "parameters": sum(parameter.numel() for parameter in task.parameters()),
+                "parameters": sum(parameter.numel() for parameter in network.parameters()),
                 "sequences_per_cpu_second": {
                     "min": round(rates[0]),
                     "median": round(rates[len(rates) // 2]),
                     "max": round(rates[-1]),
                 },
-                "padded_over_real": round(data.padding_ratio("train"), 3),
+                "padded_over_real": round(inputs.train_sampler().padding_ratio(), 3),
                 "auroc_held_out": round(float(auroc), 4),
                 "threads": options.threads,
                 "torch": torch.__version__,

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from clm_dl.experiment.survival_fold import SurvivalFold
-from clm_dl.tasks.survival.summary import curve_scores
 
 from clm_dl.data.open import open_store
 from clm_dl.data.simulator.truth import true_survival
 from clm_dl.evaluation.calibration import ece
-from clm_dl.experiment.timing import Clock
+from clm_dl.experiment.rescoring import own_cases
 from clm_dl.run import Run, load_run
 from clm_dl.tasks.survival.metrics import restricted_mean
 
@@ -30,10 +28,9 @@ def against_truth(run: Run) -> list[dict[str, object]]:
     its ECE.
     """
     store = open_store(run.config["data"], run.config["paths"])
-    fold = SurvivalFold(run.config, store, 0, run.path, Clock(), network=False)
-    assert fold.fingerprint == run.metrics["fingerprint"], "the log changed since the run was trained"
+    snapshots, task = own_cases(run.trained, store, run.metrics).snapshots, run.trained.task
     days = run.config["task"]["horizons_days"]
-    test, table = fold.snapshots.select(fold.snapshots.split == "test"), curve_scores(run.scores, "test")
+    test, table = snapshots.select(snapshots.split == "test"), task.read(run.scores, "test")
     assert np.array_equal(store.customer_ids[test.customer], table.customer), (
         "rows of the Scores table are not those of the snapshots"
     )

@@ -9,12 +9,12 @@ import sys
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.testing import assert_close
 
 from clm_dl.config import CONFIG_DIR, compose, plain
 from clm_dl.nn import ENCODERS, POOLINGS, BinaryHead, EventEmbedding, HeadFeatures, build_encoder, build_pooling
 from clm_dl.nn.encoders.hstu import time_bucket
-from clm_dl.tasks.churn.loss import binary_cross_entropy
 
 SIZE = 6
 PUSH = 3.0 * torch.arange(SIZE).cos()  # a change that a layer norm does not undo
@@ -138,7 +138,7 @@ def test_every_parameter_gets_a_finite_gradient(name, pooling, bags, schema, mak
     torch.manual_seed(0)
     network = Network(schema | {"bags": bags}, name, pooling)
     batch = make_batch(bags=bags, empty=True)  # one row is all padding
-    binary_cross_entropy(network(batch), batch.label_B).backward()
+    binary_cross_entropy_with_logits(network(batch), batch.label_B).backward()
     for label, parameter in network.named_parameters():
         assert parameter.grad is not None, label
         assert parameter.grad.isfinite().all(), label
@@ -152,7 +152,7 @@ def test_first_loss_is_ln_2_and_one_batch_is_learnt(name, pooling, schema, make_
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     losses = []
     for _ in range(60):
-        loss = binary_cross_entropy(network(batch), batch.label_B)
+        loss = binary_cross_entropy_with_logits(network(batch), batch.label_B)
         losses.append(loss.item())
         if losses[-1] < 1e-2:
             break
@@ -171,7 +171,7 @@ def test_bfloat16_autocast_is_finite_and_near(name, pooling, schema, make_batch)
     nn.init.normal_(network.head.output.weight)
     with torch.autocast("cpu", torch.bfloat16):
         logit_B = network(batch)
-        loss = binary_cross_entropy(logit_B, batch.label_B)
+        loss = binary_cross_entropy_with_logits(logit_B, batch.label_B)
     loss.backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
     assert_close(logit_B.float(), network(batch), atol=0.15, rtol=0.05)
@@ -186,7 +186,7 @@ def test_compiles(name, schema, make_batch):
     network, batch = Network(schema | {"bags": True}, name, "attention").eval(), make_batch(bags=True)
     compiled = torch.compile(network, backend="aot_eager")  # captures forward and backward, leaves out the C++ compiler
     assert_close(compiled(batch), network(batch), atol=1e-5, rtol=1e-5)
-    binary_cross_entropy(compiled(batch), batch.label_B).backward()
+    binary_cross_entropy_with_logits(compiled(batch), batch.label_B).backward()
 
 
 @pytest.mark.parametrize("name", ENCODERS)

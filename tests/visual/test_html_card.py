@@ -1,13 +1,12 @@
 """report.html and model_card.md: self-contained, complete, honest about what cannot be paired."""
 
-import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
-
-import pytest
 
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
+from clm_dl.visual.results import Results
 
 
 class Balance(HTMLParser):
@@ -25,9 +24,8 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_one_run(make_run):
-    folder = make_run()
-    page = render_report([folder])
+def test_one_run(make_results: Callable[..., Results]) -> None:
+    page = render_report([[make_results()]])
     balance = Balance()
     balance.feed(page)
     assert balance.open == []
@@ -44,37 +42,30 @@ def test_one_run(make_run):
         assert text in page
 
 
-def test_names_are_escaped(make_run):
-    assert "<script>" not in render_report([make_run(data={"name": "events", "path": "<script>alert(1)</script>"})])
+def test_names_are_escaped(make_results: Callable[..., Results]) -> None:
+    assert "<script>" not in render_report([[make_results("data.path='<script>alert(1)</script>'")]])
 
 
-def test_without_network_or_validation(make_run):
-    folder = make_run(models={"base_rate": None})
-    assert "Paired differences" not in render_report([folder])
-    assert "Undefined: fewer than two models" in model_card(folder)
+def test_without_network_or_validation(make_results: Callable[..., Results]) -> None:
+    results = make_results(models={"base_rate": None})
+    assert "Paired differences" not in render_report([[results]])
+    assert "Undefined: fewer than two models" in model_card([results], "churn")
 
 
-def test_many_runs_and_a_failed_one(make_run, tmp_path):
-    folders = [
-        make_run("a"),
-        make_run("b", seed=1),
-        make_run("c", encoder={"name": "gru"}),
-        make_run("d", fingerprint="other"),
-    ]
-    failed = make_run("e")
-    (failed / "metrics.json").unlink()
-    page = render_report([*folders, failed])
+def test_many_runs_and_a_failed_one(make_results: Callable[..., Results]) -> None:
+    runs = [[make_results(name="a")], [make_results("seed=1", name="b")], [make_results("encoder=gru", name="c")]]
+    foreign = [make_results(name="d", fingerprint="other")]
+    page = render_report([*runs, foreign], left_out=["e (failed)"])
     assert "nothing paired can be said" in page
-    assert "e (finished)" in page
-    assert "nothing paired can be said" not in render_report(folders[:3])
-    with pytest.raises(ValueError, match="no run with metrics"):
-        render_report([failed])
+    assert "e (failed)" in page
+    page = render_report(runs)
+    assert "nothing paired can be said" not in page
+    assert "(failed)" not in page
 
 
-def test_model_card_has_its_sections_and_figures(make_run):
-    folder = make_run()
-    card = model_card(folder)
-    metrics = json.loads((folder / "metrics.json").read_text())
+def test_model_card_has_its_sections_and_figures(make_results: Callable[..., Results]) -> None:
+    results = make_results()
+    card, metrics = model_card([results], "churn"), results.metrics
     titles = [line[3:] for line in card.splitlines() if line.startswith("## ")]
     assert titles[:4] == ["Data", "Population and label", "Split", "Test metrics"]
     assert titles[-1] == "Limits"

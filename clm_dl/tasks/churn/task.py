@@ -53,6 +53,7 @@ class ChurnTask(SnapshotTask):
     monitor = "val/log_loss"
     detectable = True
     watched = ("ece",)
+    chosen_on = ("val", "test")  # a table of customers has no validation
     options: ChurnOptions
     options_type = ChurnOptions
     reads_tables = True

@@ -25,7 +25,7 @@ def ranked_figures(part: RankedPart, metrics: Mapping[str, Any], known: Metrics,
             f"{main.title} with its interval",
             interval_figure(overall, main.name, main.title),
         ),
-        "accuracy_coverage": ("Accuracy against coverage", trade_figure(overall, coverage, main)),
+        "accuracy_against_coverage": ("Accuracy against coverage", trade_figure(overall, coverage, main)),
         "depth": ("Depth of the items bought next", depth_figure(places, k)),
     }
 

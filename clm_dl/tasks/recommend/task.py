@@ -53,6 +53,7 @@ class NextItemTask(ScoredTask):
     calibrated = False
     detectable = True
     leads_with_best = True
+    chosen_on = ("val", "test")
     recommends = True
     features_at_head = False  # they would tell positions of their targets
     options: RecommendOptions

@@ -59,7 +59,6 @@ class ValueTask(SnapshotTask):
     name = "value"
     monitor = "val/nll"
     watched = ("decile_mape", "coverage")
-    chosen_on = ("val",)
     options: ValueOptions
     options_type = ValueOptions
     num_targets = 2

@@ -1,0 +1,235 @@
+"""The contract of every task, gone through once on a small log with an untrained network: steps fit together, what is
+written is read, no answer knows the future, weights are all that a network needs.
+"""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from clm_dl.config import compose, plain
+from clm_dl.data.open import open_store
+from clm_dl.data.sequences.inputs import SequenceInputs
+from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.scoring import network_rows, run_metrics
+from clm_dl.experiment.settings import read_task
+from clm_dl.retrieval import take_ragged, top_k
+from clm_dl.tasks.base import Answers, Cases, ScoredTask, Task
+from clm_dl.tasks.network import SequenceNetwork
+from clm_dl.tasks.registry import TASKS
+
+ROLES = {"customer": "cust", "time": "ts", "item": "sku", "amount": "spend"}
+SHOP = [
+    "experiment=churn_events",
+    "data.categorical=[dept]",
+    *(f"data.roles.{role}={at}" for role, at in ROLES.items()),
+]
+SHOP += ["encoder=gru", "encoder.hidden_size=8", "baselines=none"]
+OWN = {  # what a task needs beside
+    "propensity": ["labels=event", "labels.field=dept", "labels.values=[toys]"],
+    "survival": ["task.horizons_days=[0,14,28]"],
+    "multitask": ["task.horizons_days=[0,14,28]"],
+    "next_item": ["sequence=line"],
+    "pretrain": ["task.held_out=0.3"],
+}
+of_every_task = pytest.mark.parametrize("name", TASKS)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A task and what its steps gave; tables, answers and calibrations by question."""
+
+    config: dict[str, Any]
+    task: Task
+    cases: Cases
+    inputs: SequenceInputs
+    network: SequenceNetwork
+    tables: list[pd.DataFrame]
+    answers: dict[str, Answers]
+    calibrations: dict[str, Any]
+
+    def questions(self) -> list[tuple[ScoredTask, Cases, pd.DataFrame]]:
+        """Every question with its cases and its rows of the Scores table."""
+        asked = [(question, self.task.cases_of(question, self.cases)) for question in self.task.questions]
+        return [(*one, table) for one, table in zip(asked, self.tables, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def log(shop_log: pd.DataFrame) -> pd.DataFrame:
+    """The shop's, whose lines are of 30 items."""
+    return shop_log.assign(sku=[f"i{code}" for code in np.random.default_rng(0).integers(0, 30, len(shop_log))])
+
+
+@pytest.fixture(scope="module")
+def cases_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Cases]:
+    """The cases of a task in a log."""
+    folder = str(tmp_path_factory.mktemp("stores"))
+
+    def cases_in(config: dict[str, Any], log: pd.DataFrame) -> Cases:
+        store = open_store({**config["data"], "frame": log}, {**config["paths"], "data_dir": folder})
+        return read_task(config).cases(store)
+
+    return cases_in
+
+
+@pytest.fixture(scope="module")
+def walked(cases_in: Callable[..., Cases], log: pd.DataFrame) -> Callable[[str], Walk]:
+    @cache
+    def walked(name: str) -> Walk:
+        config = plain(compose("train", [*SHOP, f"task={name}", *OWN.get(name, [])]))
+        task, cases = read_task(config), cases_in(config, log)
+        task.catalogue = getattr(cases, "catalogue", None)
+        inputs = task.inputs(cases)
+        torch.manual_seed(0)
+        network = task.network(inputs.schema)
+        task.prepare(network, inputs)
+        return Walk(config, task, cases, inputs, network, *network_rows(task, cases, network, inputs))
+
+    return walked
+
+
+def numbers(answers: Answers, rows: np.ndarray) -> np.ndarray:
+    """`[len(rows), …]`, in whatever form a task gives its answers."""
+    if callable(answers):  # scores of the catalogue
+        return np.asarray(answers(rows))
+    if isinstance(answers, tuple):  # losses, by model and split
+        table = np.full((len(rows), len(answers[1])), np.nan)
+        for _, place_n, loss_NF, _ in (part for part in answers[0] if part[0] == NETWORK):
+            table[place_n] = loss_NF
+        return table
+    return np.asarray(answers)
+
+
+def told(walk: Walk, question: ScoredTask, cases: Cases, network: SequenceNetwork) -> pd.DataFrame:
+    """The network's answers in `cases`, by customer, cutoff and split."""
+    known, part = {"vocabulary": walk.inputs.vocabulary, "schema": walk.inputs.schema}, cases.snapshots
+    rows = cases.held_out
+    answers = question.answers(network, walk.task.inputs(cases, **known), rows)
+    index = [cases.store.customer_ids[part.customer[rows]], part.cutoff[rows], part.split[rows]]
+    return pd.DataFrame(numbers(answers, rows), index=pd.MultiIndex.from_arrays(index))
+
+
+@of_every_task
+def test_answers_become_rows_and_rows_become_the_figures_that_the_task_names(
+    walked: Callable[[str], Walk], name: str
+) -> None:
+    walk = walked(name)
+    metrics = run_metrics(walk.task, pd.concat(walk.tables), [walk.cases], {}, resamples=3, seed=0)
+    for question, cases, table in walk.questions():
+        found, rows = numbers(walk.answers[question.name], cases.held_out), cases.held_out
+        assert len(found) == len(rows) > 20
+        assert np.isfinite(found).all()
+        assert set(table["task"]) == {question.name}
+        assert set(table["split"]) == {"val", "test"}
+        assert table.groupby("split")["customer_id"].nunique().sum() > 20
+        own = metrics.get("tasks", {}).get(question.name, metrics)
+        parts = question.parts(question.read(table, "test"))
+        measure = question.measure(parts["overall"])
+        assert next(iter(parts)) == "overall"
+        values = measure.values(np.ones((2, measure.num_customers)))
+        assert values.shape == (2, len(measure.models), len(measure.metrics))
+        names = [metric.name for metric in question.metrics(own)]
+        assert sorted(names) == sorted([*measure.metrics, *measure.fixed])
+        assert {*question.best_by, question.objective} <= {metric.name for metric in question.metrics()}
+        figures = question.pages.figures(own, question.read(table, "test"), list(own["split"]["test"]["overall"]))
+        assert not set(figures) & set(names)  # TensorBoard shows neither where a figure and a scalar share their tag
+
+
+BACK = {  # model's part of a table that was read -> what the network answered, as `numbers` has it
+    "value": lambda table: table.raw[NETWORK].score,
+    "pretrain": lambda table: table.losses[NETWORK][0],
+    **dict.fromkeys(("next_item", "next_order"), lambda table: table.models["catalogue"][NETWORK].top),
+    **dict.fromkeys(("churn", "propensity", "survival"), lambda table: table.raw[NETWORK]),
+}
+
+
+@of_every_task
+def test_what_is_written_is_read(walked: Callable[[str], Walk], name: str) -> None:
+    walk = walked(name)
+    for question, cases, table in walk.questions():
+        rows, part, answers = cases.held_out, cases.snapshots, walk.answers[question.name]
+        test = part.split[rows] == "test"
+        order = np.lexsort((part.customer[rows][test], part.cutoff[rows][test]))
+        expected = numbers(answers, rows)[test][order]
+        if question.recommends:
+            removed = take_ragged(cases.seen, rows[test][order])
+            expected = top_k(expected, question.settings.k, removed=removed)[0]
+        expected = expected[:, 0] if question.name == "value" else expected
+        shuffled = table.sample(frac=1.0, random_state=0)
+        np.testing.assert_allclose(BACK[question.name](question.read(shuffled, "test")), expected, rtol=1e-6)
+        calibration = walk.calibrations[question.name]
+        if calibration is not None:
+            calibration = question.read_calibration(json.loads(json.dumps(calibration.to_dict())))
+        pd.testing.assert_frame_equal(question.write(cases, rows, answers, calibration, model=NETWORK), table)
+        several = table if "marginal" in set(table["model"]) else pd.concat([table, table.assign(model="other")])
+        several = several.reset_index(drop=True)
+        assert len(question.measure(question.parts(question.read(several, "test"))["overall"]).models) == 2
+        last = several.index[(several["split"] == "test") & (several["label"] == 1 if question.recommends else True)][
+            -1
+        ]
+        with pytest.raises(ValueError):  # noqa: PT011  (each task has its own words)
+            question.read(several.drop(index=last), "test")
+
+
+@of_every_task
+def test_no_answer_knows_what_comes_later_and_no_label_what_came_before(
+    walked: Callable[[str], Walk], cases_in: Callable[..., Cases], log: pd.DataFrame, name: str
+) -> None:
+    walk, rng = walked(name), np.random.default_rng(0)
+    newest = walk.cases.snapshots.cutoff[walk.cases.held_out].max()
+    late = (log["ts"] >= pd.Timestamp(newest, unit="us")).to_numpy()
+    assert late.sum() > 50
+    for mixed in (late, ~late):
+        changed = log.copy()
+        for column in ("cust", "sku", "dept", "spend"):
+            changed.loc[mixed, column] = rng.permutation(log.loc[mixed, column])
+        other = cases_in(walk.config, changed)
+        for question, cases, _ in walk.questions():
+            part = walk.task.cases_of(question, other)
+            if mixed is late:
+                ours, theirs = (told(walk, question, one, walk.network) for one in (cases, part))
+            elif cases.outcome is not None:
+                ours, theirs = (outcomes(one, newest) for one in (cases, part))
+            else:
+                continue
+            same = ours.index.intersection(theirs.index)
+            assert len(same) >= 8
+            pd.testing.assert_frame_equal(ours.loc[same], theirs.loc[same], rtol=1e-5)
+
+
+def outcomes(cases: Cases, cutoff: int) -> pd.DataFrame:
+    """What came true at the cutoff, by customer."""
+    rows = np.flatnonzero(cases.snapshots.cutoff == cutoff)
+    return pd.DataFrame(cases.outcome[rows], index=cases.store.customer_ids[cases.snapshots.customer[rows]])
+
+
+@of_every_task
+def test_weights_and_plain_settings_are_all_that_a_network_needs(walked: Callable[[str], Walk], name: str) -> None:
+    walk, file = walked(name), io.BytesIO()
+    torch.save({"state": walk.network.state_dict(), "plain": walk.network.hyper_parameters}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    json.dumps(plain_settings := saved["plain"])
+    config = walk.config | {key: plain_settings[key] for key in ("task", "encoder", "seed")}
+    network = read_task(config).network(plain_settings["schema"])
+    network.load_state_dict(saved["state"])
+    for question, cases, _ in walk.questions():
+        ours, theirs = (told(walk, question, cases, one) for one in (walk.network, network))
+        pd.testing.assert_frame_equal(ours, theirs, rtol=0, atol=0)
+
+
+def test_the_registry_loads_neither_training_nor_drawing() -> None:
+    code = "import sys, clm_dl.tasks.registry; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "torch" in loaded
+    assert not loaded & {"pytorch_lightning", "lightning", "matplotlib", "tensorboard"}
