@@ -16,8 +16,8 @@ from clm_dl.experiment.run_files import existing, read_checkpoint, read_config, 
 if TYPE_CHECKING:
     from clm_dl.data.ranking.catalogue import Catalogue
     from clm_dl.data.sequences.vocabulary import Vocabulary
-    from clm_dl.tasks.base import Trained
     from clm_dl.tasks.network import SequenceNetwork
+    from clm_dl.tasks.trained import Trained
 
 
 class Run:

@@ -1,4 +1,4 @@
-"""Spec: a chosen baseline, made but not fitted, and what it may see."""
+"""Spec and Fitted: a chosen baseline, made but not fitted, what it may see; and the same fitted."""
 
 from __future__ import annotations
 
@@ -35,3 +35,12 @@ class Spec:
     @property
     def is_hybrid(self) -> bool:
         return self.members is None or bool(self.members)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model of a run that can answer for any log: fitted, with the calibration of its answers."""
+
+    spec: Spec
+    model: Any
+    calibration: Any

@@ -19,7 +19,9 @@ from clm_dl.evaluation.metric import NETWORK, Metrics
 from clm_dl.experiment.rescoring import own_cases
 from clm_dl.experiment.run_files import existing, read_json
 from clm_dl.experiment.scoring import run_metrics
-from clm_dl.tasks.base import Cases, ScoredTask, Trained
+from clm_dl.tasks.base import ScoredTask
+from clm_dl.tasks.cases import Cases
+from clm_dl.tasks.trained import Trained
 
 FORMAT = 1
 RECALIBRATED = "recalibrated"

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from clm_dl.baselines.spec import Fitted
 from clm_dl.config import plain
 from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
@@ -35,7 +36,8 @@ from clm_dl.experiment.run_files import (
 from clm_dl.experiment.scoring import fit_baselines, network_rows, run_metrics
 from clm_dl.experiment.settings import Plan, read_plan
 from clm_dl.experiment.timing import Clock
-from clm_dl.tasks.base import Cases, Fitted, Task
+from clm_dl.tasks.base import Task
+from clm_dl.tasks.cases import Cases
 from clm_dl.training.fit import Training, fit, prepare_training
 from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from clm_dl.baselines.spec import Fitted
 from clm_dl.data.open import open_store
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.rescoring import own_cases
 from clm_dl.experiment.run_files import existing, read_json
 from clm_dl.experiment.scoring import fit_baselines
-from clm_dl.tasks.base import Answers, Cases, Fitted, ScoredTask, Trained
+from clm_dl.tasks.base import Answers, ScoredTask
+from clm_dl.tasks.cases import Cases
+from clm_dl.tasks.trained import Trained
 
 FORMAT = 1
 FOLDER = "baselines"  # of a run: <question>/<baseline>.skops

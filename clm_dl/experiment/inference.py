@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clm_dl.baselines.spec import Fitted
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.open import open_store
 from clm_dl.data.sequences.inputs import SequenceInputs
@@ -23,8 +24,11 @@ from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import best_model
 from clm_dl.experiment.fitted import fitted_models, members
 from clm_dl.experiment.run_files import existing, read_json
-from clm_dl.tasks.base import Answers, Cases, Fitted, ScoredTask, Trained
+from clm_dl.tasks.base import Answers, ScoredTask
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import customer_vectors
+from clm_dl.tasks.recommending import RecommendingTask
+from clm_dl.tasks.trained import Trained
 
 BEST = "best"
 
@@ -161,12 +165,12 @@ def network_of(trained: Trained) -> Any:
     return trained.network
 
 
-def ranked_question(trained: Trained) -> ScoredTask:
+def ranked_question(trained: Trained) -> RecommendingTask:
     """The run's task, found to recommend."""
     [question, *_] = trained.task.questions
-    if not question.recommends:
+    if not isinstance(question, RecommendingTask):
         raise UserError(
-            f"run {trained.path} answers {trained.task.name} and ranks no items: give a run of next_item or next_order"
+            f"run {trained.path} answers {trained.task.name} and ranks no items: give a run that recommends"
         )
     return question
 

@@ -13,9 +13,10 @@ import pandas as pd
 from clm_dl.data.snapshots.cutoffs import DAY, iso
 from clm_dl.errors import UserError
 from clm_dl.experiment.run_files import read_status, read_trained
-from clm_dl.tasks.base import Cases, Trained
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import PooledNetwork, SequenceNetwork, customer_vectors
 from clm_dl.tasks.registry import TASKS
+from clm_dl.tasks.trained import Trained
 
 INPUTS = ("version", "token", "bags", "categorical", "numeric", "time")  # keys of the schema before any head
 UNLIKE = ("frozen", "dropout")  # settings of an encoder that may differ: they change no weight

@@ -14,7 +14,8 @@ from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.run_files import existing, read_json
 from clm_dl.experiment.scoring import network_rows, run_metrics
-from clm_dl.tasks.base import Cases, Trained
+from clm_dl.tasks.cases import Cases
+from clm_dl.tasks.trained import Trained
 
 Summary = Callable[[pd.DataFrame], dict[str, Any]]
 

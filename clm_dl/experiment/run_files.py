@@ -21,8 +21,9 @@ from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.errors import MissingFile, UserError
 from clm_dl.experiment.migrate import current_config
 from clm_dl.experiment.settings import read_task
-from clm_dl.tasks.base import ScoredTask, Task, Trained
+from clm_dl.tasks.base import ScoredTask, Task
 from clm_dl.tasks.network import SequenceNetwork
+from clm_dl.tasks.trained import Trained
 from clm_dl.training.checkpoint import load_checkpoint
 from clm_dl.visual.results import Results
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from clm_dl.baselines.spec import CannotAnswer, Spec
+from clm_dl.baselines.spec import CannotAnswer, Fitted, Spec
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import summarise
-from clm_dl.tasks.base import Answers, Cases, Fitted, ScoredTask, Task
+from clm_dl.tasks.base import Answers, ScoredTask, Task
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import SequenceNetwork
 
 

@@ -1,4 +1,4 @@
-"""Task: the contract of what is asked of customers and how it is answered, and the records that go between its steps.
+"""Task: the contract of what is asked of customers and how it is answered.
 
 A run walks through a task's methods in this order: cases → inputs → network, baselines → answers → calibrate → write;
 then read → parts → measure make the figures, and `pages` shows them. Whatever only one task knows lives in its folder.
@@ -8,31 +8,26 @@ Shapes: N snapshots, D width, K targets.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from clm_dl.baselines.spec import Spec
+from clm_dl.baselines.spec import Fitted, Spec
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.sequences.options import BatchOptions
 from clm_dl.data.sequences.vocabulary import Vocabulary
-from clm_dl.data.snapshots.features import rfm_features
-from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.metric import NETWORK, Metrics
 from clm_dl.evaluation.summary import Table
 from clm_dl.options import parse
-from clm_dl.retrieval import one_or_many
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import SequenceNetwork, customer_vectors
 from clm_dl.tasks.options import NetworkOptions
 from clm_dl.tasks.settings import Settings
@@ -42,99 +37,8 @@ if TYPE_CHECKING:
     from clm_dl.visual.pages import Pages
 
 Answers = Any  # of one model for some snapshots: an array [N, …], or of a ranked task a scorer of the catalogue
-HELD_OUT = ("val", "test")
 MAX_TOKENS = 8192  # padded tokens of a batch that is only read, where the task has no budget of its own
 MAX_PROJECTED = 5000  # customers in TensorBoard's projector
-
-
-@dataclass(frozen=True, eq=False)
-class Cases:
-    """Who is asked, when, and what came true.
-
-    Attributes:
-        outcome: float [N, …], what answers are held against, NaN unknown; None where nothing is.
-        target_NK: float32, what the network learns from beside the label.
-        in_population: bool [N], who fits the population rule, where everyone is asked.
-        counts: customers or snapshots by reason, for metrics.json. memo: what is worked out once for them, shared by
-            the questions of a run.
-    """
-
-    store: EventStore
-    snapshots: Snapshots
-    outcome: np.ndarray | None = None
-    target_NK: np.ndarray | None = None
-    in_population: np.ndarray | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
-    memo: dict[str, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.snapshots)
-
-    @cached_property
-    def held_out(self) -> np.ndarray:
-        """int64: the snapshots that are scored."""
-        return np.flatnonzero(np.isin(self.snapshots.split, HELD_OUT))
-
-    @property
-    def features(self) -> pd.DataFrame:
-        """History features and customer attributes `[N, F]`, worked out once."""
-        if "features" not in self.memo:
-            self.memo["features"] = rfm_features(self.store, self.snapshots)
-        return self.memo["features"]
-
-    def select(self, rows: np.ndarray) -> Self:
-        """The cases of a bool mask or an integer index."""
-        arrays = {name: getattr(self, name) for name in ("outcome", "target_NK", "in_population")}
-        chosen: Any = {name: None if value is None else value[rows] for name, value in arrays.items()}
-        return replace(self, snapshots=self.snapshots.select(rows), memo={}, **chosen)
-
-    def of_customers(self, customers: Sequence[Any]) -> Self:
-        """Those of the given ids, compared as text; ValueError for one without a history."""
-        customers = one_or_many(customers)
-        if not customers:
-            raise UserError("customers names nobody: give ids, or leave it out for everyone in the log")
-        ids = pd.Index(self.store.customer_ids[self.snapshots.customer].astype(str))
-        place = ids.get_indexer([str(customer) for customer in customers])
-        if (place < 0).any():
-            missing = [str(customer) for customer, found in zip(customers, place, strict=True) if found < 0]
-            raise UserError(
-                f"customer {missing[0]!r} has no event before the cutoff, so there is no history to recommend from: "
-                "leave it out"
-            )
-        return self.select(place)
-
-    def digest(self, *more: bytes) -> str:
-        """The snapshots' fingerprint and further bytes in one hash."""
-        text = self.snapshots.fingerprint(self.store).encode() + b"".join(more)
-        return hashlib.blake2b(text, digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A model of a run that can answer for any log: fitted, with the calibration of its answers."""
-
-    spec: Spec
-    model: Any
-    calibration: Any
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What predicting needs of a run.
-
-    Attributes:
-        path: of the run, for sentences. config: its configuration as plain dicts.
-        network, vocabulary, schema: None of a run without a network.
-        calibrations: question -> calibration of the network's answers.
-    """
-
-    path: Path
-    config: Mapping[str, Any]
-    task: Task
-    network: SequenceNetwork | None = None
-    vocabulary: Vocabulary | None = None
-    schema: Mapping[str, Any] | None = None
-    calibrations: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Task(ABC):
@@ -344,20 +248,6 @@ class ScoredTask(Task):
         """The rows of a prediction, with what it says beside the columns of `write`."""
         assert cases.in_population is not None
         return table.assign(in_population=np.repeat(cases.in_population, len(table) // max(1, len(cases))))
-
-    def wanted(self, k: int | None, where: Mapping[str, Any] | None) -> tuple[int, np.ndarray]:
-        """Of a task that recommends: the length of a list, and bool [V]: the items that `where` leaves."""
-        raise UserError(f"a run of {self.name} ranks no items: give one that recommends")
-
-    def lists(
-        self, network: SequenceNetwork | None, cases: Cases, answers: Answers, wanted: tuple[int, np.ndarray]
-    ) -> pd.DataFrame:
-        """The best items of each of the cases, see `recommend.lists`."""
-        raise UserError(f"a run of {self.name} ranks no items: give one that recommends")
-
-    def item_vectors(self, network: SequenceNetwork) -> np.ndarray:
-        """`[V, D]`, those of the catalogue, in the space of the customers' vectors."""
-        raise UserError(f"a run of {self.name} ranks no items: give one that recommends")
 
     # --- figures
 

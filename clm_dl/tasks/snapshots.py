@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.baselines.spec import Spec
+from clm_dl.baselines.spec import Fitted, Spec
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.snapshots.scoring import later_snapshots, scoring_snapshots
 from clm_dl.data.snapshots.snapshots import Snapshots, build_snapshots, check_classes
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.summary import dates_of
-from clm_dl.tasks.base import Answers, Cases, Fitted, ScoredTask
+from clm_dl.tasks.base import Answers, ScoredTask
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import SequenceNetwork, SnapshotNetwork, apply
 from clm_dl.tasks.options import HeadOptions
 from clm_dl.tasks.question import Question

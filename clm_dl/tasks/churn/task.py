@@ -20,7 +20,8 @@ from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.evaluation.metric import Metrics
 from clm_dl.evaluation.scores import scores_table
-from clm_dl.tasks.base import Answers, Cases
+from clm_dl.tasks.base import Answers
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.churn.metrics import METRICS, binary_measure, reference
 from clm_dl.tasks.churn.profit import profit_by_model
 from clm_dl.tasks.churn.question import ChurnQuestion

@@ -14,7 +14,8 @@ from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
-from clm_dl.tasks.base import Cases, ScoredTask, Task
+from clm_dl.tasks.base import ScoredTask, Task
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.churn.task import ChurnTask
 from clm_dl.tasks.multitask.network import MultiTaskNetwork
 from clm_dl.tasks.multitask.options import MultiTaskOptions, part_weights

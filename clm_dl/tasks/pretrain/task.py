@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clm_dl.baselines.spec import CannotAnswer, Spec
+from clm_dl.baselines.spec import CannotAnswer, Fitted, Spec
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.snapshots.snapshots import build_snapshots
@@ -17,7 +17,8 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.metric import NETWORK, Metric, Metrics
-from clm_dl.tasks.base import Answers, Cases, Fitted, ScoredTask
+from clm_dl.tasks.base import Answers, ScoredTask
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.tasks.pretrain.histories import unlabelled_snapshots
 from clm_dl.tasks.pretrain.metrics import MARGINAL, LossTable, loss_measure, loss_rows, read_losses

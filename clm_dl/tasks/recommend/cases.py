@@ -14,7 +14,7 @@ import numpy as np
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.ranking import Ranking
 from clm_dl.retrieval import Ragged, take_ragged
-from clm_dl.tasks.base import Cases
+from clm_dl.tasks.cases import Cases
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 
 from clm_dl.baselines.recommenders.base import Recommender
 from clm_dl.baselines.recommenders.content import NoContent
-from clm_dl.baselines.spec import CannotAnswer, Spec
+from clm_dl.baselines.spec import CannotAnswer, Fitted, Spec
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
 from clm_dl.data.sequences.inputs import SequenceInputs
@@ -26,7 +26,8 @@ from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.metric import NETWORK, Metrics
 from clm_dl.evaluation.summary import dates_of
 from clm_dl.retrieval import Scorer
-from clm_dl.tasks.base import Answers, Cases, Fitted, ScoredTask
+from clm_dl.tasks.base import Answers
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.tasks.recommend.cases import RankedCases
 from clm_dl.tasks.recommend.inputs import RankingInputs
@@ -38,13 +39,14 @@ from clm_dl.tasks.recommend.ranks import REPEATS, seen_items
 from clm_dl.tasks.recommend.scorers import all_ranks, kept, network_scorer
 from clm_dl.tasks.recommend.scores import history_length, ranked_rows
 from clm_dl.tasks.recommend.table import FEW, RankedPart, RankedTable, ranked_table
+from clm_dl.tasks.recommending import RecommendingTask
 
 if TYPE_CHECKING:
     from clm_dl.tasks.module import SequenceTask
     from clm_dl.visual.pages import Pages
 
 
-class NextItemTask(ScoredTask):
+class NextItemTask(RecommendingTask):
     """The next item of every customer. Answers are scorers of the catalogue; a list needs no calibration."""
 
     name = "next_item"
@@ -54,7 +56,6 @@ class NextItemTask(ScoredTask):
     detectable = True
     leads_with_best = True
     chosen_on = ("val", "test")
-    recommends = True
     features_at_head = False  # they would tell positions of their targets
     options: RecommendOptions
     options_type = RecommendOptions

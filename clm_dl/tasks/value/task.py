@@ -17,7 +17,8 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.metric import Metrics
-from clm_dl.tasks.base import Answers, Cases
+from clm_dl.tasks.base import Answers
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.options import HeadOptions
 from clm_dl.tasks.snapshots import SnapshotTask
 from clm_dl.tasks.value.calibration import ValueCalibrator
