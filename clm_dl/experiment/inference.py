@@ -54,7 +54,7 @@ def predict(
     path, task = trained.path, trained.task
     if any(question.recommends for question in task.questions):
         raise UserError(f"run {path} answers {task.name} with ranked lists: use run.recommend")
-    if not any(question.watched or question.calibrated for question in task.questions):
+    if not any(question.predicts for question in task.questions):
         raise UserError(
             f"run {path} was pretrained and answers no question: start a run from it with init, or use its embed"
         )

@@ -180,7 +180,7 @@ class ScoredTask(Task):
     Attributes:
         calibrated, detectable, leads_with_best, chosen_on: see `evaluation.summary.Judged`.
         watched: metrics of calibration that a backtest shows, the first of which warns; () where none can be made.
-        recommends: whether it answers with a list of items.
+        predicts: whether it says anything of a customer whose future is unknown. recommends: whether that is a list.
     """
 
     calibrated: ClassVar[bool] = True
@@ -188,6 +188,7 @@ class ScoredTask(Task):
     leads_with_best: ClassVar[bool] = False
     chosen_on: ClassVar[tuple[str, ...]] = ("val",)
     watched: ClassVar[tuple[str, ...]] = ()
+    predicts: ClassVar[bool] = True
     recommends: ClassVar[bool] = False
 
     @property

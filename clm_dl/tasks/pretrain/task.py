@@ -42,6 +42,7 @@ class PretrainTask(ScoredTask):
     options: PretrainOptions
     options_type = PretrainOptions
     starts_others = True
+    predicts = False
 
     def check(self) -> None:
         settings = self.settings
