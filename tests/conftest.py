@@ -2,8 +2,10 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -280,6 +282,18 @@ def call() -> Callable[..., str]:
         return done.stdout
 
     return call
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Run a command in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(main: Callable[[], Any], *words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["clm", *words])
+        main()
+
+    return command
 
 
 DATES = {"val": ["2020-03-01", "2020-03-15"], "test": ["2020-05-01", "2020-05-15", "2020-05-29"]}

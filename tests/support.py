@@ -21,7 +21,7 @@ from clm_dl.evaluation.summary import summarise
 from clm_dl.experiment.scoring import fit_baselines
 from clm_dl.experiment.settings import read_task
 from clm_dl.options import parse
-from clm_dl.tasks.base import Cases
+from clm_dl.tasks.cases import Cases
 
 VOCABULARY = ("min_count", "max_size", "fields")
 BATCHES = {"batch_size": None, "max_tokens_per_batch": 8192, "num_workers": 0, "seed": 0}

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from clm_dl.baselines.spec import Fitted
 from clm_dl.data.open import open_store
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.rescoring import own_cases
-from clm_dl.experiment.run_files import existing, read_json
+from clm_dl.experiment.run_files import existing, read_json, read_trained
 from clm_dl.experiment.scoring import fit_baselines
 from clm_dl.tasks.base import Answers, ScoredTask
 from clm_dl.tasks.cases import Cases
@@ -21,7 +23,8 @@ from clm_dl.tasks.trained import Trained
 
 FORMAT = 1
 FOLDER = "baselines"  # of a run: <question>/<baseline>.skops
-OWN = "clm_dl.baselines."  # classes that a kept baseline may hold beside scikit-learn's and numpy's own
+OWN = "clm_dl."  # where classes live that a kept baseline may hold beside scikit-learn's and numpy's own
+DATA = ("scipy.sparse._csr.csr_array", "numpy.dtype", "sklearn.tree._tree.Tree")  # the last one is checked
 
 
 def keep_best(folder: Path, question: ScoredTask, fitted: Sequence[Fitted], metrics: Mapping[str, Any]) -> None:
@@ -49,6 +52,8 @@ def fitted_models(trained: Trained, question: ScoredTask, name: str) -> dict[str
     Raises:
         ValueError: the log that the run was trained on has changed. FileNotFoundError: it is not there any more.
     """
+    if "embedding" in question.spec(name).sees and (start := trained.config["init"]):
+        trained.task.start_from(Start(read_trained(Path(start))).vectors)
     found: dict[str, Fitted] = {}
     for wanted in _wanted(name, found):
         path = _path(trained.path, question, wanted)
@@ -64,8 +69,24 @@ def members(fitted: Fitted) -> list[str]:
 
 
 def _only_own(types: Sequence[str]) -> bool:
-    """Whether what skops does not trust by itself is data, or a class of this package."""
-    return all(name.startswith(OWN) or name == "scipy.sparse._csr.csr_array" for name in types)
+    """Whether what skops does not trust by itself is data, a class of this package, or checked on reading."""
+    return all(name.startswith(OWN) or name in DATA for name in types)
+
+
+def _trees(value: Any) -> Iterator[Any]:
+    """scikit-learn's trees anywhere in a model."""
+    if hasattr(value, "tree_"):
+        yield value.tree_
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in vars(value).values() if isinstance(value, BaseEstimator) else parts:
+        yield from _trees(part)
+
+
+def _check_tree(tree: Any) -> None:
+    """Raise IndexError where a node of a tree points out of it: scikit-learn would follow it anywhere."""
+    for child in (tree.children_left, tree.children_right):
+        if ((child < -1) | (child >= tree.node_count)).any() or (tree.feature >= tree.n_features).any():
+            raise IndexError("a node points out of its tree")
 
 
 def _wanted(name: str, found: Mapping[str, Fitted]) -> Iterator[str]:
@@ -81,17 +102,20 @@ def _path(folder: Path, question: ScoredTask, name: str) -> Path:
 def _read(path: Path, question: ScoredTask, name: str) -> Fitted:
     import skops.io
 
+    again = f"delete it to fit {name} again"
     try:
         held = skops.io.get_untrusted_types(file=path)
         if not _only_own(held):
-            raise UserError(f"it holds {', '.join(sorted(held))}")
+            raise UserError(f"{path} holds more than data ({', '.join(sorted(held))}): {again}")
         known = skops.io.load(path, trusted=held)
+        for tree in _trees(known):
+            _check_tree(tree)
+    except UserError:
+        raise
     except Exception as error:  # skops raises whatever it meets
-        raise UserError(
-            f"{path} is corrupt or holds more than data ({type(error).__name__}): delete it to fit {name} again"
-        ) from error
+        raise UserError(f"{path} is corrupt ({type(error).__name__}): {again}") from error
     if not isinstance(known, dict) or known.get("format") != FORMAT:
-        raise UserError(f"{path} is of another version of clm_dl: delete it to fit {name} again")
+        raise UserError(f"{path} is of another version of clm_dl: {again}")
     state = known["calibration"]
     calibration = None if state is None else question.read_calibration(state)
     return Fitted(question.spec(name), known["model"], calibration)

@@ -11,9 +11,10 @@ from scipy import sparse
 from clm_dl.baselines.recommenders.base import Recommender, expand
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
 
 
-class NoContent(ValueError):
+class NoContent(UserError):
     """The log says nothing of its items but their ids."""
 
 

@@ -44,20 +44,21 @@ class ALS(Recommender):
 
     def _fit(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> None:
         self._model = self._made()
-        with threadpool_limits(1, "blas"):  # implicit asks for it
+        with threadpool_limits(1, "blas"):
             self._model.fit(sparse.csr_matrix(self.interactions(store, start, stop)), show_progress=False)
         self.item_factors_ = np.asarray(self._model.item_factors)
 
     def _made(self) -> Any:
         """implicit's unfitted model."""
-        return _implicit("als").AlternatingLeastSquares(
-            factors=self.factors,
-            regularization=self.regularization,
-            alpha=self.alpha,
-            iterations=self.iterations,
-            num_threads=1,
-            random_state=self.seed,
-        )
+        with threadpool_limits(1, "blas"):  # implicit asks for it
+            return _implicit("als").AlternatingLeastSquares(
+                factors=self.factors,
+                regularization=self.regularization,
+                alpha=self.alpha,
+                iterations=self.iterations,
+                num_threads=1,
+                random_state=self.seed,
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_model"}

@@ -20,7 +20,7 @@ from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.features import rfm_features
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore, Field
-from clm_dl.tasks.base import Cases
+from clm_dl.tasks.cases import Cases
 
 ALL = shipped("churn")
 BG_NBD, LOGISTIC = ALL["bg_nbd"], ALL["logistic"]

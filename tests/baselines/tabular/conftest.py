@@ -9,7 +9,7 @@ import pytest
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.files import write_store
-from clm_dl.tasks.base import Cases
+from clm_dl.tasks.cases import Cases
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from support import asked_of, baseline_rows, changed, shipped
 
 from clm_dl.baselines.spec import Spec
 from clm_dl.baselines.tabular.classifier import TabularClassifier
-from clm_dl.tasks.base import Cases
+from clm_dl.tasks.cases import Cases
 
 ALL = shipped("churn")
 NAMES = sorted(name for name, spec in ALL.items() if spec.sees == ("features",))

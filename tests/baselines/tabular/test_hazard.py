@@ -14,7 +14,7 @@ from clm_dl.baselines.spec import Spec
 from clm_dl.baselines.tabular.classifier import TabularClassifier
 from clm_dl.baselines.tabular.hazard import HazardModel
 from clm_dl.evaluation.classification import auroc
-from clm_dl.tasks.base import Cases
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.survival.calibration import CurveCalibrator
 from clm_dl.tasks.survival.durations import Lifetimes
 from clm_dl.tasks.survival.scores import read_curves

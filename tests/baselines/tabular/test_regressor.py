@@ -10,7 +10,7 @@ from support import asked_of, baseline_rows, changed, shipped
 
 from clm_dl.baselines.spec import Spec
 from clm_dl.baselines.tabular.regressor import TabularRegressor
-from clm_dl.tasks.base import Cases
+from clm_dl.tasks.cases import Cases
 
 ALL = shipped("value", "snapshots.horizon_days=91")
 
