@@ -5,6 +5,7 @@ data, or less, is refused before anything of it runs.
 import os
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,17 @@ def test_what_a_kept_model_needs_and_is_not_installed_is_named(
     monkeypatch.setitem(sys.modules, "implicit.cpu.als", None)
     with pytest.raises(UserError, match=r"pip install 'clm-dl\[recommend\]'"):
         read(tmp_path, task, "als")
+
+
+@pytest.mark.parametrize("name", ["tree", "forest"])
+def test_a_tree_that_points_out_of_itself_is_refused(asked: Any, tmp_path: Path, name: str) -> None:
+    task, _, models = asked("churn")
+    forged = deepcopy(models[name])
+    estimator = forged.model.estimator_
+    tree = (estimator if name == "tree" else estimator.estimators_[-1]).tree_
+    state = tree.__getstate__()
+    state["nodes"]["left_child"][0] = tree.node_count
+    tree.__setstate__(state)
+    keep_best(tmp_path, task, [forged], {"best_baseline": {"name": name}})
+    with pytest.raises(UserError, match=rf"{name}\.skops is corrupt \(IndexError\): delete it to fit {name} again$"):
+        read(tmp_path, task, name)
