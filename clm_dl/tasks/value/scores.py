@@ -68,6 +68,7 @@ def value_table(
     store: EventStore,
     snapshots: Snapshots,
     *,
+    task: str,
     model: str,
     score: np.ndarray,
     score_raw: np.ndarray,
@@ -81,7 +82,7 @@ def value_table(
     holds what only some models know, NaN without it: median, low, high (of an interval around the spend),
     expected_orders.
     """
-    table = scores_table(store, snapshots, model=model, task="value", score=score, score_raw=score_raw)
+    table = scores_table(store, snapshots, model=model, task=task, score=score, score_raw=score_raw)
     return table.assign(label=spend, orders=orders, **{name: further.get(name, np.nan) for name in FURTHER})
 
 

@@ -145,7 +145,7 @@ class ValueTask(SnapshotTask):
             low, high = calibration.interval(answers[:, LOW], answers[:, HIGH])
             further = {"median": answers[:, MEDIAN], "low": low, "high": high, "expected_orders": answers[:, ORDERS]}
         columns = {"score": score, "score_raw": mean, "spend": value_N2[:, 0], "orders": value_N2[:, 1]}
-        return value_table(cases.store, cases.snapshots, model=model, further=further, **columns)
+        return value_table(cases.store, cases.snapshots, task=self.name, model=model, further=further, **columns)
 
     # --- figures
 
