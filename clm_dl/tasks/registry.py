@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from clm_dl.tasks.base import Task
-from clm_dl.tasks.churn.task import ChurnTask, PropensityTask
-from clm_dl.tasks.multitask.task import MultiTask
-from clm_dl.tasks.pretrain.task import PretrainTask
-from clm_dl.tasks.recommend.task import NextItemTask, NextOrderTask
-from clm_dl.tasks.survival.task import SurvivalTask
-from clm_dl.tasks.value.task import ValueTask
+from importlib import import_module
 
-TASKS: dict[str, type[Task]] = {
-    task.name: task
-    for task in (
-        ChurnTask,
-        PropensityTask,
-        SurvivalTask,
-        ValueTask,
-        NextItemTask,
-        NextOrderTask,
-        PretrainTask,
-        MultiTask,
-    )
-}
+from clm_dl.tasks.base import Task
+
+HOMES = (  # modules below clm_dl.tasks, and classes in them
+    ("churn", "ChurnTask"),
+    ("churn", "PropensityTask"),
+    ("survival", "SurvivalTask"),
+    ("value", "ValueTask"),
+    ("recommend", "NextItemTask"),
+    ("recommend", "NextOrderTask"),
+    ("pretrain", "PretrainTask"),
+    ("multitask", "MultiTask"),
+)
+_found: list[type[Task]] = [getattr(import_module(f"clm_dl.tasks.{folder}.task"), name) for folder, name in HOMES]
+TASKS: dict[str, type[Task]] = {task.name: task for task in _found}
