@@ -8,6 +8,9 @@ from typing import Any
 
 from clm_dl.errors import UserError
 
+IMPUTE = ("mean", "median", "mode", "iterative")  # gaps of numbers in the feature table
+IMBALANCE = ("none", "class_weight", "undersample", "smote", "adasyn")  # of the training rows
+
 
 class CannotAnswer(UserError):
     """The log or the question does not suit this baseline; the others go on without it."""

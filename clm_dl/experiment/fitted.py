@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from clm_dl.baselines.spec import Fitted
 from clm_dl.data.open import open_store
@@ -15,14 +14,13 @@ from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.rescoring import own_cases
-from clm_dl.experiment.run_files import existing, read_json, read_trained
+from clm_dl.experiment.run_files import BASELINES, existing, read_json, read_trained
 from clm_dl.experiment.scoring import fit_baselines
 from clm_dl.tasks.base import Answers, ScoredTask
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.trained import Trained
 
 FORMAT = 1
-FOLDER = "baselines"  # of a run: <question>/<baseline>.skops
 OWN = "clm_dl."  # where classes live that a kept baseline may hold beside scikit-learn's and numpy's own
 DATA = ("scipy.sparse._csr.csr_array", "numpy.dtype", "sklearn.tree._tree.Tree")  # the last one is checked
 
@@ -78,7 +76,7 @@ def _trees(value: Any) -> Iterator[Any]:
     if hasattr(value, "tree_"):
         yield value.tree_
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for part in vars(value).values() if isinstance(value, BaseEstimator) else parts:
+    for part in vars(value).values() if hasattr(value, "get_params") else parts:
         yield from _trees(part)
 
 
@@ -96,7 +94,7 @@ def _wanted(name: str, found: Mapping[str, Fitted]) -> Iterator[str]:
 
 
 def _path(folder: Path, question: ScoredTask, name: str) -> Path:
-    return folder / FOLDER / question.name / f"{name}.skops"
+    return folder / BASELINES / question.name / f"{name}.skops"
 
 
 def _read(path: Path, question: ScoredTask, name: str) -> Fitted:

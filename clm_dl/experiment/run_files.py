@@ -31,10 +31,13 @@ RUN_VERSION = 1
 MODEL = Path("checkpoints") / "model.ckpt"
 ITEMS, CARDS = "items.parquet", "cards.json"  # of runs that recommend
 BACKTEST = "backtest.json"  # of clm-evaluate cutoffs=…
-WRITTEN = (  # of a run; with them everything in fold folders, and of a run that begins anew its checkpoints and curves
+BASELINES = "baselines"  # <question>/<baseline>.skops
+WRITTEN = (  # of a run; with them FOLDERS, and of a run that begins anew its checkpoints and curves
     *("metrics.json", "scores.parquet", "evaluation.json", "timing.json", "versions.json", "vocabulary.json"),
     *("schema.json", "report.html", "model_card.md", "hparams.yaml", ITEMS, CARDS, BACKTEST, str(MODEL)),
+    "projector_config.pbtxt",
 )
+FOLDERS = ("fold_*", BASELINES, "00000")  # of older folds, of fitted baselines, of TensorBoard's projector
 
 
 # --- writing
@@ -96,8 +99,8 @@ def clear_results(folder: Path, *, resumed: bool) -> None:
     names = [*WRITTEN, *([] if resumed else ["events.out.tfevents.*", "checkpoints/*.ckpt"])]
     for path in [path for name in names for path in folder.glob(name)]:
         path.unlink(missing_ok=True)  # two patterns may name one file
-    for fold in folder.glob("fold_*"):
-        shutil.rmtree(fold)
+    for path in [path for name in FOLDERS for path in folder.glob(name)]:
+        shutil.rmtree(path)
     folder.mkdir(parents=True, exist_ok=True)
 
 

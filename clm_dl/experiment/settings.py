@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clm_dl.baselines.spec import Spec
-from clm_dl.baselines.tabular.preprocessing import IMBALANCE, IMPUTE
+from clm_dl.baselines.spec import IMBALANCE, IMPUTE, Spec
 from clm_dl.config import build
 from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.sequences.options import SequenceOptions, VocabularyOptions

@@ -54,6 +54,7 @@ def prepare_training(task: Task, inputs: SequenceInputs, options: TrainingOption
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     pl.seed_everything(options.seed, workers=True, verbose=False)
     network = task.network(inputs.schema)
+    inputs.train_sampler()  # refuses a size of batches that cannot be
     checkpoint = read_resumable(Path(options.checkpoint), network) if options.checkpoint else None
     module = task.module(network, inputs)
     callbacks = build_callbacks(options, folder, module)

@@ -6,16 +6,17 @@ A `metrics` argument is a run's metrics.json (of a run with several questions, o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from clm_dl.evaluation.metric import UNDEFINED, Metrics
 from clm_dl.visual.facts import Lines, data_lines, snapshots_text
 from clm_dl.visual.tables import models_table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Summary = Mapping[str, Any]
-Figures = dict[str, tuple[str, Figure]]  # short name -> caption and figure
+Figures = dict[str, tuple[str, "Figure"]]  # short name -> caption and figure
 
 
 class Pages:

@@ -9,13 +9,9 @@ import numpy as np
 from scipy import sparse
 
 from clm_dl.baselines.recommenders.base import Recommender, expand
+from clm_dl.baselines.spec import CannotAnswer
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.store.store import EventStore
-from clm_dl.errors import UserError
-
-
-class NoContent(UserError):
-    """The log says nothing of its items but their ids."""
 
 
 class ContentBased(Recommender):
@@ -65,7 +61,7 @@ class ContentBased(Recommender):
         )
         codes = [*catalogue.categorical.values(), *(self._bin(column) for column in catalogue.numeric.to_numpy().T)]
         if not codes and not catalogue.vectors.shape[1]:
-            raise NoContent(
+            raise CannotAnswer(
                 f"the store {store.path} has no field that describes items: name some as categorical, numeric, text or "
                 "vectors"
             )

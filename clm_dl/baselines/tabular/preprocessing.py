@@ -14,11 +14,10 @@ from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from clm_dl.baselines.spec import IMPUTE
 from clm_dl.errors import UserError
 
 STRATEGIES = {"mean": "mean", "median": "median", "mode": "most_frequent"}
-IMPUTE = (*STRATEGIES, "iterative")
-IMBALANCE = ("none", "class_weight", "undersample", "smote", "adasyn")
 
 
 def signed_log(X: pd.DataFrame) -> np.ndarray:

@@ -15,8 +15,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.utils.extmath import randomized_svd
 
 from clm_dl.data.sequences.schema import robust_scale
 from clm_dl.data.store.store import MISSING_CODE, EventStore
@@ -212,6 +210,9 @@ def _means(column: np.ndarray, item: np.ndarray, training_rows: np.ndarray, num_
 
 
 def _text_vectors(texts: np.ndarray, warm: np.ndarray, name: str, size: int) -> np.ndarray:
+    from sklearn.feature_extraction.text import TfidfVectorizer  # who has no text shall not wait for scikit-learn
+    from sklearn.utils.extmath import randomized_svd
+
     if size < 1:
         raise UserError(f"text_size must be at least 1, got {size}")
     known = np.array([text is not None for text in texts])

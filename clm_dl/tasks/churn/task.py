@@ -11,7 +11,6 @@ import pandas as pd
 from scipy.special import expit
 
 from clm_dl.baselines.spec import Spec
-from clm_dl.baselines.tabular.classifier import TabularClassifier
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
@@ -26,11 +25,11 @@ from clm_dl.tasks.churn.metrics import METRICS, binary_measure, reference
 from clm_dl.tasks.churn.profit import profit_by_model
 from clm_dl.tasks.churn.question import ChurnQuestion
 from clm_dl.tasks.churn.scores import ScoreTable, read_scores
-from clm_dl.tasks.churn.table import table_scores
 from clm_dl.tasks.options import HeadOptions
 from clm_dl.tasks.snapshots import SnapshotTask
 
 if TYPE_CHECKING:
+    from clm_dl.baselines.tabular.classifier import TabularClassifier
     from clm_dl.visual.pages import Pages
 
 
@@ -80,6 +79,8 @@ class ChurnTask(SnapshotTask):
         return np.asarray(expit(output))
 
     def estimator(self, spec: Spec) -> TabularClassifier:
+        from clm_dl.baselines.tabular.classifier import TabularClassifier  # predicting shall not wait for scikit-learn
+
         settings = self.settings
         return TabularClassifier.of(spec, impute=settings.impute, imbalance=settings.imbalance, seed=settings.seed)
 
@@ -103,6 +104,8 @@ class ChurnTask(SnapshotTask):
         return scores_table(cases.store, cases.snapshots, **names, score=score, score_raw=answers)
 
     def table_scores(self, data: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+        from clm_dl.tasks.churn.table import table_scores  # predicting shall not wait for scikit-learn
+
         return table_scores(data, self.settings)
 
     # --- figures

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from clm_dl.data.ranking.catalogue import Catalogue
 
@@ -28,6 +27,8 @@ def slate_metrics(
     the list: the cosine of their vectors, else the share of the categories they have in common; NaN where the catalogue
     has neither, or for lists of one. repeat_ratio: share of the list that is in the history. NaN for an empty list.
     """
+    from scipy.stats import rankdata  # half a second to import
+
     count_V = catalogue.count
     surprise_V = -np.log2((count_V + 1) / (count_V.sum() + len(count_V)))
     percentile_V = (rankdata(count_V) - 0.5) / len(count_V)

@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clm_dl.baselines.recommenders.base import Recommender
-from clm_dl.baselines.recommenders.content import NoContent
 from clm_dl.baselines.spec import CannotAnswer, Fitted, Spec
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
@@ -42,6 +40,7 @@ from clm_dl.tasks.recommend.table import FEW, RankedPart, RankedTable, ranked_ta
 from clm_dl.tasks.recommending import RecommendingTask
 
 if TYPE_CHECKING:
+    from clm_dl.baselines.recommenders.base import Recommender
     from clm_dl.tasks.module import SequenceTask
     from clm_dl.visual.pages import Pages
 
@@ -170,7 +169,7 @@ class NextItemTask(RecommendingTask):
         cases, model, settings = _ranked(cases), self._made(spec), self.settings
         assert cases.ranking is not None
         num_items = len(cases.catalogue)
-        if not isinstance(model, Recommender):
+        if spec.is_hybrid:
             options = {"store": cases.store, "repeats": settings.policy["repeats"], "k": settings.k}
             singles = {name: scorer for name, scorer in others.items() if name not in self._hybrids}
             model.fit(singles, cases.ranking, cases.seen, num_items, **options)
@@ -178,15 +177,15 @@ class NextItemTask(RecommendingTask):
             return model, kept(scorer, cases.held_out, num_items)
         try:
             model.fit(cases.store, cases.ranking.training_stop)
-        except NoContent as error:
-            if settings.named:
-                raise
-            raise CannotAnswer(str(error)) from error
+        except CannotAnswer as error:
+            if settings.named:  # whoever asks for it by name gets no run without it
+                raise UserError(str(error)) from error
+            raise
         return model, kept(self._scorer(model, cases), cases.held_out, num_items)
 
     def baseline_answers(self, fitted: Fitted, cases: Cases, others: Mapping[str, Answers]) -> Scorer:
         cases, model = _ranked(cases), fitted.model
-        if isinstance(model, Recommender):
+        if not fitted.spec.is_hybrid:
             return self._scorer(model, cases)
         repeats = self.settings.policy["repeats"]
         scorer: Scorer = model.scorer(others, cases.seen, cases.store, cases.snapshots, repeats=repeats)

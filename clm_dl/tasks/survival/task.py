@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.baselines.spec import Spec
-from clm_dl.baselines.tabular.classifier import TabularClassifier
-from clm_dl.baselines.tabular.hazard import HazardModel
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.bootstrap import Measure
@@ -27,6 +25,7 @@ from clm_dl.tasks.survival.question import SurvivalQuestion
 from clm_dl.tasks.survival.scores import CurveScores, curve_table, read_curves
 
 if TYPE_CHECKING:
+    from clm_dl.baselines.tabular.hazard import HazardModel
     from clm_dl.visual.pages import Pages
 
 
@@ -86,6 +85,9 @@ class SurvivalTask(SnapshotTask):
         return SurvivalQuestion(num_horizons=len(self.horizons), columns=columns, **options)
 
     def estimator(self, spec: Spec) -> HazardModel:
+        from clm_dl.baselines.tabular.classifier import TabularClassifier  # predicting shall not wait for scikit-learn
+        from clm_dl.baselines.tabular.hazard import HazardModel
+
         settings = self.settings
         options = {"impute": settings.impute, "imbalance": settings.imbalance}
         return HazardModel(TabularClassifier.of(spec, seed=settings.seed, **options))

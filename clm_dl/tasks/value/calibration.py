@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import PoissonRegressor
 
 from clm_dl.errors import UserError
 
@@ -53,6 +52,8 @@ class ValueCalibrator:
                 f"calibration of money needs spend above 0, got {len(spend_N)} snapshots with a total of "
                 f"{spend_N.sum():g} and {score_N.sum():g} expected: choose a validation cutoff with spend"
             )
+        from sklearn.linear_model import PoissonRegressor  # predicting shall not wait for it
+
         self.floor = FLOOR * float(score_N.mean())
         known = [
             np.log(np.maximum(score_N, self.floor)),

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from clm_dl.baselines.spec import Spec
-from clm_dl.baselines.tabular.regressor import TabularRegressor
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
@@ -28,6 +27,7 @@ from clm_dl.tasks.value.scores import ValueScores, read_values, value_table
 from clm_dl.tasks.value.window import RETURNS, window_orders, window_spend
 
 if TYPE_CHECKING:
+    from clm_dl.baselines.tabular.regressor import TabularRegressor
     from clm_dl.visual.pages import Pages
 
 SMALLEST_SCALE = 1e-2  # of log spends that hardly differ
@@ -112,6 +112,8 @@ class ValueTask(SnapshotTask):
         return np.column_stack([output, inputs.dataset.tenure_N.numpy()[rows]]).astype(np.float64)
 
     def estimator(self, spec: Spec) -> TabularRegressor:
+        from clm_dl.baselines.tabular.regressor import TabularRegressor  # predicting shall not wait for scikit-learn
+
         return TabularRegressor.of(spec, impute=self.settings.impute, seed=self.settings.seed)
 
     def learnt(self, cases: Cases) -> np.ndarray:
