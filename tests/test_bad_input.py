@@ -386,19 +386,6 @@ def test_a_run_with_other_settings_leaves_what_a_new_folder_would_hold(
     assert again == fresh
 
 
-def test_a_figure_that_cannot_be_drawn_fails_the_run(
-    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def broken(*_: object, **__: object) -> str:
-        raise RuntimeError("no font to draw with")
-
-    monkeypatch.setattr("clm_dl.experiment.experiment.render_report", broken)
-    with pytest.raises(RuntimeError, match="no font"):
-        train("encoder=none", "baselines=[base_rate]", f"paths.output_dir={tmp_path / 'run'}")
-    status = load_run(tmp_path / "run").status
-    assert (status["state"], status["reason"]) == ("failed", "no font to draw with")
-
-
 # --- the commands themselves
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from clm_dl import train as train_command
 from clm_dl.errors import UserError
 from clm_dl.run import Run, load_run
 
+Capture = pytest.CaptureFixture[str]
 BIN = Path(sys.executable).parent
 OLD_RUNS = Path(__file__).parent / "old_runs" / "version_1"
 LOG = ["data.roles.customer=cust", "data.roles.time=ts", "data.roles.amount=spend", "data.categorical=[dept]"]
@@ -159,12 +159,10 @@ def test_report_compares_two_runs(call: Callable[..., str], trained: str, folder
     ],
 )
 def test_train_refuses_in_one_sentence(
-    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    words: list[str], message: str, here: Callable[..., None], capsys: Capture, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["clm-train", *words])
     with pytest.raises(SystemExit) as error:
-        train_command.main()
+        here(train_command.main, *words)
     assert error.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
@@ -174,9 +172,7 @@ def test_train_refuses_in_one_sentence(
     assert words[0] == "-m" or not list(tmp_path.iterdir())
 
 
-def test_train_resumes_where_the_run_was(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_train_resumes_where_the_run_was(run: Run, here: Callable[..., None], capsys: Capture, tmp_path: Path) -> None:
     copy = run.save(tmp_path / "copy")
     data = run.config["data"]
     words = [
@@ -192,9 +188,7 @@ def test_train_resumes_where_the_run_was(
         "trainer.accelerator=cpu",
         f"ckpt={copy.path}/checkpoints/last.ckpt",
     ]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["clm-train", *words])
-    train_command.main()
+    here(train_command.main, *words)
     assert f"run:         {copy.path}" in capsys.readouterr().out
     assert (load_run(copy.path).history["name"] == "val/log_loss").sum() == 3
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
@@ -203,29 +197,12 @@ def test_train_resumes_where_the_run_was(
 # --- in this process: what the commands make of errors, and what predicting needs
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Run a command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(main: Callable[[], Any], *words: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["clm", *words])
-        main()
-
-    return command
-
-
 @pytest.mark.parametrize(
     ("error", "code"),
     [(KeyError("inside"), 1), (ValueError("inside"), 1), (UserError("inside, so outside"), 2), (OSError("inside"), 2)],
 )
 def test_only_what_a_user_can_mend_is_shortened_to_a_sentence(
-    error: Exception,
-    code: int,
-    run: Run,
-    here: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    error: Exception, code: int, run: Run, here: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise error
@@ -240,28 +217,23 @@ def test_only_what_a_user_can_mend_is_shortened_to_a_sentence(
 
 
 def test_a_report_that_cannot_be_drawn_fails_the_command(
-    run: Run, here: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, here: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def broken(*_: object, **__: object) -> str:
         raise RuntimeError("no font to draw with")
 
     monkeypatch.setattr("clm_dl.experiment.experiment.render_report", broken)
     words = [f"data.path={run.config['data']['path']}", f"paths.data_dir={run.config['paths']['data_dir']}", *LOG]
+    words += ["experiment=churn_events", "snapshots.active_days=56", "encoder=none", "baselines=[base_rate]"]
     with pytest.raises(SystemExit) as raised:
-        here(
-            train_command.main,
-            *("experiment=churn_events", *words, "snapshots.active_days=56", "encoder=none"),
-            *("baselines=[base_rate]", "bootstrap=5", "paths.output_dir=run"),
-        )
+        here(train_command.main, *words, "bootstrap=5", "paths.output_dir=run")
     assert raised.value.code == 1
     assert "RuntimeError: no font to draw with" in capsys.readouterr().err
-    assert load_run("run").status["state"] == "failed"
+    assert load_run("run").status == {"version": 1, "state": "failed", "reason": "no font to draw with"}
 
 
 @pytest.mark.parametrize("name", ["survival", "multitask", "next_item"])
-def test_recalibrating_is_refused_before_a_log_is_read(
-    name: str, here: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_recalibrating_is_refused_before_a_log_is_read(name: str, here: Callable[..., None], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as raised:
         here(predict_command.main, f"run={OLD_RUNS / name}", "input=nowhere.csv", "recalibrate=true")
     assert raised.value.code == 2
@@ -320,7 +292,7 @@ def test_clm_dl_alone_imports_no_torch(tmp_path: Path) -> None:
     assert found.isdisjoint({"torch", "pandas", "sklearn", "matplotlib", "hydra"})
 
 
-@pytest.mark.parametrize("name", ["train", "prepare", "predict", "report", "evaluate", "embed"])
+@pytest.mark.parametrize("name", ["train", "predict", "report"])
 def test_help_waits_for_no_torch(name: str, tmp_path: Path) -> None:
     found = loaded(f"from clm_dl.{name} import main; main()", "--help", cwd=tmp_path)
     assert "hydra" in found

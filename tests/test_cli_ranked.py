@@ -28,18 +28,6 @@ def trained(ranked_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return ranked_run.save(tmp_path_factory.mktemp("cli") / "run")
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Run a command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(main: Callable[[], Any], *words: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["clm", *words])
-        main()
-
-    return command
-
-
 def test_predict_writes_lists(
     call: Callable[..., str], trained: Run, ring_csv: Path, ring_log: pd.DataFrame, tmp_path: Path
 ) -> None:

@@ -186,6 +186,7 @@ def test_report_card_terminal_and_tensorboard(multitask_run: Run, capsys: pytest
     }
     assert validation | final <= set(events.Tags()["scalars"])
     assert {"test/churn_reliability"} <= set(events.Tags()["images"])
+    assert not set(events.Tags()["images"]) & set(events.Tags()["scalars"])  # TensorBoard would show neither
     assert b"task.weights.churn" in events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     of = {
         name: events.Scalars(f"val/{name}")[-1].value

@@ -81,7 +81,8 @@ def test_a_part_s_loss_and_answer_are_those_of_its_own_task(
 def test_the_next_event_s_loss_is_that_of_pretraining(
     inputs: SequenceInputs, multi: Multi, build: Callable[..., PretrainNetwork]
 ) -> None:
-    several, pretraining = multi().eval(), build(inputs.schema, "task=pretrain", "encoder=gru").eval()
+    several = multi("experiment=churn_events").eval()
+    pretraining = build(inputs.schema, "experiment=churn_events", "task=pretrain", "encoder=gru").eval()
     batch = next(iter(inputs.loader(inputs.rows("train")[:64])))
     for network in (several, pretraining):
         network.fit_floor([batch])

@@ -167,6 +167,9 @@ def test_a_run_applied_to_another_log(store, store_of, log):
     expected = np.where(names == "a new one", UNK, trained.cases.catalogue.lookup(names) + 2)
     assert np.array_equal(data.dataset.ids["item"][:-1].numpy(), expected)
     assert (expected == UNK).any()
+    offsets, items = cases.seen
+    for n, (start, stop) in enumerate(zip(cases.snapshots.start, cases.snapshots.stop, strict=True)):
+        assert items[offsets[n] : offsets[n + 1]].tolist() == sorted(set(expected[start:stop] - 2) - {UNK - 2})
     assert data.schema == trained.schema
 
 

@@ -119,6 +119,7 @@ def test_report_card_and_tensorboard(survival_run: Run) -> None:
     assert {"val/nll", "test/c_index", "test/ece@28", "test_logistic/ibs"} <= set(events.Tags()["scalars"])
     figures = results.pages.figures(results.metrics, results.test, results.names)
     assert {f"test/{name}" for name in figures} == set(events.Tags()["images"])
+    assert not set(events.Tags()["images"]) & set(events.Tags()["scalars"])  # TensorBoard would show neither
 
 
 def test_two_seeds_are_compared(survival_run: Run, train: Callable[..., Run]) -> None:

@@ -20,7 +20,7 @@ from clm_dl.experiment.backtest import backtest
 from clm_dl.experiment.rescoring import rescored
 from clm_dl.experiment.run_files import read_results
 from clm_dl.run import Run, load_run
-from clm_dl.tasks.base import Cases
+from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.module import SequenceTask
 from clm_dl.tasks.value.metrics import METRICS
 from clm_dl.tasks.value.task import ValueTask
@@ -122,6 +122,7 @@ def test_report_card_and_tensorboard(value_run: Run) -> None:
     assert {"val/nll", "val/nll_spend", "test/gini", "test_ridge/decile_mape"} <= set(events.Tags()["scalars"])
     figures = results.pages.figures(results.metrics, results.test, results.names)
     assert {f"test/{name}" for name in figures} == set(events.Tags()["images"])
+    assert not set(events.Tags()["images"]) & set(events.Tags()["scalars"])  # TensorBoard would show neither
 
 
 def test_two_seeds_are_compared(value_run: Run, train: Callable[..., Run]) -> None:
