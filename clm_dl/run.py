@@ -87,7 +87,7 @@ class Run:
     def calibration(self) -> Any:
         """The calibration of the network's answers; of a run with several questions `{question: calibration}`."""
         found = self._of_network("calibrations")
-        return found if len(found) > 1 else next(iter(found.values()))
+        return found if self.trained.task.holds_tasks else next(iter(found.values()))
 
     @property
     def catalogue(self) -> Catalogue:

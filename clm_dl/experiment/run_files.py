@@ -84,7 +84,7 @@ def save_trained(
         "state_dict": network.state_dict(),
         "vocabulary": vocabulary.to_json(),
         "schema": dict(schema),
-        "calibration": states if len(states) > 1 or task.name not in states else states[task.name],
+        "calibration": states if task.holds_tasks else states[task.name],
     }
     path = folder / MODEL
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +222,7 @@ def results_of(
     """Results of every question; `scores` are read when they are asked for, unless they are at hand. What is not
     `known` (cards, backtest, timing, status) is read.
     """
-    several = len(task.questions) > 1
+    several = task.holds_tasks
     found = {name: read_json(path / file) for name, file in _SHOWN.items() if (path / file).is_file()} | known
 
     def load(question: ScoredTask) -> pd.DataFrame:

@@ -87,8 +87,7 @@ def run_metrics(
     found = {}
     for place, question in enumerate(task.questions):
         own = [task.cases_of(question, cases) for cases in folds]
-        several = len(task.questions) > 1
-        rows = scores[scores["task"] == question.name] if several else scores
+        rows = scores[scores["task"] == question.name] if task.holds_tasks else scores
         tables = {split: question.read(rows, split) for split in ("test", "val")}
         found[question.name] = summarise(
             question,
@@ -100,7 +99,7 @@ def run_metrics(
             seed=seed,
         )
     first = next(iter(found.values()))
-    if len(found) == 1:
+    if not task.holds_tasks:
         return first
     whole = fingerprint or "-".join(task.fingerprint(cases) for cases in folds)
     return {**first, "task": task.name, "fingerprint": whole, "tasks": found}

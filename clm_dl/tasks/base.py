@@ -55,7 +55,8 @@ class Task(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.options = parse(self.options_type, settings.task, "task")
+        # a preset may set what another task has; typing errors on the command line were found before
+        self.options = parse(self.options_type, settings.task, "task", strict=False)
         self.catalogue: Catalogue | None = None  # of a task that recommends: that of its cases, or what a run saved
         self.sequence = settings.sequence
         if not self.features_at_head:
@@ -70,6 +71,11 @@ class Task(ABC):
     @abstractmethod
     def questions(self) -> tuple[ScoredTask, ...]:
         """What is asked, each with scores of its own; several of a task that holds tasks."""
+
+    @property
+    def holds_tasks(self) -> bool:
+        """Whether its questions are tasks of their own."""
+        return self.questions[0] is not self
 
     def cases_of(self, question: ScoredTask, cases: Cases) -> Cases:
         """The cases of one of its questions."""

@@ -87,7 +87,7 @@ class ChurnPages(Pages):
         profit, overall = metrics["profit"], metrics["split"]["test"]["overall"]
         options = {"benefit": profit["benefit"], "cost": profit["cost"]}
         return {
-            "auroc": (
+            "auroc_interval": (
                 "AUC and its 95 % interval",
                 interval_figure({name: overall[name] for name in names}, "auroc", "AUC"),
             ),

@@ -62,4 +62,6 @@ class PretrainPages(Pages):
     def figures(self, metrics: Summary, table: LossTable, names: Sequence[str]) -> Figures:
         overall = metrics["split"]["test"]["overall"]
         found = {name: overall[name] for name in names}
-        return {"loss": ("Loss, relative to the same guess for everyone", interval_figure(found, "loss", "loss"))}
+        return {
+            "loss_interval": ("Loss, relative to the same guess for everyone", interval_figure(found, "loss", "loss"))
+        }

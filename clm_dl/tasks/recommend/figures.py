@@ -21,7 +21,7 @@ def ranked_figures(part: RankedPart, metrics: Mapping[str, Any], known: Metrics,
     overall = {name: metrics["split"]["test"]["overall"][name] for name in names}
     places = {name: part.models[name].above + 1 for name in names[:CURVES]}
     return {
-        main.name.replace("@", "_"): (
+        f"{main.name.replace('@', '_')}_interval": (
             f"{main.title} with its interval",
             interval_figure(overall, main.name, main.title),
         ),

@@ -109,7 +109,7 @@ def survival_figures(table: CurveScores, metrics: Mapping[str, Any], names: Sequ
             "Calibrated P(active) in 15 bins of equal mass",
             horizon_reliability_figure(table, days, few[0]),
         ),
-        "ece": ("Calibration error by horizon", by_horizon_figure(overall, days, few, "ece", "ECE")),
-        "auroc": ("AUC by horizon", by_horizon_figure(overall, days, few, "auroc", "AUC")),
+        "ece_by_horizon": ("Calibration error by horizon", by_horizon_figure(overall, days, few, "ece", "ECE")),
+        "auroc_by_horizon": ("AUC by horizon", by_horizon_figure(overall, days, few, "auroc", "AUC")),
         "customers": ("Curves at quantiles of the expected remaining lifetime", customers_figure(table, days, few[0])),
     }

@@ -62,7 +62,7 @@ def value_figures(table: ValueScores, metrics: Mapping[str, Any], names: Sequenc
     if len(table) < 10 or not few:
         return {}
     found = {
-        "gini": (
+        "gini_interval": (
             "Gini and its 95 % interval",
             interval_figure({name: overall[name] for name in names}, "gini", "normalised Gini"),
         ),
@@ -70,5 +70,5 @@ def value_figures(table: ValueScores, metrics: Mapping[str, Any], names: Sequenc
         "gain": ("Cumulative gain of spend", spend_gain_figure(table, few)),
     }
     if table.forecasts[few[0]].low is not None:
-        found["coverage"] = ("Coverage of the intervals by decile", coverage_figure(table, few[0]))
+        found["coverage_by_decile"] = ("Coverage of the intervals by decile", coverage_figure(table, few[0]))
     return found
