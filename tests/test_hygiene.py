@@ -1,28 +1,13 @@
-"""House rules that a linter cannot know: first lines, direction of imports, no machine's paths, notebooks without
-outputs.
-"""
+"""House rules that a linter cannot know: first lines, no machine's paths, notebooks without outputs."""
 
-import ast
 import json
 import re
 import subprocess
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "clm_dl"
-COMMANDS = {f"clm_dl.{name}" for name in ("prepare", "train", "evaluate", "predict", "embed", "report")}
-FRAMEWORKS = ("pytorch_lightning", "lightning", "hydra", "omegaconf")
-FORBIDDEN = {  # folder: what its modules may not import; pyproject.toml has the layers, for import-linter
-    "nn": (*FRAMEWORKS, "clm_dl.tasks", "clm_dl.evaluation", "clm_dl.baselines"),
-    "data": (*FRAMEWORKS, "clm_dl.config", "clm_dl.nn", "clm_dl.tasks", "clm_dl.evaluation"),
-    "evaluation": (*FRAMEWORKS, "clm_dl.config", "clm_dl.nn", "clm_dl.tasks", "clm_dl.baselines"),
-    "baselines": (*FRAMEWORKS, "clm_dl.config", "clm_dl.nn", "clm_dl.tasks"),
-    "visual": (*FRAMEWORKS, "clm_dl.config", "clm_dl.tasks", "clm_dl.experiment"),
-    "tasks": ("hydra", "omegaconf", "clm_dl.config", "clm_dl.training", "clm_dl.experiment"),
-}
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -31,46 +16,6 @@ def tracked(*patterns: str) -> list[Path]:
         ["git", "ls-files", "-z", "--", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
-
-
-def imports(path: Path) -> set[str]:
-    """Absolute dotted names that a module imports, also inside functions; `from a import b` gives `a` and `a.b`."""
-    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = (
-                ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
-                if node.level
-                else node.module or ""
-            )
-            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    return names
-
-
-def within(name: str, package: str) -> bool:
-    return name == package or name.startswith(package + ".")
-
-
-def test_imports_are_read_as_python_reads_them(tmp_path, monkeypatch):
-    module = tmp_path / "clm_dl" / "nn" / "x.py"
-    module.parent.mkdir(parents=True)
-    module.write_text(
-        "import torch.nn as nn\nfrom . import heads\nfrom ..data.files import EventStore\ndef f():\n    from clm_dl "
-        "import train\n"
-    )
-    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
-    assert imports(module) == {
-        "torch.nn",
-        "clm_dl.nn",
-        "clm_dl.nn.heads",
-        "clm_dl.data.files",
-        "clm_dl.data.files.EventStore",
-        "clm_dl",
-        "clm_dl.train",
-    }
 
 
 def test_every_module_starts_by_saying_what_it_is():
@@ -85,31 +30,6 @@ def test_every_config_starts_with_a_comment():
     assert len(configs) > 10
     silent = [str(path.relative_to(ROOT)) for path in configs if not path.read_text().startswith("#")]
     assert not silent, f"first line is not a comment: {silent}"
-
-
-def test_nobody_imports_a_command():
-    modules = tracked("clm_dl/*.py")
-    assert modules
-    wrong = [
-        f"{path.relative_to(ROOT)}: {name}"
-        for path in modules
-        for name in imports(path)
-        if any(within(name, command) for command in COMMANDS)
-    ]
-    assert not wrong, f"commands are entry points, not libraries: {wrong}"
-
-
-@pytest.mark.parametrize("folder", FORBIDDEN)
-def test_imports_flow_one_way(folder):
-    modules = tracked(f"clm_dl/{folder}/*.py")
-    assert modules
-    wrong = [
-        f"{path.relative_to(ROOT)}: {name}"
-        for path in modules
-        for name in imports(path)
-        if any(within(name, other) for other in FORBIDDEN[folder])
-    ]
-    assert not wrong, f"{folder}/ may not import: {wrong}"
 
 
 def test_no_path_of_a_machine():

@@ -41,7 +41,7 @@ def test_final_writes_are_read_back(make_results: Callable[..., Results], tmp_pa
 
 
 SHOWN = ("auroc", "auprc", "auprc_stay", "log_loss", "brier", "ece", "lift@10", "recall@10", "accuracy", "f1")
-DRAWN = ("auroc", "reliability", "precision_recall", "roc", "gain", "score_histogram", "profit")
+DRAWN = ("auroc_interval", "reliability", "precision_recall", "roc", "gain", "score_histogram", "profit")
 TRAINING = {"epoch", "lr-AdamW/pg1", "lr-AdamW/pg2", "val/log_loss", "val/auroc"}
 TRAINING |= {f"train/{name}" for name in ("loss", "gradient_norm", "events_per_second", "padding_ratio")}
 
