@@ -61,9 +61,6 @@ class Curve:
     def recall_at(self, fraction: float) -> Floats:
         return divide(self.positives_in_top(fraction), self.positive[:, -1])
 
-    def lift_at(self, fraction: float) -> Floats:
-        return self.recall_at(fraction) / fraction
-
     def bins(self, num: int) -> tuple[Floats, Floats]:
         """(mean score, rate) of `num` bins of equal mass, each [R, num], from high to low scores."""
         at_K = np.arange(num + 1) / num
@@ -142,12 +139,6 @@ def log_loss(label: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None
 def log_loss_terms(label_N: Floats, score_N: Floats) -> Floats:
     clipped_N = np.clip(score_N, EPS, 1 - EPS)
     return -(label_N * np.log(clipped_N) + (1 - label_N) * np.log1p(-clipped_N))
-
-
-def brier(label: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> float:
-    """Mean squared error of the probability."""
-    label_N, score_N = _arrays(label, score)
-    return _mean((label_N - score_N) ** 2, weight)
 
 
 def majority_floor(label: ArrayLike) -> float:

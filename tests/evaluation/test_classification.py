@@ -35,7 +35,6 @@ def test_equals_scikit_learn(case, weighted):
         c.auprc: sk.average_precision_score(label, score, sample_weight=weight),
         c.auprc_stay: sk.average_precision_score(1 - label, -score, sample_weight=weight),
         c.log_loss: sk.log_loss(label, score, sample_weight=weight),
-        c.brier: sk.brier_score_loss(label, score, sample_weight=weight),
     }
     for metric, value in expect.items():
         assert metric(label, score, weight) == pytest.approx(value, abs=1e-9), metric.__name__
@@ -105,6 +104,6 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="1 NaN of 2"):
         c.auroc([1, 0], [0.1, np.nan])
     with pytest.raises(ValueError, match="one label a score"):
-        c.brier([1, 0], [0.1])
+        c.log_loss([1, 0], [0.1])
     with pytest.raises(ValueError, match="fraction"):
         c.lift_at_k([1, 0], [0.1, 0.2], k=10)

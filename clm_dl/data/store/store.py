@@ -18,7 +18,6 @@ from clm_dl.errors import MissingFile, UserError
 STORE_VERSION = 1
 MISSING_CODE = -1  # of a categorical value
 MISSING_TIME = np.iinfo(np.int64).min  # of a field of kind "time"
-KINDS = ("categorical", "numeric", "time")
 DTYPES: dict[str, np.dtype[Any]] = {
     "categorical": np.dtype(np.int32),
     "numeric": np.dtype(np.float32),
