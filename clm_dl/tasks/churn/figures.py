@@ -1,11 +1,11 @@
 """Figures of scored snapshots: reliability, ROC, precision and recall, gain, scores by outcome, profit.
 
-Every function takes `label` [N] in {0, 1} and `scores`, model -> probabilities [N].
+The functions take `label` [N] in {0, 1} and `scores`, model -> probabilities [N]; `churn_figures` says which are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from clm_dl.evaluation.calibration import reliability
 from clm_dl.evaluation.classification import Curve, cumulate, rank
 from clm_dl.tasks.churn.profit import expected_profit_curve
-from clm_dl.visual.figures import COLORS, DARK, empty_figure, legend, styles
+from clm_dl.tasks.churn.scores import ScoreTable
+from clm_dl.visual.figures import COLORS, CURVES, DARK, empty_figure, interval_figure, legend, styles
+from clm_dl.visual.pages import Figures
 
 Floats = NDArray[np.float64]
 Scores = Mapping[str, Floats]
@@ -110,6 +112,27 @@ def profit_figure(label: Floats, scores: Scores, *, benefit: float, cost: float)
     axes.axhline(0, color=DARK, linestyle=":", linewidth=1)
     axes.set(xlim=(0, 1))
     return legend(figure, axes, "lower left" if lowest < 0 else "lower right")
+
+
+def churn_figures(table: ScoreTable, metrics: Mapping[str, Any], names: Sequence[str]) -> Figures:
+    """Of the first models of `names`, the network's first."""
+    if not len(table):
+        return {}
+    shown, label = {name: table.score[name] for name in names[:CURVES]}, table.label
+    profit, overall = metrics["profit"], metrics["split"]["test"]["overall"]
+    options = {"benefit": profit["benefit"], "cost": profit["cost"]}
+    return {
+        "auroc_interval": (
+            "AUC and its 95 % interval",
+            interval_figure({name: overall[name] for name in names}, "auroc", "AUC"),
+        ),
+        "reliability": ("Calibrated scores in 15 bins of equal mass", reliability_figure(label, shown)),
+        "precision_recall": ("Precision against recall", precision_recall_figure(label, shown)),
+        "roc": ("ROC", roc_figure(label, shown)),
+        "gain": ("Cumulative gain", gain_figure(label, shown)),
+        "score_histogram": ("Scores by outcome", histogram_figure(label, shown[names[0]], names[0])),
+        "profit": ("Profit by share contacted", profit_figure(label, shown, **options)),
+    }
 
 
 def _curves(label: Floats, scores: Scores) -> Iterator[tuple[str, Curve, dict[str, Any]]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clm_dl.tasks.churn import figures
+from clm_dl.tasks.churn.figures import churn_figures
 from clm_dl.tasks.churn.scores import ScoreTable
 from clm_dl.visual.facts import (
     CENSORED,
@@ -20,7 +20,7 @@ from clm_dl.visual.facts import (
     snapshots_text,
     window_text,
 )
-from clm_dl.visual.figures import CURVES, interval_figure
+from clm_dl.visual.figures import CURVES
 from clm_dl.visual.pages import Figures, Pages, Summary
 from clm_dl.visual.text import number
 
@@ -81,23 +81,7 @@ class ChurnPages(Pages):
         return {"title": "Profit", "tables": [table], "note": note}
 
     def figures(self, metrics: Summary, table: ScoreTable, names: Sequence[str]) -> Figures:
-        if not len(table):
-            return {}
-        shown, label = {name: table.score[name] for name in names[:CURVES]}, table.label
-        profit, overall = metrics["profit"], metrics["split"]["test"]["overall"]
-        options = {"benefit": profit["benefit"], "cost": profit["cost"]}
-        return {
-            "auroc_interval": (
-                "AUC and its 95 % interval",
-                interval_figure({name: overall[name] for name in names}, "auroc", "AUC"),
-            ),
-            "reliability": ("Calibrated scores in 15 bins of equal mass", figures.reliability_figure(label, shown)),
-            "precision_recall": ("Precision against recall", figures.precision_recall_figure(label, shown)),
-            "roc": ("ROC", figures.roc_figure(label, shown)),
-            "gain": ("Cumulative gain", figures.gain_figure(label, shown)),
-            "score_histogram": ("Scores by outcome", figures.histogram_figure(label, shown[names[0]], names[0])),
-            "profit": ("Profit by share contacted", figures.profit_figure(label, shown, **options)),
-        }
+        return churn_figures(table, metrics, names)
 
     def write(self, writer: Any, metrics: Summary, table: ScoreTable, cards: Sequence[Mapping[str, Any]]) -> None:
         for name in self.known(metrics).ordered(metrics["split"]["test"]["overall"])[:CURVES]:
