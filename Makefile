@@ -16,11 +16,11 @@ SETUP  := .venv/.setup
 WHEELS := $(DATA_DIR)/Lifetimes-0.11.3-py3-none-any.whl $(DATA_DIR)/recbole-1.2.1-py3-none-any.whl
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup train test test-all lint format tensorboard speed clean
+.PHONY: help setup train test test-all mutants lint format tensorboard speed clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
-	@echo 'ARGS="…" goes on the command line of train, test, test-all and tensorboard; DATA_DIR=… holds data sets and stores (default: data).'
+	@echo 'ARGS="…" goes on the command line of train, test, test-all, mutants and tensorboard; DATA_DIR=… holds data sets and stores (default: data).'
 
 setup: $(SETUP) $(WHEELS) ## build .venv from pyproject.toml and constraints.txt, fetch the data wheels; nothing when nothing changed
 
@@ -48,6 +48,9 @@ test: setup ## the fast tests
 
 test-all: setup ## every test: notebooks, several processes and the wheel as well
 	$(PYTEST) $(ARGS)
+
+mutants: setup ## the tests must fail on each of the bugs of tests/mutants.yaml (ARGS="part of a name"); ten minutes
+	$(BIN)/python tests/mutants.py $(ARGS)
 
 lint: setup ## ruff, mypy, and which way imports run
 	$(BIN)/ruff check .
