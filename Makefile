@@ -49,7 +49,7 @@ test: setup ## the fast tests
 test-all: setup ## every test: notebooks, several processes and the wheel as well
 	$(PYTEST) $(ARGS)
 
-mutants: setup ## the tests must fail on each of the bugs of tests/mutants.yaml (ARGS="part of a name"); ten minutes
+mutants: setup ## the tests must fail on each of the bugs of tests/mutants.yaml (ARGS="part of a name")
 	$(BIN)/python tests/mutants.py $(ARGS)
 
 lint: setup ## ruff, mypy, and which way imports run
