@@ -352,6 +352,7 @@ def test_the_quality_of_a_peer_s_scores_counts_ties_by_expectation() -> None:
     assert found["mrr"] == pytest.approx((1 / 2.5 + 1) / 2)
 
 
+@pytest.mark.slow
 def test_questions_alone_are_paired_with_those_of_one_encoder(
     train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_baselines_see_the_vectors_of_the_pretrained_network(pretrained: Run, fr
     )
 
 
+@pytest.mark.slow
 def test_a_run_is_whole_without_the_run_it_started_from(
     train: Callable[..., Run], pretrained: Run, shop_csv: Path, call: Callable[..., str], tmp_path: Path
 ) -> None:

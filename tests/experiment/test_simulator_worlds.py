@@ -36,6 +36,7 @@ def aucs(folder: Path, *overrides: str) -> dict[str, float]:
     return found | {"oracle": roc_auc_score(test.label, oracle_probability(store, test))}
 
 
+@pytest.mark.slow
 def test_order_world_an_lstm_reaches_the_oracle_and_features_are_blind(tmp_path: Path) -> None:
     auc = aucs(tmp_path, "baselines=[logistic,forest,lightgbm]", "data.num_customers=4000")
     assert auc["network"] >= auc["oracle"] - 0.02, auc

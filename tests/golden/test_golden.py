@@ -2,7 +2,7 @@
 
 A golden file holds a hash of every table and JSON file, floats rounded to 1e-6, and the figures of the test split.
 Where the processor or a library is another one than the file was written with, sums are added in another order, so only
-the figures are compared, to a tolerance. `GOLDEN=write make test ARGS=tests/golden` writes the files anew; a commit
+the figures are compared, to a tolerance. `GOLDEN=write make test-all ARGS=tests/golden` writes the files anew; a commit
 that does says why.
 """
 
@@ -27,6 +27,7 @@ from clm_dl.run import Run
 
 FOLDER = Path(__file__).parent
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
+pytestmark = pytest.mark.slow
 TOLERANCE = 0.02  # of a figure where sums are added in another order
 SMALL = ("trainer.max_epochs=2", "bootstrap=20")
 ITEMS = ("baselines=[popular,repeat,markov,ease,content,blend,two_stage]", "trainer.max_epochs=3", "bootstrap=20")

@@ -89,6 +89,7 @@ def test_rfm_is_blind_in_one_world_and_enough_in_the_other(stores):
             assert best >= oracle - 0.02, (best, oracle)
 
 
+@pytest.mark.slow
 def test_lstm_comes_within_two_points_of_the_oracle(stores):
     store = stores["order"]
     snapshots = snapshots_of(store, **RULE)

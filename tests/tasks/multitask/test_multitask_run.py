@@ -198,6 +198,7 @@ def test_report_card_terminal_and_tensorboard(multitask_run: Run, capsys: pytest
 LONG = (*MULTITASK, "baselines=none", "trainer.max_epochs=3", "callbacks.patience=9", "task.weighting=uncertainty")
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_the_uninterrupted_one(train: Callable[..., Run], tmp_path: Path) -> None:
     step = SequenceTask.training_step
 

@@ -163,6 +163,7 @@ def test_coles_run_and_reports_of_several(train: Callable[..., Run], pretrained:
     assert "other snapshots" in render_report([read_results(one.path) for one in (pretrained, run)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["next_event", "masked_event", "coles"])
 def test_resumed_pretraining_equals_the_uninterrupted_one(
     train: Callable[..., Run], tmp_path: Path, objective: str

@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import brier_score_loss
 from sksurv.metrics import brier_score, concordance_index_censored, concordance_index_ipcw, integrated_brier_score
 from sksurv.util import Surv
 
 from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
 from clm_dl.evaluation.calibration import ece
-from clm_dl.evaluation.classification import auroc, brier, log_loss
+from clm_dl.evaluation.classification import auroc, log_loss
 from clm_dl.tasks.survival.metrics import (
     brier_terms,
     c_index,
@@ -99,7 +100,7 @@ def test_bootstrap_holds_the_metrics_of_each_horizon_and_is_paired():
     assert boot.metrics == ("c_index", "ibs", "log_loss", "ece", *each)
     for s, days in enumerate(DAYS):
         known = ~np.isnan(label[:, s])
-        for name, function in (("auroc", auroc), ("log_loss", log_loss), ("brier", brier), ("ece", ece)):
+        for name, function in (("auroc", auroc), ("log_loss", log_loss), ("brier", brier_score_loss), ("ece", ece)):
             assert boot.interval("a", f"{name}@{days}")["value"] == pytest.approx(
                 function(label[known, s], active[known, s])
             )

@@ -131,6 +131,7 @@ def test_two_seeds_are_compared(survival_run: Run, train: Callable[..., Run]) ->
 LONG = (*SURVIVAL, "baselines=none", "trainer.max_epochs=4", "callbacks.patience=9")
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_the_uninterrupted_one(train: Callable[..., Run], tmp_path: Path) -> None:
     step = SequenceTask.training_step
 

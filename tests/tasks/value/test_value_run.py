@@ -132,6 +132,7 @@ def test_two_seeds_are_compared(value_run: Run, train: Callable[..., Run]) -> No
 LONG = (*VALUE, "baselines=none", "trainer.max_epochs=4", "callbacks.patience=9")
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_the_uninterrupted_one(train: Callable[..., Run], tmp_path: Path) -> None:
     step = SequenceTask.training_step
 
