@@ -315,6 +315,6 @@ def test_commands(multitask_run: Run, shop_csv: Path, call: Callable[..., str], 
 )
 def test_what_cannot_be_asked(train: Callable[..., Run], tmp_path: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(".", r"\.")) as raised:
-        train(*MULTITASK, *overrides, f"paths.output_dir={tmp_path / 'run'}")
+        train(*MULTITASK, *overrides, f"paths.data_dir={tmp_path}", f"paths.output_dir={tmp_path / 'run'}")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()

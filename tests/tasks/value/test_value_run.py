@@ -206,7 +206,7 @@ def test_api(shop_log: pd.DataFrame, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_asked(train: Callable[..., Run], tmp_path: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(".", r"\.")) as raised:
-        train(*VALUE, *overrides, f"paths.output_dir={tmp_path / 'run'}")
+        train(*VALUE, *overrides, f"paths.data_dir={tmp_path}", f"paths.output_dir={tmp_path / 'run'}")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
 
