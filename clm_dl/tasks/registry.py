@@ -11,6 +11,7 @@ HOMES = (  # modules below clm_dl.tasks, and classes in them
     ("churn", "PropensityTask"),
     ("survival", "SurvivalTask"),
     ("value", "ValueTask"),
+    ("basket_value", "BasketValueTask"),
     ("recommend", "NextItemTask"),
     ("recommend", "NextOrderTask"),
     ("pretrain", "PretrainTask"),

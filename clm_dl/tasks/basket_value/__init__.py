@@ -1,0 +1,1 @@
+"""Basket value: the amount of a customer's next order, whenever it comes."""
