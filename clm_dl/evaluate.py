@@ -9,14 +9,13 @@ from clm_dl.config import command, plain
 from clm_dl.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    import pandas as pd
     from omegaconf import DictConfig
 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
     """Print the comparison overall, in parts, per cutoff and slice; write evaluation.json or backtest.json."""
-    import pandas as pd
-
     from clm_dl.data.open import open_store
     from clm_dl.experiment.rescoring import rescored
     from clm_dl.experiment.run_files import read_trained, results_of, write_json
@@ -51,12 +50,23 @@ def main(config: DictConfig) -> None:
     evaluation = {"all": printed(scores, cutoffs=True)}
     for name in config.slices:
         assert store is not None
-        value = pd.Series(store.static[name].astype("string").fillna("missing").to_numpy(), index=store.customer_ids)
-        for level, part in scores.groupby(scores["customer_id"].map(value), sort=True):
+        for level, part in scores.groupby(_attribute(store, scores, name), sort=True):
             print(f"\n{name} = {level}")
             evaluation[f"{name}={level}"] = printed(part)
     write_json(path / "evaluation.json", evaluation)
     print(f"evaluation: {path / 'evaluation.json'}")
+
+
+def _attribute(store: Any, scores: pd.DataFrame, name: str) -> Any:
+    """The value of a customer attribute as of the cutoff of each row of the Scores table, as text."""
+    import pandas as pd
+
+    from clm_dl.data.store.attributes import attributes_at
+
+    customer = pd.Index(store.customer_ids).get_indexer(scores["customer_id"])
+    cutoff = pd.to_datetime(scores["cutoff"], utc=True).dt.as_unit("us").astype("int64").to_numpy()
+    attributes, place = attributes_at(store, customer, cutoff)
+    return attributes[name].astype("string").fillna("missing").to_numpy()[place]
 
 
 def _backtest(trained: Any, store: Any, cutoffs: Any, resamples: int) -> None:

@@ -16,6 +16,7 @@ def main(config: DictConfig) -> None:
     """Prepare the store of a data set, or say that it is up to date."""
     from clm_dl.data.log.prepare import describe_counts
     from clm_dl.data.open import open_store
+    from clm_dl.visual.facts import log_lines
 
     settings = plain(config)
     if settings["data"]["name"] == "table":
@@ -27,6 +28,8 @@ def main(config: DictConfig) -> None:
         f"{describe_counts(store.counts)}\n{store.num_customers:,} customers, {store.num_events:,} events\n"
         f"store: {store.path}"
     )
+    for line in log_lines(store.facts):
+        print(line)
 
 
 if __name__ == "__main__":

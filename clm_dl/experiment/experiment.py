@@ -19,9 +19,11 @@ from clm_dl.baselines.spec import Fitted
 from clm_dl.config import plain
 from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
+from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.fitted import keep_best
 from clm_dl.experiment.pretrained import Start
+from clm_dl.experiment.probe import probe
 from clm_dl.experiment.run_files import (
     CARDS,
     ITEMS,
@@ -40,6 +42,7 @@ from clm_dl.tasks.base import Task
 from clm_dl.tasks.cases import Cases
 from clm_dl.training.fit import Training, fit, prepare_training
 from clm_dl.visual.card import model_card
+from clm_dl.visual.facts import log_lines
 from clm_dl.visual.html import render_report
 from clm_dl.visual.results import Results
 from clm_dl.visual.tensorboard import write_results
@@ -79,7 +82,11 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         with clock("prepare"):
             store = open_store(data, plan.paths, log)
         folds = [prepare_fold(plan, store, number, clock) for number in range(plan.folds)]
-        counts = {**store.counts, "customers": store.num_customers, "events": store.num_events}
+        counts = {**store.counts, "customers": store.num_customers, "events": store.num_events, **store.facts}
+        with clock("features"):
+            counts |= probe(folds[0].cases)
+    for line in (*log_lines(counts), *leakage_lines(counts.get("leakage"))):
+        log(line)
     if helper_process():
         for fold in folds:
             train_fold(fold, task, clock, log)

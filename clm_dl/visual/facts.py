@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import Metric
 from clm_dl.visual.text import number
 
@@ -27,7 +28,20 @@ def data_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[st
     counts = [f"{data[key]:,} {text}" for key, text in COUNTS.items() if data.get(key) is not None]
     source = config.get("data", {})
     path = f" from `{source['path']}`" if isinstance(source.get("path"), str) else ""
-    return [f"- Source: `{source.get('name')}`{path}", f"- {', '.join(counts)}" if counts else "- No counts."]
+    lines = [f"Source: `{source.get('name')}`{path}", ", ".join(counts) or "No counts.", *log_lines(data)]
+    return [f"- {line}" for line in (*lines, *leakage_lines(data.get("leakage")))]
+
+
+def log_lines(data: Mapping[str, Any]) -> list[str]:
+    """What a reader of figures must know of the log, from `data` of metrics.json."""
+    lines = []
+    if dated := data.get("known_as_of"):
+        lines.append(f"As of each cutoff, from what was known before it: {', '.join(dated)}.")
+    if always := data.get("known_at_all_times"):
+        lines.append(
+            f"Taken as known at all times, because their tables have no dates (valid_from): {', '.join(always)}."
+        )
+    return lines
 
 
 def scored_line(config: Mapping[str, Any]) -> str:

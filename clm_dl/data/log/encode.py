@@ -18,6 +18,7 @@ from clm_dl.data.log import parse
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.joins import Joins
 from clm_dl.data.log.roles import DataSpec
+from clm_dl.data.store.attributes import Changes, taken, write_changes
 from clm_dl.data.store.files import ColumnFile
 from clm_dl.data.store.store import DTYPES, MISSING_CODE, MISSING_TIME, Field
 from clm_dl.errors import UserError
@@ -74,53 +75,76 @@ class Encoder:
         numeric = [name for name, kind in self.spec.kinds.items() if kind == "numeric"]
         return events.mutate(**columns, **{name: events[name].cast("float32") for name in numeric})
 
-    def write_static(self, events: ir.Table, raws: Sequence[Source], joins: Joins) -> None:
-        """Customer attributes, one row a customer in the order of codes."""
+    def write_static(self, events: ir.Table, raws: Sequence[Source], joins: Joins) -> list[str]:
+        """Customer attributes, one row a customer in the order of codes, and when they changed; names those that do."""
         frame = pd.DataFrame(index=pd.RangeIndex(len(self.customers)))
         ids = pd.Index(self.customers.to_pandas())
         wanted = list(self.spec.static)
+        changes: dict[str, Changes] = {}  # by attribute; those of one table share theirs
         for log, source in zip(self.spec.logs, raws, strict=True):
             for join in (join for join in log.joins if join.to == "customer"):
                 joined = joins.table(join)
-                table = joined.table.filter(joined.table[join.right].notnull())
-                joins.check_unique(table, join.right, joined, join)
+                since = joins.since(join, log)
                 if join.left != log.roles["customer"]:
                     raise UserError(
                         f"a join to customers is on the customer column {log.roles['customer']!r}, got {join.left!r}"
                     )
                 names = [name for name in joins.columns(join, source) if not wanted or name in wanted]
-                rows = self.engine.fetch(table.select(join.right, *names)).to_pandas()
-                keys = rows.pop(join.right)
-                rows.index = pd.Index(
+                key = joined.table[join.right]
+                dates = {} if since is None else {"row:since": since}
+                columns = {f"value:{name}": joined.table[name] for name in names}
+                table = joined.table.select(**{"row:key": key}, **dates, **columns)
+                table = table.filter([table[name].notnull() for name in ("row:key", *dates)])
+                joins.check_unique(table, ["row:key", *dates], joined, join)
+                rows = self.engine.fetch(table).to_pandas()
+                keys = rows.pop("row:key")
+                index = pd.Index(
                     keys.astype(str) if ids.dtype.kind not in "iu" else pd.to_numeric(keys, errors="coerce")
                 )
+                if since is not None:
+                    code, at = ids.get_indexer(index), rows.pop("row:since").to_numpy()
+                    values = rows.set_axis(names, axis=1)
+                    changes |= dict.fromkeys(names, Changes.of(code, at, values, len(ids)))
+                    continue
+                rows.index = index
                 for name in names:
-                    frame[name] = rows[name].reindex(ids).to_numpy()
+                    changes.pop(name, None)
+                    frame[name] = rows[f"value:{name}"].reindex(ids).to_numpy()
+                joins.always |= set(names)
         for name in wanted:
             if f"static:{name}" in events.columns:
-                frame[name] = self._last_value(events, f"static:{name}")
+                changes[name] = self._changes(events, name)
+                joins.always.discard(name)
+            elif name in changes:
+                continue
             elif name not in frame:
                 known = sorted({*frame.columns, *(column for source in raws for column in source.table.columns)})
                 parse.check_columns(
                     replace(raws[0], table=ibis.table(dict.fromkeys(known, "string"))), [name], "static column"
                 )
+        for name, part in changes.items():
+            frame[name] = taken(part.values[[name]], part.newest)[name].to_numpy()
+        write_changes(self.folder, [replace(part, values=part.values[[name]]) for name, part in changes.items()])
         frame = frame[wanted] if wanted else frame
         pq.write_table(
             pa.Table.from_pandas(frame, preserve_index=not len(frame.columns)), self.folder / "static.parquet"
         )
+        return list(changes)
 
-    def _last_value(self, events: ir.Table, name: str) -> np.ndarray:
-        """Every customer's newest value that is not missing; the greatest where several share its time."""
-        known = events.select("customer_id", "time", value=events[name]).filter(lambda t: t.value.notnull())
-        newest = known.group_by("customer_id").aggregate(newest=known.time.max()).rename(newest_id="customer_id")
-        both = known.join(newest, [known.customer_id == newest.newest_id, known.time == newest.newest])
-        rows = self.engine.fetch(both.group_by("customer_id").aggregate(value=both.value.max())).to_pandas()
-        keys = (
-            self.customers.to_pandas()
-            if pa.types.is_integer(events.customer.type().to_pyarrow())
-            else range(len(self.customers))
-        )
-        return rows.set_index("customer_id")["value"].reindex(pd.Index(keys)).to_numpy()
+    def _changes(self, events: ir.Table, name: str) -> Changes:
+        """When a column of the log took another value than before, missing ones left out; the greatest of several at
+        one time.
+        """
+        value = events[f"static:{name}"]
+        value = ibis.ifelse(value.isnan(), ibis.null(value.type()), value) if value.type().is_floating() else value
+        known = events.select("customer_id", "time", value=value).filter(lambda t: t.value.notnull())
+        known = known.group_by("customer_id", "time").aggregate(value=known.value.max())
+        known = known.mutate(before=known.value.lag().over(ibis.window(group_by="customer_id", order_by="time")))
+        rows = self.engine.fetch(known.filter(known.before.isnull() | (known.before != known.value))).to_pandas()
+        is_number = pa.types.is_integer(events.customer.type().to_pyarrow())
+        ids = pd.Index(self.customers.to_pandas() if is_number else range(len(self.customers)))
+        code, values = ids.get_indexer(rows["customer_id"]), rows[["value"]].set_axis([name], axis=1)
+        return Changes.of(code, rows["time"].to_numpy(), values, len(ids))
 
     def write_columns(self, events: ir.Table, offsets: np.ndarray, fields: list[Field]) -> int:
         """Sort the events and write them; returns the last time."""

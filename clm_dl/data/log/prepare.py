@@ -127,13 +127,15 @@ class _Preparation:
         encoder = Encoder(spec, engine, self.folder)
         codes = encoder.write_dictionaries(events)
         events, offsets = encoder.encode_customers(events, groups, text=self.text)
-        encoder.write_static(events, raws, self.joins)
+        dated = encoder.write_static(events, raws, self.joins)
         events = encoder.encode_fields(events, codes)
         fields = [Field(name, kind, name if name in RESERVED else None) for name, kind in spec.kinds.items()]
         last = encoder.write_columns(events, offsets, fields)
         assert counts["rows_in"] == counts["kept"] + counts["quarantined"] + counts["duplicates"]
         assert kept == offsets[-1]
-        return {"fields": fields, "end": self._end(good, last), "counts": counts, "num_events": kept}
+        facts = {"known_at_all_times": sorted(self.joins.always), "known_as_of": dated}
+        facts = {name: columns for name, columns in facts.items() if columns}
+        return {"fields": fields, "end": self._end(good, last), "counts": counts, "num_events": kept, "facts": facts}
 
     # -- reading and validating
 

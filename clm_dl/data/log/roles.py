@@ -37,7 +37,8 @@ DATA_KEYS = (
     "data_dir",
     "calendar",
 )
-JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to")
+JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to", "valid_from")
+DATES = ("valid_from", "updated")  # columns that date the rows of a joined table, where no other is named
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Join:
     right: str  # column of the table
     columns: tuple[str, ...] | None
     to: str
+    dates: tuple[str, ...] = ()  # the first of these columns that the table has says from when a row holds
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def _parse_join(join: Mapping[str, Any]) -> Join:
             f"data.joins[].on must be one column name, or {{column of the log: column of the table}}, got {on!r}"
         )
     left, right = next(iter(on.items())) if isinstance(on, Mapping) else (on, on)
-    columns = join.get("columns")
+    columns, dated = join.get("columns"), join.get("valid_from")
     return Join(
         path=None if path is None else str(path),
         frame=frame,
@@ -212,4 +214,5 @@ def _parse_join(join: Mapping[str, Any]) -> Join:
         right=str(right),
         columns=None if columns is None else tuple(columns),
         to=choice(join.get("to") or "item", ("item", "customer"), "data.joins[].to"),
+        dates=(str(dated),) if dated is not None else () if "valid_from" in join else DATES,
     )

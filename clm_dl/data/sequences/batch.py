@@ -105,7 +105,8 @@ class EventDataset(Dataset[EventBatch]):
 
     Args:
         max_tokens: the last so many tokens of a history are kept.
-        static_CS: float32 `[customers, S]`. known_NK, target_NK: float32 `[N, K]`; without targets K is 0.
+        static_US, static_N: float32 `[U, S]`, distinct attributes, and the row of each snapshot there.
+        known_NK, target_NK: float32 `[N, K]`; without targets K is 0.
     """
 
     def __init__(
@@ -115,7 +116,8 @@ class EventDataset(Dataset[EventBatch]):
         snapshots: Snapshots,
         *,
         max_tokens: int,
-        static_CS: np.ndarray,
+        static_US: np.ndarray,
+        static_N: np.ndarray,
         known_NK: np.ndarray,
         target_NK: np.ndarray | None = None,
     ):
@@ -132,9 +134,9 @@ class EventDataset(Dataset[EventBatch]):
         self.start_N = torch.from_numpy(last) - self.length_N
         self.recency_N = _log_days(snapshots.cutoff - sequences.time[last - 1])
         self.tenure_N = _log_days(snapshots.cutoff - sequences.time[first])
-        self.customer_N = torch.from_numpy(np.asarray(snapshots.customer, dtype=np.int64))
+        self.static_N = torch.from_numpy(np.asarray(static_N, dtype=np.int64))
         self.label_N = torch.from_numpy(np.asarray(snapshots.label, dtype=np.float32))
-        self.static_CS, self.known_NK = torch.from_numpy(static_CS), torch.from_numpy(known_NK)
+        self.static_US, self.known_NK = torch.from_numpy(static_US), torch.from_numpy(known_NK)
         self.target_NK = (
             torch.zeros(len(self.label_N), 0)
             if target_NK is None
@@ -200,7 +202,7 @@ class EventDataset(Dataset[EventBatch]):
             length_B=length_B,
             recency_B=self.recency_N[index_B],
             tenure_B=self.tenure_N[index_B],
-            static_BS=self.static_CS[self.customer_N[index_B]],
+            static_BS=self.static_US[self.static_N[index_B]],
             known_BK=self.known_NK[index_B],
             label_B=self.label_N[index_B],
             target_BK=self.target_NK[index_B],

@@ -19,6 +19,7 @@ from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.calendar import known_future
 from clm_dl.data.snapshots.features import history_columns, history_features
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.attributes import attributes_at
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 
@@ -61,7 +62,8 @@ class SequenceInputs:
             categorical, exclude = tuple(schema["categorical"]), ()
             numeric = tuple(name for name in schema["numeric"] if name != NUM_LINES)
             _check_fields(store, categorical, numeric)
-        static = store.static.drop(columns=[name for name in exclude if name in store.static.columns])
+        static, static_N = attributes_at(store, snapshots.customer, snapshots.cutoff)
+        static = static.drop(columns=[name for name in exclude if name in static.columns])
         sequences = Sequences.from_store(
             store,
             token=sequence.token,
@@ -88,7 +90,8 @@ class SequenceInputs:
             if isinstance(vocabulary, VocabularyOptions):
                 rows = sequences.visible_rows(chosen)
                 vocabulary = self._fit_vocabulary(store, sequences.categorical, rows, vocabulary)
-            schema = fit_schema(sequences, vocabulary, chosen, known[training], static) | dict(schema or {})
+            attributes = static.iloc[np.unique(static_N[training])]
+            schema = fit_schema(sequences, vocabulary, chosen, known[training], attributes) | dict(schema or {})
         else:
             assert isinstance(vocabulary, Vocabulary)
             names = {"known": list(known.columns), "static": list(static.columns)}
@@ -100,7 +103,8 @@ class SequenceInputs:
             vocabulary,
             snapshots,
             max_tokens=sequence.max_tokens,
-            static_CS=static_inputs(schema, static),
+            static_US=static_inputs(schema, static),
+            static_N=static_N,
             known_NK=np.array(known[list(schema["known"])], dtype=np.float32),
             target_NK=targets,
         )

@@ -1,7 +1,7 @@
 """The schema of a run: which fields its batches hold and how they are scaled; fitted on training history, then only
 applied.
 
-Shapes: C customers, N snapshots, S static inputs, K known-future columns.
+Shapes: U distinct attributes of a customer at a cutoff, N snapshots, S static inputs, K known-future columns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SAMPLE = 2_000_000  # values that a median looks at: more move it in no digit t
 def fit_schema(
     sequences: Sequences, vocabulary: Vocabulary, training: Snapshots, known: pd.DataFrame, static: pd.DataFrame
 ) -> dict[str, Any]:
-    """Plain dict, JSON-able, from the histories of the training snapshots alone.
+    """Plain dict, JSON-able, from the histories of the training snapshots alone, and their attributes `static`.
 
     Keys: version, token, bags; categorical {field: number of ids}; numeric {field: scale} of sign(x)·log1p|x|;
     time {gap, age: scale};
@@ -38,7 +38,6 @@ def fit_schema(
     values = sequences.values[seen].astype(np.float64)
     values = np.sign(values) * np.log1p(np.abs(values))
     first, last = sequences.token_range(training)
-    customers = static.iloc[np.unique(training.customer)]
     attributes: dict[str, list[str] | None] = {}
     head = {
         "recency": binned_scale(np.log1p((training.cutoff - sequences.time[last - 1]) / DAY)),
@@ -47,9 +46,9 @@ def fit_schema(
     for name in static.columns:
         if pd.api.types.is_numeric_dtype(static[name]) and not pd.api.types.is_bool_dtype(static[name]):
             attributes[str(name)] = None
-            head[f"static.{name}"] = binned_scale(customers[name].to_numpy(np.float64, na_value=np.nan))
+            head[f"static.{name}"] = binned_scale(static[name].to_numpy(np.float64, na_value=np.nan))
         else:
-            levels = sorted(set(_text(customers[name]).dropna()))
+            levels = sorted(set(_text(static[name]).dropna()))
             attributes[str(name)] = levels
             head |= {f"static.{name}={value}": {"center": 0.0, "scale": 1.0} for value in [*levels, "missing"]}
     return {
@@ -96,7 +95,7 @@ def check_schema(
 
 
 def static_inputs(schema: Mapping[str, Any], static: pd.DataFrame) -> np.ndarray:
-    """float32 `[C, S]` in the order of `schema["head"]`: one-hot values (all 0: never in training), raw numbers."""
+    """float32 `[U, S]` in the order of `schema["head"]`: one-hot values (all 0: never in training), raw numbers."""
     columns = []
     for name, values in schema["static"].items():
         if values is None:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from clm_dl.data.snapshots.cutoffs import DAY, to_us
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.attributes import attributes_at
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 
@@ -23,13 +24,12 @@ WINDOWS_DAYS = (7.0, 14.0, 28.0, 56.0, 91.0)
 
 
 def rfm_features(store: EventStore, snapshots: Snapshots, **options: Any) -> pd.DataFrame:
-    """The features of `history_features` and the store's static attributes: what the baselines see, one row a snapshot.
+    """The features of `history_features` and the customer attributes: what the baselines see, one row a snapshot.
 
-    static_NAME: customer attributes; numbers as float32 with NaN, everything else as pandas `category` with missing
-        values
-    (the baselines one-hot encode them with a level of their own for missing).
+    static_NAME: customer attributes as of the cutoff; numbers as float32 with NaN, everything else as pandas `category`
+    with missing values (the baselines one-hot encode them with a level of their own for missing).
     """
-    return pd.concat([history_features(store, snapshots, **options), _static(store, snapshots.customer)], axis=1)
+    return pd.concat([history_features(store, snapshots, **options), _static(store, snapshots)], axis=1)
 
 
 def history_features(
@@ -143,8 +143,9 @@ def _first_seen(offsets: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return first & (codes >= 0)
 
 
-def _static(store: EventStore, customer: np.ndarray) -> pd.DataFrame:
-    static = store.static.iloc[customer].reset_index(drop=True)
+def _static(store: EventStore, snapshots: Snapshots) -> pd.DataFrame:
+    attributes, place = attributes_at(store, snapshots.customer, snapshots.cutoff)
+    static = attributes.iloc[place].reset_index(drop=True)
     is_number = {
         name: pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
         for name, values in static.items()

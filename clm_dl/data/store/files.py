@@ -79,6 +79,7 @@ def write_meta(
     fingerprint: str,
     num_events: int,
     timezone: str = "UTC",
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write meta.json last, with the size and checksum of every other file in `folder`."""
     files = sorted(file for file in folder.iterdir() if file.name != "meta.json")
@@ -89,6 +90,7 @@ def write_meta(
         "end": int(end),
         "num_events": num_events,
         "counts": dict(counts),
+        "facts": dict(facts or {}),
         "fields": [asdict(field) for field in fields],
         "sizes": {file.name: file.stat().st_size for file in files},
         "checksums": {file.name: checksum(file) for file in files},

@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 
 from clm_dl.errors import MissingFile, UserError
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 MISSING_CODE = -1  # of a categorical value
 MISSING_TIME = np.iinfo(np.int64).min  # of a field of kind "time"
+# of attributes that change, see `attributes.Changes`
+CHANGED_OFFSETS, CHANGED_AT, CHANGED_VALUES = "changed_offsets.npy", "changed_at.npy", "changed_values.parquet"
 DTYPES: dict[str, np.dtype[Any]] = {
     "categorical": np.dtype(np.int32),
     "numeric": np.dtype(np.float32),
@@ -103,8 +105,22 @@ class EventStore:
 
     @cached_property
     def static(self) -> pd.DataFrame:
-        """Customer attributes, one row a customer in code order (raw values; NaN or None where missing)."""
+        """The newest customer attributes, one row a customer in code order (raw values; NaN or None where missing).
+
+        Not for models: `attributes.attributes_at` gives those of a cutoff.
+        """
         return pq.read_table(self.path / "static.parquet").to_pandas()
+
+    @cached_property
+    def attribute_changes(self) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+        """Offsets, times and values of the attributes that change; only a store that has such holds the files."""
+        values = pq.read_table(self.path / CHANGED_VALUES).to_pandas()
+        return np.load(self.path / CHANGED_OFFSETS), np.load(self.path / CHANGED_AT), values
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a reader of figures must know of the log: see `prepare`."""
+        return dict(self.meta.get("facts", {}))
 
     def field(self, name: str) -> Field:
         """The field called `name`; ValueError names the fields that exist."""

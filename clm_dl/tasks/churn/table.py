@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from clm_dl.baselines.tabular.classifier import TabularClassifier
 from clm_dl.errors import MissingFile, UserError, nearest
 from clm_dl.evaluation.calibration import PlattCalibrator
+from clm_dl.evaluation.leakage import leakage
 from clm_dl.tasks.settings import Settings
 
 POSITIVE = ("1", "1.0", "true", "yes", "y")
@@ -31,7 +32,7 @@ def table_scores(data: Mapping[str, Any], settings: Settings) -> tuple[pd.DataFr
 
     Returns:
         Rows of the Scores table (split "test", cutoff NaT, horizon NaN, recent false), and counts: rows_in, kept,
-        quarantined, duplicates, quarantine_reasons, customers, fingerprint.
+        quarantined, duplicates, quarantine_reasons, customers, fingerprint, leakage.
 
     Raises:
         ValueError, FileNotFoundError: one sentence on the path, a column, the label or the folds.
@@ -63,7 +64,7 @@ def table_scores(data: Mapping[str, Any], settings: Settings) -> tuple[pd.DataFr
         for row, spec in enumerate(specs)
     ]
     columns = ["customer_id", "cutoff", "split", "model", "task", "horizon", "score", "score_raw", "label", "recent"]
-    return pd.concat(parts, ignore_index=True)[columns], counts
+    return pd.concat(parts, ignore_index=True)[columns], counts | leakage(X, label, np.arange(len(label)))
 
 
 def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, dict[str, Any]]:

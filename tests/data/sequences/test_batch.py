@@ -25,7 +25,15 @@ def case(request, small_store):
     static = rng.normal(size=(small_store.num_customers, 2)).astype(np.float32)
     known = rng.normal(size=(len(snapshots), 1)).astype(np.float32)
     return (
-        EventDataset(tokens, vocabulary, snapshots, max_tokens=MAX_TOKENS, static_CS=static, known_NK=known),
+        EventDataset(
+            tokens,
+            vocabulary,
+            snapshots,
+            max_tokens=MAX_TOKENS,
+            static_US=static,
+            static_N=snapshots.customer,
+            known_NK=known,
+        ),
         tokens,
         vocabulary,
         snapshots,
@@ -74,7 +82,7 @@ def test_batch_equals_reference(case):
                 assert batch.categorical[name][b].tolist() == [line[0] for line in lines] + [0] * (MAX_TOKENS - size)
     np.testing.assert_array_equal(batch.index_B, index)
     np.testing.assert_array_equal(batch.label_B, snapshots.label[index].astype(np.float32))
-    np.testing.assert_array_equal(batch.static_BS, dataset.static_CS[snapshots.customer[index]])
+    np.testing.assert_array_equal(batch.static_BS, dataset.static_US[snapshots.customer[index]])
     np.testing.assert_array_equal(batch.known_BK, dataset.known_NK[index])
 
 
@@ -116,6 +124,7 @@ def test_empty_history_is_refused(small_store):
             Vocabulary({}),
             snapshots,
             max_tokens=4,
-            static_CS=np.zeros((30, 0), np.float32),
+            static_US=np.zeros((30, 0), np.float32),
+            static_N=np.zeros(1, np.int64),
             known_NK=np.zeros((0, 0), np.float32),
         )

@@ -104,6 +104,13 @@ def test_out_of_fold_scores_of_baselines_and_network(frame: pd.DataFrame) -> Non
     assert counts["customers"] == 300
 
 
+def test_a_column_that_gives_the_label_is_said(frame: pd.DataFrame) -> None:
+    bayes = np.where(frame["left"] == "Yes", 0.99, 0.01) + np.linspace(0, 0.005, len(frame))
+    _, counts = table_scores(settings(frame=frame.assign(bayes=bayes), network=None), "baselines=[logistic]")
+    assert counts["leakage"]["columns"] == {"bayes": 1.0}
+    assert "leakage" not in table_scores(settings(frame=frame, network=None), "baselines=[logistic]")[1]
+
+
 def test_what_needs_a_horizon_is_left_out_of_a_table_without_time(frame: pd.DataFrame) -> None:
     columns = frame.assign(recency=1.0, orders=2.0)
     scores, _ = table_scores(settings(frame=columns, network=None), "baselines=[bg_nbd,recency]")

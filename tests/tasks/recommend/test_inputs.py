@@ -99,7 +99,7 @@ def test_every_training_event_but_the_first_is_a_target_once(store, name, max_to
     for batch in data.train_loader():
         assert int(batch.length_B.min()) >= 2
         assert int(batch.length_B.max()) <= max_tokens
-        customer = data.dataset.customer_N[batch.index_B]
+        customer = np.searchsorted(store.offsets, data.dataset.start_N[batch.index_B].numpy(), side="right") - 1
         for b, length in enumerate(batch.length_B.tolist()):
             found += [(int(customer[b]), int(item) - 2) for item in batch.categorical["item"][b, 1:length]]
     ranking, item = data.cases.ranking, store.column("item")

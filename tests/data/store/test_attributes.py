@@ -1,0 +1,119 @@
+"""Customer attributes as of a cutoff: the future of a column or of a dated table changes nothing before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.snapshots.features import rfm_features
+from clm_dl.data.store.attributes import attributes_at
+from clm_dl.data.store.store import EventStore
+from clm_dl.errors import UserError
+from support import inputs_of, snapshots_of
+
+DAY = 86_400_000_000
+START = pd.Timestamp("2024-01-01")
+DATES = {"horizon_days": 20, "train": ["2024-02-01", "2024-02-15"], "val": ["2024-03-10"], "test": ["2024-04-05"]}
+ROLES = {"customer": "who", "time": "when"}
+
+
+@pytest.fixture
+def log() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"who": rng.integers(0, 25, 500), "day": rng.integers(0, 130, 500)})
+    frame["when"] = START + pd.to_timedelta(frame.pop("day"), unit="D")
+    return frame.assign(plan=rng.choice(["basic", "plus", None], 500), points=rng.random(500))
+
+
+def seen(store: EventStore, split: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """What baselines and network see of the snapshots up to a split."""
+    snapshots = snapshots_of(store, **DATES)
+    chosen = np.isin(snapshots.split, ["train", "val", "test"][: ["train", "val", "test"].index(split) + 1])
+    inputs = inputs_of(store, snapshots)
+    statics = inputs.dataset[np.flatnonzero(chosen)].static_BS.numpy()
+    features = rfm_features(store, snapshots).filter(like="static_")[chosen]
+    return features.astype(object).where(features.notna(), "missing"), statics
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_the_future_of_an_attribute_changes_nothing_before_it(log: pd.DataFrame, split: str, tmp_path: Path) -> None:
+    cutoff = pd.Timestamp({"train": "2024-02-15", "val": "2024-03-10", "test": "2024-04-05"}[split])
+    later = (log["when"] >= cutoff).to_numpy()
+    other = log.copy()
+    other.loc[later, ["plan", "points"]] = (
+        other.loc[later, ["plan", "points"]].sample(frac=1, random_state=1).to_numpy()
+    )
+    other.loc[later, "plan"] = other.loc[later, "plan"].replace({"basic": "left"})
+    data = {"roles": ROLES, "static": ["plan", "points"]}
+    both = [prepare_store({**data, "frame": one}, tmp_path / str(i)) for i, one in enumerate((log, other))]
+    (features, statics), (features2, statics2) = (seen(store, split) for store in both)
+    pd.testing.assert_frame_equal(features, features2)
+    np.testing.assert_array_equal(statics, statics2)
+    assert (both[0].static["plan"] != both[1].static["plan"]).any()
+    before = prepare_store({**data, "frame": log}, tmp_path / "before", before=int(cutoff.value // 1000))
+    wanted = attributes_at(both[0], np.arange(25), np.full(25, cutoff.value // 1000))[0]
+    pd.testing.assert_frame_equal(before.static, wanted, check_dtype=False)
+
+
+moment = st.integers(0, 6)
+changes = st.lists(
+    st.tuples(st.sampled_from("abc"), moment, st.sampled_from(["x", "y", None])), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(rows=changes, cutoff=moment, dated=changes)
+def test_the_last_value_before_the_cutoff_counts(rows: list, cutoff: int, dated: list) -> None:
+    dated = list({(who, day): (who, day, value) for who, day, value in dated}.values())
+    log = pd.DataFrame(rows, columns=["who", "when", "plan"]).assign(
+        when=lambda f: START + pd.to_timedelta(f["when"], unit="D")
+    )
+    table = pd.DataFrame(dated, columns=["who", "valid_from", "tier"], dtype=object)
+    table["valid_from"] = (START + pd.to_timedelta(table["valid_from"].astype(int), unit="D")).dt.strftime("%Y-%m-%d")
+    data = {"frame": log, "roles": ROLES, "static": ["plan", "tier"]}
+    with TemporaryDirectory() as folder:
+        joins = [{"frame": table, "on": "who", "to": "customer"}]
+        store = prepare_store({**data, "joins": joins}, Path(folder) / "store")
+        customers = np.arange(store.num_customers)
+        at = np.full(len(customers), (START.value // 1000) + cutoff * DAY)
+        found, place = attributes_at(store, customers, at)
+        for code, who in enumerate(store.customer_ids):
+            known = [(day, value) for one, day, value in rows if one == who and day < cutoff and value]
+            plan = max((value for day, value in known if day == max(known)[0]), default=None)
+            tiers = [(day, value) for one, day, value in dated if one == who and day < cutoff]
+            tier = max(tiers, key=lambda row: row[0])[1] if tiers else None
+            row = found.iloc[place[code]]
+            assert (row["plan"] if pd.notna(row["plan"]) else None) == plan
+            assert (row["tier"] if pd.notna(row["tier"]) else None) == tier
+    assert set(store.facts["known_as_of"]) == {"plan", "tier"}
+
+
+def test_items_have_what_holds_at_the_time_of_a_line(tmp_path: Path) -> None:
+    log = pd.DataFrame({"who": "a", "when": ["2024-01-01", "2024-01-05", "2024-01-09"], "sku": "s"})
+    prices = pd.DataFrame(
+        {
+            "sku": ["s", "s", "t"],
+            "price": [1.0, 2.0, 9.0],
+            "brand": "b",
+            "from": ["2024-01-05", "2024-01-07", "2024-01-01"],
+        }
+    )
+    data = {"frame": log, "roles": {**ROLES, "item": "sku"}, "numeric": ["price"], "categorical": ["brand"]}
+    join = {"frame": prices, "on": "sku", "columns": ["price", "brand"], "valid_from": "from"}
+    store = prepare_store({**data, "joins": [join]}, tmp_path / "dated")
+    np.testing.assert_array_equal(store.column("price"), np.array([np.nan, 1.0, 2.0], np.float32))
+    assert "known_at_all_times" not in store.facts
+    with pytest.raises(UserError, match="needs one row a key, or a column valid_from"):
+        prepare_store({**data, "joins": [{**join, "valid_from": None}]}, tmp_path / "none")
+    always = {**join, "frame": prices.drop_duplicates("sku"), "valid_from": None}
+    store = prepare_store({**data, "joins": [always]}, tmp_path / "always")
+    assert store.facts["known_at_all_times"] == ["brand", "price"]
+    with pytest.raises(UserError, match="valid_from 'since' is not a column"):
+        prepare_store({**data, "joins": [{**join, "valid_from": "since"}]}, tmp_path / "unknown")
