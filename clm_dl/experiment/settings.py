@@ -74,6 +74,7 @@ def read_plan(config: Mapping[str, Any]) -> Plan:
     config = {**config, "data": spell_out(config["data"])}
     _check_top(config)
     task = read_task(config)
+    config["data"] = _with_tie(config["data"], task)
     config["objective"] = config["objective"] or task.questions[0].objective
     choice(config["objective"], task.questions[0].metrics().objectives, "objective")
     _check_together(config, task)
@@ -98,6 +99,19 @@ def read_plan(config: Mapping[str, Any]) -> Plan:
         resamples=config["bootstrap"],
         seed=config["seed"],
     )
+
+
+def _with_tie(data: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """The group `data` with what orders lines of one customer and time: values, but never in a ranked task."""
+    if "tie" not in data:
+        return dict(data)
+    ranks = task.questions[0].recommends
+    if ranks and data["tie"] == "sort":
+        raise UserError(
+            f"data.tie=sort puts lines of one time in the order of their items, which task={task.name} would learn as "
+            "what customers do: leave it out, or set file or seeded"
+        )
+    return {**data, "tie": data["tie"] or ("auto" if ranks else "sort")}
 
 
 def read_task(config: Mapping[str, Any]) -> Task:

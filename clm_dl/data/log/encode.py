@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from clm_dl.data.log import parse
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.joins import Joins
 from clm_dl.data.log.roles import DataSpec
+from clm_dl.data.log.ties import draw_ties
 from clm_dl.data.store.attributes import Changes, taken, write_changes
 from clm_dl.data.store.files import ColumnFile
 from clm_dl.data.store.store import DTYPES, MISSING_CODE, MISSING_TIME, Field
@@ -29,6 +30,7 @@ class Encoder:
 
     def __init__(self, spec: DataSpec, engine: DuckDB, folder: Path):
         self.spec, self.engine, self.folder = spec, engine, folder
+        self.dictionaries: dict[str, pa.Array] = {}  # texts of each categorical field, by code
 
     def write_dictionaries(self, events: ir.Table) -> dict[str, ir.Table]:
         """Write each categorical field's values, sorted as text; return value → code as tables."""
@@ -41,7 +43,8 @@ class Encoder:
             )
             texts = found.cast(pa.string())
             order = pc.sort_indices(texts)
-            pq.write_table(pa.table({"value": texts.take(order)}), self.folder / f"dict_{name}.parquet")
+            self.dictionaries[name] = texts.take(order)
+            pq.write_table(pa.table({"value": self.dictionaries[name]}), self.folder / f"dict_{name}.parquet")
             numbers = np.arange(len(found), dtype=np.int32)
             codes[name] = self.engine.view(pa.table({f"key:{name}": found.take(order), f"code:{name}": numbers}))
         return codes
@@ -146,11 +149,14 @@ class Encoder:
         code, values = ids.get_indexer(rows["customer_id"]), rows[["value"]].set_axis([name], axis=1)
         return Changes.of(code, rows["time"].to_numpy(), values, len(ids))
 
-    def write_columns(self, events: ir.Table, offsets: np.ndarray, fields: list[Field]) -> int:
+    def write_columns(self, events: ir.Table, offsets: np.ndarray, fields: list[Field], *, tie: str) -> int:
         """Sort the events and write them; returns the last time."""
         has_order = "order" in events.columns
-        if self.spec.tie == "file":
-            ties = ["log_row", "file_row"]
+        if tie == "file":
+            ties = ["log_row", *(["order_row"] if has_order else []), "file_row"]
+            if has_order:  # lines of one order stay together
+                one = ibis.window(group_by=["customer_id", "time", "log_row", "order"])
+                events = events.mutate(order_row=events.file_row.min().over(one))
         else:
             ties = [
                 *(["source"] if has_order and self.spec.merged else []),
@@ -170,7 +176,7 @@ class Encoder:
         starts = ColumnFile(self.folder / "order_start.npy", np.dtype(bool), total)
         row, previous, latest = 0, None, int(np.iinfo(np.int64).min)
         try:
-            for batch in self.engine.stream(ordered):
+            for batch in self._lines(ordered, offsets, boundary, tie):
                 start = np.zeros(batch.num_rows, dtype=bool)
                 first, last = np.searchsorted(offsets, [row, row + batch.num_rows])
                 start[offsets[first:last] - row] = True
@@ -188,6 +194,13 @@ class Encoder:
                 writer.close()
         assert row == total, f"wrote {row} of {total} events"
         return latest
+
+    def _lines(self, ordered: ir.Table, offsets: np.ndarray, boundary: list[str], tie: str) -> Iterable[pa.RecordBatch]:
+        batches = self.engine.stream(ordered)
+        if tie != "seeded":
+            return batches
+        known = {"customers": self.customers, "dictionaries": self.dictionaries, "orders": boundary}
+        return draw_ties(batches, seed=self.spec.tie_seed, offsets=offsets, **known)
 
 
 def values(column: pa.Array, kind: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 
 from clm_dl.data.log import parse
@@ -23,7 +24,8 @@ from clm_dl.data.log.joins import Joins
 from clm_dl.data.log.orders import settle_orders
 from clm_dl.data.log.quarantine import WRONG_SHAPE, write_quarantine
 from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
-from clm_dl.data.log.sources import describe
+from clm_dl.data.log.sources import describe, is_database
+from clm_dl.data.log.ties import count_ties
 from clm_dl.data.store.files import staged_folder, write_meta
 from clm_dl.data.store.store import EventStore, Field
 from clm_dl.errors import UserError
@@ -87,6 +89,10 @@ class _Preparation:
     def __init__(self, spec: DataSpec, engine: DuckDB, folder: Path, before: int | None, log: Callable[[str], None]):
         self.spec, self.engine, self.folder, self.before, self.log = spec, engine, folder, before, log
         self.text = False  # ids came as text
+        self.tie = spec.tie
+        if spec.tie == "auto":
+            has_order = spec.engine == "duckdb" and not any(is_database(source.path) for source in spec.logs)
+            self.tie = "file" if has_order else "seeded"
         self.reasons: list[str] = []
         self.joins = Joins(engine, spec.data_dir, log)
 
@@ -130,17 +136,28 @@ class _Preparation:
         dated = encoder.write_static(events, raws, self.joins)
         events = encoder.encode_fields(events, codes)
         fields = [Field(name, kind, name if name in RESERVED else None) for name, kind in spec.kinds.items()]
-        last = encoder.write_columns(events, offsets, fields)
+        last = encoder.write_columns(events, offsets, fields, tie=self.tie)
+        if spec.tie == "auto" and self.tie == "file" and self._sorted_by_item(encoder, offsets):
+            self.tie = "seeded"
+            self.log("ties: the file sorts lines of one time by item, so their order is drawn; data.tie=file keeps it")
+            encoder.write_columns(events, offsets, fields, tie=self.tie)
         assert counts["rows_in"] == counts["kept"] + counts["quarantined"] + counts["duplicates"]
         assert kept == offsets[-1]
         facts = {"known_at_all_times": sorted(self.joins.always), "known_as_of": dated}
         facts = {name: columns for name, columns in facts.items() if columns}
-        return {"fields": fields, "end": self._end(good, last), "counts": counts, "num_events": kept, "facts": facts}
+        known = {"counts": counts, "facts": facts, "tie": self.tie}
+        return {"fields": fields, "end": self._end(good, last), "num_events": kept, **known}
+
+    def _sorted_by_item(self, encoder: Encoder, offsets: np.ndarray) -> bool:
+        if "item" not in encoder.dictionaries:
+            return False
+        time, item = (np.load(self.folder / name, mmap_mode="r") for name in ("time.npy", "field_item.npy"))
+        return count_ties(offsets, time, item, encoder.dictionaries["item"].to_pylist()).by_item
 
     # -- reading and validating
 
     def _read(self, log: Log) -> Source:
-        keep_order = self.spec.tie == "file"
+        keep_order = self.tie == "file"
         source: Source = self.engine.read(log, self.spec.data_dir, keep_order=keep_order)
         self.text |= source.text
         items = {column for join in log.joins if join.to == "item" for column in self.joins.columns(join, source)}
@@ -196,7 +213,7 @@ class _Preparation:
             raise UserError(f"all {rows_in} rows of {what} were quarantined ({listed}): check data.roles{hint}")
 
     def _distinct(self, table: ir.Table, source: Source) -> ir.Table:
-        if self.spec.tie == "sort":
+        if self.tie != "file":
             return table.distinct()
         others = [name for name in table.columns if name != "raw:file_row"]
         return table.group_by(others).aggregate(table["raw:file_row"].min().name("raw:file_row"))
@@ -224,7 +241,7 @@ class _Preparation:
         columns += [
             table[f"raw:{join.left}"].name(f"key:{i}") for i, join in enumerate(log.joins) if join.to == "customer"
         ]
-        if self.spec.tie == "file":
+        if self.tie == "file":
             position = ibis.literal(self.spec.logs.index(log)).cast("int64")
             columns += [position.name("log_row"), table["raw:file_row"].name("file_row")]
         return table.select(*columns)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clm_dl.data.log.ties import TIES
 from clm_dl.errors import UserError, check_keys, choice
 
 ROLE_KINDS = {  # the kind each stored role has, in the order that breaks ties between events of one customer and time
@@ -31,6 +32,7 @@ DATA_KEYS = (
     "engine",
     "end",
     "tie",
+    "tie_seed",
     "close_orders",
     "dedupe",
     "memory_limit",
@@ -92,6 +94,7 @@ class DataSpec:
     engine: str = "duckdb"
     end: Any = None
     tie: str = "sort"
+    tie_seed: int = 0
     dedupe: bool = False
     close_orders: bool = False
     memory_limit: str = "2.5GB"
@@ -133,7 +136,8 @@ def parse_data(data: Mapping[str, Any]) -> DataSpec:
         timezone=timezone,
         engine=choice(data.get("engine") or "duckdb", ("duckdb", "spark"), "data.engine"),
         end=data.get("end"),
-        tie=choice(data.get("tie") or "sort", ("sort", "file"), "data.tie"),
+        tie=choice(data.get("tie") or "sort", TIES, "data.tie"),
+        tie_seed=int(data.get("tie_seed") or 0),
         dedupe=bool(data.get("dedupe")),
         close_orders=bool(data.get("close_orders")),
         memory_limit=str(data.get("memory_limit") or "2.5GB"),

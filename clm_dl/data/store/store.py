@@ -118,6 +118,11 @@ class EventStore:
         return np.load(self.path / CHANGED_OFFSETS), np.load(self.path / CHANGED_AT), values
 
     @property
+    def tie(self) -> str:
+        """What orders lines of one customer and time: sort (by value), file or seeded."""
+        return str(self.meta.get("tie", "sort"))
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What a reader of figures must know of the log: see `prepare`."""
         return dict(self.meta.get("facts", {}))

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import inputs_of, snapshots_of
 
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.snapshots.features import rfm_features
 from clm_dl.data.store.attributes import attributes_at
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
-from support import inputs_of, snapshots_of
 
 DAY = 86_400_000_000
 START = pd.Timestamp("2024-01-01")
