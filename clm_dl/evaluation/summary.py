@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clm_dl.data.zone import UTC, Zone
 from clm_dl.evaluation.bootstrap import Bootstrap, Measure, bootstrap
 from clm_dl.evaluation.metric import NETWORK, Metrics
 
@@ -145,11 +146,11 @@ def best_model(task: Judged, metrics: Mapping[str, Any], names: Sequence[str]) -
     return {"name": None, "chosen_on": None}
 
 
-def dates_of(table: Table) -> dict[str, Any]:
-    """Cutoff as text -> its rows; rows without a time (of a table of customers) are in none."""
+def dates_of(table: Table, zone: Zone = UTC) -> dict[str, Any]:
+    """Cutoff as text, see `Zone.iso` -> its rows; rows without a time (of a table of customers) are in none."""
     known = table.cutoff.unique().dropna().sort_values()
-    form = "%Y-%m-%d" if (known == known.normalize()).all() else "%Y-%m-%dT%H:%M:%S"
-    return {date.strftime(form): table.select(np.asarray(table.cutoff == date)) for date in known}
+    names = [zone.iso(time) for time in known.as_unit("us").asi8]
+    return {name: table.select(np.asarray(table.cutoff == date)) for name, date in zip(names, known, strict=True)}
 
 
 def to_json(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.snapshots.cutoffs import DAY, cutoff_grid, iso, parse_cutoff, to_us
+from clm_dl.data.snapshots.cutoffs import DAY, cutoff_grid, to_us
 from clm_dl.data.snapshots.labels import label_span
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.snapshots.snapshots import Snapshots
@@ -60,9 +60,10 @@ def backtest(
     assert rule is not None
     cases, calibration = own_cases(trained, store, metrics), trained.calibrations[question.name]
     chosen, span = later_cutoffs(store, rule, question.settings.labels, cases.snapshots, cutoffs)
-    before, free = cases.select(cases.snapshots.training), known_from(cases.snapshots, span)
+    before, free = cases.select(cases.snapshots.training), known_from(store, cases.snapshots, span)
+    iso, one_before = store.zone.iso, {cutoff: store.zone.add(cutoff, -span) for cutoff in chosen.tolist()}
     # what is recalibrated on, see docstring
-    newest = {cutoff: cutoff - span for cutoff in chosen.tolist() if cutoff - span >= free}
+    newest = {cutoff: known for cutoff, known in one_before.items() if known >= free}
     later = question.later_cases(store, np.union1d(chosen, np.array(list(newest.values()), dtype=np.int64)))
     answers, label = _answers(trained, question, later), later.snapshots.label
     tables, source = [], {}
@@ -115,30 +116,30 @@ def later_cutoffs(
     store: EventStore, rule: SnapshotRule, labels: Mapping[str, Any], snapshots: Snapshots, cutoffs: str | Sequence[Any]
 ) -> tuple[np.ndarray, int]:
     """Matured cutoffs (int64 microseconds, ascending) after the last training label window, and a window's length."""
-    span = label_span(store, labels, rule)
-    free = known_from(snapshots, span)
+    span, zone, iso = label_span(store, labels, rule), store.zone, store.zone.iso
+    free, last = known_from(store, snapshots, span), zone.add(store.end, -span)
     if isinstance(cutoffs, str):
         if cutoffs != "rolling":
             raise UserError(f"cutoffs must be rolling or a list of dates, got {cutoffs!r}")
-        if store.end - span < free:
+        if last < free:
             raise UserError(
                 f"no later cutoff has matured: the data ends {iso(store.end)}, the labels of training reach to "
                 f"{iso(free)}, and a label window takes {span / DAY:g} days"
             )
-        return cutoff_grid(free - 1, store.end, span=span, every=to_us(rule.every_days)), span
-    chosen = np.unique(np.array([parse_cutoff(value) for value in cutoffs], dtype=np.int64))
+        return cutoff_grid(free - 1, store.end, span=span, every=to_us(rule.every_days), zone=zone), span
+    chosen = np.unique(np.array([zone.parse(value) for value in cutoffs], dtype=np.int64))
     for cutoff in chosen:
-        if not free <= cutoff <= store.end - span:
+        if not free <= cutoff <= last:
             raise UserError(
                 f"cutoff {iso(cutoff)} cannot be backtested: choose from {iso(free)}, when the last training label was "
-                f"known, to {iso(store.end - span)}, whose own labels are the last to be known"
+                f"known, to {iso(last)}, whose own labels are the last to be known"
             )
     return chosen, span
 
 
-def known_from(snapshots: Snapshots, span: int) -> int:
+def known_from(store: EventStore, snapshots: Snapshots, span: int) -> int:
     """The first cutoff (int64 microseconds) whose labels training knew nothing of: one window after its last cutoff."""
-    return int(snapshots.cutoff[snapshots.training].max()) + span
+    return store.zone.add(int(snapshots.cutoff[snapshots.training].max()), span)
 
 
 def warning(found: Mapping[str, Any], known: Metrics) -> str | None:

@@ -16,9 +16,9 @@ from clm_dl.baselines.spec import Fitted
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.open import open_store
 from clm_dl.data.sequences.inputs import SequenceInputs
-from clm_dl.data.snapshots.cutoffs import parse_cutoff
 from clm_dl.data.snapshots.labels import label_span
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.zone import Zone
 from clm_dl.errors import UserError, nearest
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import best_model
@@ -40,8 +40,8 @@ def predict(
 
     Args:
         events: a path or a table in the format the run was trained on; None for the run's own log.
-        cutoff: ISO date or time (UTC when it names no zone); None for the end of the log, all of its events included.
-            Nothing at or after it is read.
+        cutoff: ISO date or time (of the run's data.timezone when it names no zone); None for the end of the log, all of
+            its events included. Nothing at or after it is read.
         recalibrate: calibrate on the newest cutoff of this log whose labels are known, not as in training; of tasks
             that can be backtested.
         model: network (the default where there is one), another model of the run, or best, which validation chose.
@@ -133,7 +133,7 @@ def item_vectors(trained: Trained) -> pd.DataFrame:
 def customers_of(trained: Trained, events: Any, cutoff: Any) -> Iterator[tuple[EventStore, Cases]]:
     """The log prepared up to the cutoff in a temporary store, and everyone with a history."""
     data, paths = trained.config["data"], trained.config["paths"]
-    at = None if cutoff is None else parse_cutoff(cutoff)
+    at = None if cutoff is None else Zone(data.get("timezone") or "UTC").parse(cutoff)
     with tempfile.TemporaryDirectory(prefix="clm_dl-") as folder:
         if events is None and data["name"] == "simulator":
             store = open_store(data, paths)
@@ -196,7 +196,7 @@ def newest_calibration(trained: Trained, question: ScoredTask, store: EventStore
     """The calibration of a model's answers on the newest cutoff of `store` whose labels are all known."""
     settings = question.settings
     assert settings.rule is not None
-    newest = store.end - label_span(store, settings.labels, settings.rule)
+    newest = store.zone.add(store.end, -label_span(store, settings.labels, settings.rule))
     cases = question.later_cases(store, np.array([newest]))
     answered = _Answered(trained, cases)
     answers, _ = answered(question, model)

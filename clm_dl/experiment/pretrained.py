@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.snapshots.cutoffs import DAY, iso
+from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.errors import UserError
 from clm_dl.experiment.run_files import read_status, read_trained
 from clm_dl.tasks.cases import Cases
@@ -45,6 +45,7 @@ class Start:
             )
         seen = pd.read_parquet(run / "scores.parquet", columns=["cutoff"])["cutoff"].max()
         seen, cutoff = round(seen.timestamp() * 1e6), cases.snapshots.last_training_cutoff
+        iso = cases.store.zone.iso
         if seen > cutoff:
             raise UserError(
                 f"init={run} saw events up to {iso(seen)}, but the last training cutoff of this run is {iso(cutoff)}: "

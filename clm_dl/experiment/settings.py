@@ -134,6 +134,7 @@ def read_task(config: Mapping[str, Any]) -> Task:
         policy=config["policy"],
         calendar=data.get("calendar"),
         log=data["name"],
+        timezone=data.get("timezone") or "UTC",
         k=config["k"],
         seed=config["seed"],
         threshold=config["threshold"],

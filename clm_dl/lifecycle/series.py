@@ -13,7 +13,8 @@ WEEK = 7 * DAY
 
 
 def weekly_orders(store: EventStore, *, cohort: np.ndarray | None = None) -> pd.Series:
-    """Orders of each whole week before the end of the data, oldest first; the index is when a week begins (UTC).
+    """Orders of each whole week before the end of the data, oldest first; the index is when a week begins,
+    in UTC (weeks are those of the store's zone).
 
     cohort: bool `[customers]`, whose orders count; null = everyone's. See `first_between`.
     """
@@ -34,8 +35,8 @@ def weekly_silenced(store: EventStore, *, horizon_days: float) -> pd.Series:
     last = np.zeros(len(time), bool)
     last[np.asarray(store.offsets)[1:][np.diff(store.offsets) > 0] - 1] = True
     gap = np.diff(time, append=time[-1:])
-    known = time + horizon
-    silent = (last | (gap >= horizon)) & (known < store.end)
+    known = store.zone.add(time, horizon)
+    silent = (last | (time + gap >= known)) & (known < store.end)
     return _count(store, known[silent])
 
 
@@ -53,9 +54,9 @@ def weekly_demand(store: EventStore, field: str) -> pd.DataFrame:
 
 
 def first_between(store: EventStore, start: str, stop: str) -> np.ndarray:
-    """Bool `[customers]`: the cohort whose first event lies in [start, stop), ISO dates at midnight UTC."""
+    """Bool `[customers]`: the cohort whose first event lies in [start, stop), ISO dates of the store's zone."""
     first = np.asarray(store.time)[np.minimum(np.asarray(store.offsets)[:-1], max(store.num_events - 1, 0))]
-    low, high = (pd.Timestamp(date, tz="UTC").value // 1000 for date in (start, stop))
+    low, high = (store.zone.parse(date) for date in (start, stop))
     chosen = (first >= low) & (first < high) & (np.diff(store.offsets) > 0)
     if not chosen.any():
         raise UserError(f"nobody has a first event between {start} and {stop}: choose other dates")
@@ -71,9 +72,10 @@ def _weeks(store: EventStore, time: np.ndarray) -> tuple[pd.DatetimeIndex, np.nd
     num = int((store.end - np.asarray(store.time).min()) // WEEK) if store.num_events else 0
     if num < 1:
         raise UserError("the log is shorter than one week, so it has no weekly series")
-    begin = store.end - num * WEEK
-    start = pd.to_datetime(begin + WEEK * np.arange(num), unit="us", utc=True)
-    return start, np.where((time >= begin) & (time < store.end), (time - begin) // WEEK, -1)
+    begin = int(store.zone.local(store.end)) - num * WEEK
+    start = pd.to_datetime(store.zone.utc(begin + WEEK * np.arange(num)), unit="us", utc=True)
+    since = store.zone.local(time) - begin
+    return start, np.where((since >= 0) & (time < store.end), since // WEEK, -1)
 
 
 def _count(store: EventStore, time: np.ndarray) -> pd.Series:

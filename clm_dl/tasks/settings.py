@@ -25,7 +25,7 @@ class Settings:
 
     Attributes:
         rule: the group `snapshots`; None of a table without time.
-        calendar: of the group `data`, known-future covariates. log: its name.
+        calendar: of the group `data`, known-future covariates. log: its name. timezone: of its dates.
         specs: the chosen baselines that answer the task. named: whether each of them was asked for by name.
     """
 
@@ -39,6 +39,7 @@ class Settings:
     policy: Mapping[str, Any]
     calendar: Mapping[str, Any] | None
     log: str
+    timezone: str
     k: int
     seed: int
     threshold: float

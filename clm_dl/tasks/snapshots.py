@@ -18,6 +18,7 @@ from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.snapshots.scoring import later_snapshots, scoring_snapshots
 from clm_dl.data.snapshots.snapshots import Snapshots, build_snapshots, check_classes
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.zone import Zone
 from clm_dl.evaluation.summary import dates_of
 from clm_dl.tasks.base import Answers, ScoredTask
 from clm_dl.tasks.cases import Cases
@@ -138,4 +139,4 @@ class SnapshotTask(ScoredTask):
         return {"overall": table, "recent": table.select(table.recent)}
 
     def by_cutoff(self, table: Any) -> dict[str, Any]:
-        return dates_of(table)
+        return dates_of(table, Zone(self.settings.timezone))

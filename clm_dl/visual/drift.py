@@ -59,7 +59,7 @@ def drift_figure(results: Results) -> Figure:
     found, main, watched = _found(results), results.known.main, _watched(results)[0]
     figure = Figure(figsize=(5.2, 5.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    dates = pd.to_datetime([at["cutoff"] for at in found["cutoffs"]])
+    dates = pd.to_datetime([at["cutoff"] for at in found["cutoffs"]], utc=True)
     models = [found["metrics"]["split"]["test"]["per_cutoff"][at["cutoff"]] for at in found["cutoffs"]]
     panels = {main.name: main.title, watched.name: watched.title, "bias": "total bias"}
     for axes, (metric, title) in zip(figure.subplots(len(panels), 1, sharex=True), panels.items(), strict=True):

@@ -35,6 +35,8 @@ def data_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[st
 def log_lines(data: Mapping[str, Any]) -> list[str]:
     """What a reader of figures must know of the log, from `data` of metrics.json."""
     lines = []
+    if zone := data.get("timezone"):
+        lines.append(f"Cutoffs, days, hours and windows are those of {zone}; a date is its day's midnight there.")
     if dated := data.get("known_as_of"):
         lines.append(f"As of each cutoff, from what was known before it: {', '.join(dated)}.")
     if always := data.get("known_at_all_times"):

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from clm_dl.config import compose, plain
-from clm_dl.data.snapshots.cutoffs import DAY, iso
 from clm_dl.data.snapshots.labels import build_labeller
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.snapshots.snapshots import build_snapshots
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.zone import DAY, UTC
 from clm_dl.options import parse
 
 NUM_CUSTOMERS, NUM_DAYS, MEAN_EVENTS = 100_000, 730, 60
@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = synthetic_store(Path(folder) / "store")
         days = {"train": range(400, 540, 28), "val": range(570, 600, 14), "test": range(630, 690, 20)}
-        lists = {name: [iso(day * DAY) for day in chosen] for name, chosen in days.items()}
+        lists = {name: [UTC.iso(day * DAY) for day in chosen] for name, chosen in days.items()}
         config = plain(compose("train", ["data=events", "snapshots.horizon_days=28", "snapshots.active_days=null"]))
         rule, whole, labels = parse(SnapshotRule, config["snapshots"] | lists, "snapshots"), [], []
         for _ in range(5):

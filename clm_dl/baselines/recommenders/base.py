@@ -15,7 +15,6 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from clm_dl.data.ranking.catalogue import item_dictionary
-from clm_dl.data.snapshots.cutoffs import parse_cutoff
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError, choice, nearest
@@ -65,7 +64,7 @@ class Recommender(BaseEstimator):
             assert len(cutoff) == store.num_customers
             self.stop_ = cutoff.astype(np.int64)
         else:
-            at = parse_cutoff(cutoff) if isinstance(cutoff, str) else int(cutoff)
+            at = store.zone.parse(cutoff) if isinstance(cutoff, str) else int(cutoff)
             self.stop_ = self.start_ + count_before(store.offsets, store.time, np.arange(store.num_customers), at)
         self.count_ = np.bincount(self.lines(store, self.start_, self.stop_).item, minlength=len(self.item_ids_))
         if not self.count_.any():

@@ -38,7 +38,7 @@ class RecentPopular(Recommender):
     def _fit(self, store: EventStore, start: np.ndarray, stop: np.ndarray) -> None:
         check_half_life(self.half_life_days)
         lines = self.lines(store, start, stop)
-        day = np.asarray(store.time)[lines.event] // DAY
+        day = store.zone.local(np.asarray(store.time)[lines.event]) // DAY
         self.first_day_ = int(day.min())
         shape = (int(day.max()) - self.first_day_ + 1, len(self.item_ids_))
         self.daily_ = sparse.csr_array(
@@ -46,7 +46,7 @@ class RecentPopular(Recommender):
         )
 
     def _scores(self, store: EventStore, start: np.ndarray, stop: np.ndarray, at: np.ndarray) -> np.ndarray:
-        days, block = np.unique(np.asarray(at) // DAY, return_inverse=True)
+        days, block = np.unique(store.zone.local(at) // DAY, return_inverse=True)
         past = days[:, None] - (self.first_day_ + np.arange(self.daily_.shape[0]))  # [B] cutoff days x [D] -> [B, D]
         weight = np.where(past > 0, np.exp2(-np.maximum(past, 0) / self.half_life_days), 0)
         return np.asarray(weight.astype(np.float32) @ self.daily_)[block]

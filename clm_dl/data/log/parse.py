@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import ibis
 import ibis.expr.types as ir
@@ -13,9 +11,9 @@ import pandas as pd
 
 from clm_dl.data.log.engine import Source, epoch_us, epoch_us_zoned, from_zone, try_strptime
 from clm_dl.data.log.roles import Log
+from clm_dl.data.zone import DAY, Zone
 from clm_dl.errors import UserError, nearest
 
-DAY = 86_400_000_000  # microseconds
 EARLIEST = -2_208_988_800_000_000  # 1900-01-01
 LATEST = 7_289_654_400_000_000  # 2201-01-01: the first microsecond after the year 2200
 FLOAT32_MAX = 3.4028234663852886e38
@@ -33,29 +31,20 @@ def check_columns(source: Source, needed: Iterable[str], what: str) -> None:
             )
 
 
-def zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise UserError(f"unknown time zone {name!r}: use a name such as UTC or Europe/Berlin") from error
-
-
 def parse_moment(value: Any, timezone: str, what: str) -> int:
     """One time of a config (text, date, datetime, microseconds) in microseconds UTC."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     try:
         moment = pd.Timestamp(value)
-        moment = moment.tz_localize(zone(timezone)) if moment.tzinfo is None else moment
-        return int(moment.tz_convert("UTC").tz_localize(None).to_datetime64().astype("datetime64[us]").astype("int64"))
+        return Zone(timezone).parse(moment.isoformat())
     except (ValueError, TypeError) as error:
         raise UserError(f"{what} must be a date such as 2017-12-31, got {value!r}") from error
 
 
 def next_midnight(moment: int, timezone: str) -> int:
     """The midnight (in `timezone`) a day after a midnight, both in microseconds UTC."""
-    local = datetime.datetime.fromtimestamp(moment // 1_000_000, zone(timezone))
-    return int((local + datetime.timedelta(days=1)).timestamp()) * 1_000_000
+    return Zone(timezone).add(moment, DAY)
 
 
 def customer(column: ir.Column) -> tuple[ir.Column, ir.BooleanValue, ir.BooleanValue]:
@@ -103,9 +92,8 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
 
 def _localised(moment: ir.Column, timezone: str) -> tuple[ir.Column, ir.Column]:
     local = epoch_us(moment)
-    if timezone in ("UTC", "Etc/UTC", "Z"):
+    if Zone(timezone).is_utc:
         return local, local
-    zone(timezone)
     return epoch_us_zoned(from_zone(timezone, moment)), local
 
 

@@ -28,7 +28,9 @@ class Ties:
     by_item: bool
 
 
-def count_ties(offsets: np.ndarray, time: np.ndarray, item: np.ndarray | None, items: Sequence[str]) -> Ties:
+def count_ties(
+    offsets: np.ndarray, time: np.ndarray, item: np.ndarray | None, items: Sequence[str] | np.ndarray
+) -> Ties:
     """Ties of a log in the order of its store; `item` holds codes of `items`, −1 missing."""
     if len(time) < 2:
         return Ties(0.0, False)
@@ -47,7 +49,7 @@ def count_ties(offsets: np.ndarray, time: np.ndarray, item: np.ndarray | None, i
     return Ties(float(tied.mean()), by_item)
 
 
-def _ranks(items: Sequence[str]) -> list[np.ndarray]:
+def _ranks(items: Sequence[str] | np.ndarray) -> list[np.ndarray]:
     """Places of the items as text, and as numbers where all are numbers."""
     ranks = [np.argsort(np.argsort(np.asarray(items, dtype=object)))]
     try:

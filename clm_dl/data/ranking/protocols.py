@@ -12,7 +12,7 @@ import numpy as np
 
 from clm_dl.data.ranking.catalogue import item_dictionary
 from clm_dl.data.ranking.ranking import Ranking, assemble, part_of
-from clm_dl.data.snapshots.cutoffs import cutoff_grid, iso, parse_cutoff, split_cutoffs, to_us
+from clm_dl.data.snapshots.cutoffs import cutoff_grid, split_cutoffs, to_us
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
@@ -99,9 +99,10 @@ def _global_time(
         raise UserError(f"protocol.quantiles must be two ascending shares between 0 and 1, got {quantiles!r}")
     found = np.quantile(time, quantiles, method="higher").tolist()
     begin = {
-        split: int(quantile) if date is None else parse_cutoff(date)
+        split: int(quantile) if date is None else store.zone.parse(date)
         for split, date, quantile in zip(("val", "test"), (val, test), found, strict=True)
     }
+    iso = store.zone.iso
     if not time.min() < begin["val"] < begin["test"] <= time.max():
         raise UserError(
             f"protocol.val {iso(begin['val'])} and protocol.test {iso(begin['test'])} must ascend within the data "
@@ -141,15 +142,16 @@ def _rolling(store: EventStore, rule: SnapshotRule | None) -> Ranking:
             "0 or choose protocol=leave_one_out"
         )
     time = np.asarray(store.time)
+    zone, iso = store.zone, store.zone.iso
     gap, span, first = to_us(rule.gap_days), to_us(rule.gap_days) + to_us(rule.horizon_days), int(time.min())
     lists = {"val": rule.val, "test": rule.test}
     grid = np.zeros(0, np.int64)
     if "auto" in lists.values():
-        grid = cutoff_grid(first, store.end, span=span, every=to_us(rule.every_days))
-    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, splits=("val", "test"))
-    if int(cutoffs["test"][-1]) + span > store.end:
+        grid = cutoff_grid(first, store.end, span=span, every=to_us(rule.every_days), zone=zone)
+    cutoffs = split_cutoffs(grid, lists, first=first, end=store.end, span=span, splits=("val", "test"), zone=zone)
+    if (ends := zone.add(int(cutoffs["test"][-1]), span)) > store.end:
         raise UserError(
-            f"the window of the test cutoff {iso(cutoffs['test'][-1])} ends {iso(cutoffs['test'][-1] + span)}, after "
+            f"the window of the test cutoff {iso(cutoffs['test'][-1])} ends {iso(ends)}, after "
             f"the end of the data {iso(store.end)}: choose an earlier snapshots.test"
         )
     everyone, customers = np.arange(store.num_customers), np.asarray(store.offsets[:-1])
@@ -158,12 +160,14 @@ def _rolling(store: EventStore, rule: SnapshotRule | None) -> Ranking:
         for cutoff in cutoffs[split].tolist():
             stop, low, high = (
                 customers + count_before(store.offsets, time, everyone, at)
-                for at in (cutoff, cutoff + gap, cutoff + span)
+                for at in (cutoff, zone.add(cutoff, gap), zone.add(cutoff, span))
             )
-            silent = np.where(stop > customers, cutoff - time[stop - 1], -1)  # −1: no history
+            last = np.where(stop > customers, time[stop - 1], cutoff)  # without a history: left out later
             part = part_of(split, everyone, cutoff=np.full(len(everyone), cutoff), stop=stop, first=low, last=high)
-            part["recent"] = silent <= recency
-            inside = silent <= (np.iinfo(np.int64).max if rule.active_days is None else to_us(rule.active_days))
+            part["recent"] = last >= zone.add(cutoff, -recency)
+            inside = np.ones(len(last), bool)
+            if rule.active_days is not None:
+                inside = last >= zone.add(cutoff, -to_us(rule.active_days))
             counts["inactive"] += int((~inside).sum())
             parts.append({name: value[inside] for name, value in part.items()})
     before = int(cutoffs["val"][0])

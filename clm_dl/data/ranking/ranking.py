@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clm_dl.data.snapshots.cutoffs import SPLITS, iso, split_rank
+from clm_dl.data.snapshots.cutoffs import SPLITS, split_rank
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
@@ -97,6 +97,7 @@ class Ranking:
         if bad.any():
             index = int(np.argmax(bad)) if place is None else int(place[np.argmax(bad)])
             split, customer = self.snapshots.split[index], self.store.customer_ids[self.snapshots.customer[index]]
+            iso = self.store.zone.iso
             item = "" if place is None else f" (item {self.store.dictionary('item')[self.targets[np.argmax(bad)]]!r})"
             raise UserError(
                 f"leak: the {split} snapshot of customer {customer} at {iso(self.snapshots.cutoff[index])} "

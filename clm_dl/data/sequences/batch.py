@@ -33,7 +33,7 @@ class EventBatch:
         numeric_BTF: float32, raw values, NaN missing.
         gap_BT, age_BT: float32, log1p of days since the previous and since the first token of the customer (cut off or
             not).
-        hour_BT, weekday_BT, month_BT: int64, UTC; 0–23, Monday 0 – Sunday 6, January 0 – December 11.
+        hour_BT, weekday_BT, month_BT: int64, of the store's zone; 0–23, Monday 0 – Sunday 6, January 0 – December 11.
         time_BT: float32, days since the first token of the window.
         mask_BT: bool. length_B: int64.
         recency_B, tenure_B: float32, log1p of days from the last, and from the first, event to the cutoff.
@@ -143,13 +143,13 @@ class EventDataset(Dataset[EventBatch]):
             else torch.from_numpy(np.asarray(target_NK, np.float32))
         )
         time = sequences.time
-        date = time.astype("datetime64[us]")
+        local = sequences.store.zone.local(time)
         self.time = torch.from_numpy(_with_padding(time))
         self.number = torch.from_numpy(_with_padding(np.column_stack([sequences.gap, sequences.age, sequences.values])))
         calendar = [
-            time // (DAY // 24) % 24,
-            (time // DAY + 3) % 7,
-            date.astype("datetime64[M]").astype(np.int64) % 12,
+            local // (DAY // 24) % 24,
+            (local // DAY + 3) % 7,
+            local.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64) % 12,
         ]  # 1970-01-01: Thursday
         self.calendar = torch.from_numpy(_with_padding(np.column_stack(calendar).astype(np.uint8)))
         ids = {

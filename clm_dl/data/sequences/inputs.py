@@ -74,7 +74,7 @@ class SequenceInputs:
         )
         if begun and schema is not None and isinstance(vocabulary, Vocabulary):
             _check_begun(schema, vocabulary, sequences)
-        known = known_future(calendar, snapshots) if calendar else pd.DataFrame(index=range(len(snapshots)))
+        known = known_future(calendar, snapshots, store.zone) if calendar else pd.DataFrame(index=range(len(snapshots)))
         if sequence.features:
             if history is None:
                 history = history_features(store, snapshots, distinct=sequences.categorical)

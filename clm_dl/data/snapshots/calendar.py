@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.snapshots.cutoffs import DAY
+from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.zone import UTC, Zone
 from clm_dl.errors import UserError
 
 
-def known_future(calendar: Mapping[str, Any], snapshots: Snapshots) -> pd.DataFrame:
+def known_future(calendar: Mapping[str, Any], snapshots: Snapshots, zone: Zone = UTC) -> pd.DataFrame:
     """Sum of each calendar column over the days that begin in [cutoff + gap, cutoff + gap + horizon), one row a
     snapshot.
 
     Args:
         calendar: `{"path": CSV or Parquet, "time": its column of days, "columns": [numeric columns] or None for all
             others}`. A day that is not in the table, or has no value there, adds 0.
+        zone: of its days.
 
     Raises:
         ValueError: a missing file or column, a day that does not parse, a column that is not numeric.
@@ -39,15 +41,14 @@ def known_future(calendar: Mapping[str, Any], snapshots: Snapshots) -> pd.DataFr
     for name in columns:
         if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name])):
             raise UserError(f"calendar column {name!r} must be numeric (a flag is 0 or 1), got {frame[name].dtype}")
-    try:
-        day = pd.to_datetime(frame[time], utc=True).astype("datetime64[us, UTC]").astype(np.int64).to_numpy()
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"calendar column {time!r} has a value that is no date ({error}): write dates as 2017-12-25"
-        ) from error
+    moments = zone.moments(frame[time])
+    if moments.isna().any():
+        odd = frame[time][moments.isna()].iloc[0]
+        raise UserError(f"calendar column {time!r} has a value that is no date ({odd!r}): write dates as 2017-12-25")
+    day = moments.astype(np.int64).to_numpy()
     order = np.argsort(day, kind="stable")
     total = np.zeros((len(day) + 1, len(columns)))
     np.cumsum(frame[columns].to_numpy(np.float64, na_value=0.0)[order], axis=0, out=total[1:])
-    begin = snapshots.cutoff + round(snapshots.gap_days * DAY)
-    first, last = (np.searchsorted(day[order], at) for at in (begin, begin + round(snapshots.horizon_days * DAY)))
+    gap, horizon = to_us(snapshots.gap_days), to_us(snapshots.horizon_days)
+    first, last = (np.searchsorted(day[order], zone.add(snapshots.cutoff, span)) for span in (gap, gap + horizon))
     return pd.DataFrame(total[last] - total[first], columns=columns)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from clm_dl.data.snapshots.rule import Dates
+from clm_dl.data.zone import DAY, UTC, Zone
 from clm_dl.errors import UserError
 
 SPLITS = ("train", "val", "test")
-DAY = 86_400_000_000  # microseconds
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_us(days: float) -> int:
@@ -22,31 +19,19 @@ def to_us(days: float) -> int:
     return round(days * DAY)
 
 
-def iso(time: int) -> str:
-    """Microseconds as an ISO date, with the time of day unless it is a midnight."""
-    stamp = pd.Timestamp(int(time), unit="us")
-    return stamp.date().isoformat() if time % DAY == 0 else stamp.isoformat()
-
-
-def parse_cutoff(value: Any) -> int:
-    """One date to microseconds UTC: ISO text, date or Timestamp; midnight unless a time, UTC unless a zone is given."""
-    try:
-        stamp = datetime.fromisoformat(str(value))
-    except ValueError as error:
-        raise UserError(f"a cutoff must be an ISO date such as 2017-12-01, got {value!r}") from error
-    stamp = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
-    return (stamp - EPOCH) // timedelta(microseconds=1)
-
-
-def cutoff_grid(first: int, end: int, *, span: int, every: int) -> np.ndarray:
-    """Cutoffs stepping back by `every` from `end - span`, all after `first`, ascending (microseconds)."""
-    last = end - span
-    if last <= first:
+def cutoff_grid(first: int, end: int, *, span: int, every: int, zone: Zone = UTC) -> np.ndarray:
+    """Cutoffs stepping back by `every` from `end - span` on the calendar of `zone`, all after `first`, ascending
+    (microseconds UTC).
+    """
+    newest = int(zone.local(end)) - span
+    grid = np.unique(zone.utc(np.arange(newest, int(zone.local(first)), -every, dtype=np.int64)))
+    grid = grid[(grid > first) & (zone.add(grid, span) <= end)]  # a reading that clocks skip lies later
+    if not len(grid):
         raise UserError(
             f"no snapshot matured: the log spans {(end - first) / DAY:g} days and a label window with its follow-up "
             f"{span / DAY:g}, so shorten snapshots.horizon_days (or task.horizons_days, where there are some)"
         )
-    return np.arange(last, first, -every, dtype=np.int64)[::-1]
+    return grid
 
 
 def split_cutoffs(
@@ -59,6 +44,7 @@ def split_cutoffs(
     shift: int = 0,
     follow: int = 0,
     splits: Sequence[str] = SPLITS,
+    zone: Zone = UTC,
 ) -> dict[str, np.ndarray]:
     """Cutoffs of each split (int64 microseconds, ascending), explicit or `auto`; no label window reaches a later
     split's cutoff.
@@ -73,6 +59,7 @@ def split_cutoffs(
         shift: how far explicit lists are moved back (rolling-origin folds); what then falls before the data is left
             out.
         splits: those that have cutoffs of their own; the others stay empty.
+        zone: of dates, and of the days in spans and shifts.
     """
     found = {name: np.zeros(0, np.int64) for name in SPLITS if name not in splits}
     limit: int | None = None  # no label window of an earlier split may end after it
@@ -82,9 +69,9 @@ def split_cutoffs(
             if dates != "auto":
                 raise UserError(f"snapshots.{name} must be auto or a list of dates, got {dates!r}")
             needed = span if name == "train" else span + follow
-            chosen = grid if limit is None else grid[grid + needed <= limit]
+            chosen = grid if limit is None else grid[zone.add(grid, needed) <= limit]
             if name != "train" and len(chosen):
-                chosen = chosen[chosen > chosen[-1] - span]
+                chosen = chosen[chosen > zone.add(int(chosen[-1]), -span)]
             if not len(chosen):
                 raise UserError(
                     f"no {name} cutoff fits: {(end - first) / DAY:g} days of data hold too few label windows of "
@@ -92,29 +79,30 @@ def split_cutoffs(
                     "some) or set snapshots.val_customers"
                 )
         else:
-            chosen = _explicit(name, dates, first=first, end=end, shift=shift)
-        if limit is not None and chosen[-1] + span > limit:
+            chosen = _explicit(name, dates, first=first, end=end, shift=shift, zone=zone)
+        ends = zone.add(int(chosen[-1]), span)
+        if limit is not None and ends > limit:
             raise UserError(
-                f"splits overlap: the label window of the last {name} cutoff {iso(chosen[-1])} ends "
-                f"{iso(chosen[-1] + span)}, after the first later cutoff {iso(limit)}, so move snapshots.{name} back "
-                f"by {(chosen[-1] + span - limit) / DAY:g} days or more"
+                f"splits overlap: the label window of the last {name} cutoff {zone.iso(chosen[-1])} ends "
+                f"{zone.iso(ends)}, after the first later cutoff {zone.iso(limit)}, so move snapshots.{name} back "
+                f"by {(ends - limit) / DAY:g} days or more"
             )
         found[name] = chosen
         limit = int(chosen[0])
     return found
 
 
-def _explicit(name: str, dates: Sequence[Any] | None, *, first: int, end: int, shift: int) -> np.ndarray:
+def _explicit(name: str, dates: Sequence[Any] | None, *, first: int, end: int, shift: int, zone: Zone) -> np.ndarray:
     if not dates:
         raise UserError(f"snapshots.{name} has no dates, so give auto or at least one date")
-    chosen = np.unique(np.array([parse_cutoff(value) for value in dates], dtype=np.int64))
+    chosen = np.unique(np.array([zone.parse(value) for value in dates], dtype=np.int64))
     outside = chosen[(chosen <= first) | (chosen > end)]
     if len(outside):
         raise UserError(
-            f"{name} cutoff {iso(outside[0])} is outside the data, so choose one after {iso(first)} and not after "
-            f"{iso(end)}"
+            f"{name} cutoff {zone.iso(outside[0])} is outside the data, so choose one after {zone.iso(first)} and not "
+            f"after {zone.iso(end)}"
         )
-    moved = chosen - shift
+    moved = zone.add(chosen, -shift)
     moved = moved[moved > first]
     if not len(moved):
         raise UserError(

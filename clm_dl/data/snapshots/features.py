@@ -46,7 +46,7 @@ def history_features(
         orders, lines: how many in the history; lines_per_order.
         gap_mean, gap_sd, gap_last: days between consecutive orders; NaN with fewer than 2 (sd, with n − 1: 3) orders.
         recency_to_gap: recency / gap_mean; NaN without a gap.
-        rate: orders a day of tenure. weekend: share of the orders on Saturday or Sunday UTC.
+        rate: orders a day of tenure. weekend: share of the orders on Saturday or Sunday of the store's zone.
         orders_7d … orders_91d: orders in the last days, one for each of `windows_days`.
         trend: log of (1 + orders in the middle window) / (1 + orders in the one as long before it).
         spend, spend_per_order, spend_7d …: with an amount; a missing amount counts as 0.
@@ -76,7 +76,7 @@ def history_features(
         variance = np.where(num_gaps >= 2, (square_sum - num_gaps * gap_mean**2) / (num_gaps - 1), np.nan)
         ratio = np.where(gap_mean > 0, recency / gap_mean, np.nan)
         rate = np.where(tenure > 0, orders / tenure, np.nan)
-    weekend = prefix_sums((order_time // DAY + 3) % 7 >= 5)  # 1970-01-01 was a Thursday, Monday is 0
+    weekend = prefix_sums((store.zone.local(order_time) // DAY + 3) % 7 >= 5)  # 1970-01-01 was a Thursday, Monday is 0
     columns: dict[str, np.ndarray] = {
         "recency": recency,
         "tenure": tenure,
@@ -91,13 +91,14 @@ def history_features(
         "weekend": (weekend[last] - weekend[first]) / orders,
     }
     rows = {
-        days: start + count_before(store.offsets, time, snapshots.customer, cutoff - to_us(days))
+        days: start + count_before(store.offsets, time, snapshots.customer, store.zone.add(cutoff, -to_us(days)))
         for days in windows_days
     }
     columns |= {f"orders_{days:g}d": last - before[row] for days, row in rows.items()}
     if windows_days:
         middle = sorted(windows_days)[len(windows_days) // 2]
-        row = start + count_before(store.offsets, time, snapshots.customer, cutoff - 2 * to_us(middle))
+        twice = store.zone.add(cutoff, -2 * to_us(middle))
+        row = start + count_before(store.offsets, time, snapshots.customer, twice)
         now, then = last - before[rows[middle]], before[rows[middle]] - before[row]
         columns["trend"] = np.log((1 + now) / (1 + then))
     if store.has("amount"):

@@ -12,7 +12,8 @@ from clm_dl.errors import UserError
 
 
 def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Given labels of a CSV or Parquet file with columns customer, time, label (1, 0 or empty = censored).
+    """Given labels of a CSV or Parquet file with columns customer, time (of the store's zone unless it names one),
+    label (1, 0 or empty = censored).
 
     Returns:
         DataFrame customer (int64 code), cutoff (int64 microseconds), label (float64), and the rows it could not use by
@@ -34,13 +35,7 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     if pd.api.types.is_numeric_dtype(index) != pd.api.types.is_numeric_dtype(ids):
         index, ids = index.astype(str), ids.astype(str)
     code = index.get_indexer(ids)
-    is_text = not pd.api.types.is_datetime64_any_dtype(frame["time"])
-    time = pd.to_datetime(
-        frame["time"].astype(str) if is_text else frame["time"],
-        utc=True,
-        errors="coerce",
-        format="ISO8601" if is_text else None,
-    )
+    time = store.zone.moments(frame["time"])
     words = frame["label"].map(
         {True: 1.0, False: 0.0, "1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0, "True": 1.0, "False": 0.0}
     )

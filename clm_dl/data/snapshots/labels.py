@@ -31,7 +31,7 @@ class NoEvent:
     """Churn without a contract: no event (of `event_types`, null = any) in [cutoff + gap, cutoff + gap + horizon)."""
 
     def __init__(self, store: EventStore, *, horizon: int, gap: int, event_types: list[str] | None = None):
-        self.end, self.gap, self.span = store.end, gap, gap + horizon
+        self.end, self.gap, self.span, self.zone = store.end, gap, gap + horizon, store.zone
         self.offsets, self.time = store.offsets, store.time
         self.starts_at_cutoff = gap == 0 and not event_types  # then the window begins with the row after the history
         if event_types:
@@ -39,14 +39,15 @@ class NoEvent:
             self.offsets, self.time = rows_where(store.offsets, store.time, chosen)
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        opens, closes = self.zone.add(cutoff, self.gap), self.zone.add(cutoff, self.span)
         row = (
             stop
             if self.starts_at_cutoff
-            else self.offsets[customer] + count_before(self.offsets, self.time, customer, cutoff + self.gap)
+            else self.offsets[customer] + count_before(self.offsets, self.time, customer, opens)
         )
         inside = row < self.offsets[customer + 1]
-        inside[inside] = self.time[row[inside]] < cutoff[inside] + self.span
-        return _censor(~inside, cutoff + self.span <= self.end), np.ones(len(customer), bool)
+        inside[inside] = self.time[row[inside]] < closes[inside]
+        return _censor(~inside, closes <= self.end), np.ones(len(customer), bool)
 
 
 class Contractual:
@@ -63,6 +64,7 @@ class Contractual:
         if grace_days < 0:
             raise UserError(f"labels.grace_days must be ≥ 0, got {grace_days}")
         self.end, self.gap, self.horizon, self.grace = store.end, gap, horizon, to_us(grace_days)
+        self.zone = store.zone
         self.span = gap + horizon + self.grace
         self.offsets, self.time = store.offsets, store.time
         # one more, so that a range may end at the last row
@@ -73,8 +75,9 @@ class Contractual:
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         row = self.last_known[stop - 1]
         expiry = np.where(row >= self.offsets[customer], self.expiry[row], MISSING_TIME)
-        population = (expiry >= cutoff + self.gap) & (expiry < cutoff + self.gap + self.horizon)
-        until = np.where(population, expiry, cutoff) + self.grace
+        opens, closes = self.zone.add(cutoff, self.gap), self.zone.add(cutoff, self.gap + self.horizon)
+        population = (expiry >= opens) & (expiry < closes)
+        until = self.zone.add(np.where(population, expiry, cutoff), self.grace)
         stop_renewal = self.offsets[customer] + count_before(self.offsets, self.time, customer, until)
         some = stop_renewal > stop
         newest = np.full(len(customer), MISSING_TIME)
@@ -92,19 +95,19 @@ class ChurnEvent:
     def __init__(self, store: EventStore, *, horizon: int, gap: int):
         if not store.has("churn_event"):
             raise UserError("labels=churn_event needs a churn flag, but the log has no data.roles.churn_event")
-        self.end, self.gap, self.span = store.end, gap, gap + horizon
+        self.end, self.gap, self.span, self.zone = store.end, gap, gap + horizon, store.zone
         self.time = store.time
         self.offsets, self.flagged = rows_where(store.offsets, store.time, churn_flag(store))
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before, opened, closed = (
-            count_before(self.offsets, self.flagged, customer, at)
-            for at in (cutoff, cutoff + self.gap, cutoff + self.span)
+            count_before(self.offsets, self.flagged, customer, self.zone.add(cutoff, span))
+            for span in (0, self.gap, self.span)
         )
         population = np.ones(len(customer), bool)
         some = before > 0
         population[some] = self.time[stop[some] - 1] > self.flagged[self.offsets[customer[some]] + before[some] - 1]
-        return _censor(closed > opened, cutoff + self.span <= self.end), population
+        return _censor(closed > opened, self.zone.add(cutoff, self.span) <= self.end), population
 
 
 class ChosenEvent:
@@ -139,6 +142,7 @@ class ChosenEvent:
         if dormant_days is not None and not dormant_days > 0:
             raise UserError(f"labels.dormant_days must be > 0 days, got {dormant_days}")
         self.end, self.gap, self.span, self.first = store.end, gap, gap + horizon, first
+        self.zone = store.zone
         self.dormant = None if dormant_days is None else to_us(dormant_days)
         self.time = self.chosen = np.asarray(store.time)
         self.offsets = store.offsets
@@ -149,13 +153,13 @@ class ChosenEvent:
 
     def __call__(self, customer: np.ndarray, cutoff: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before, opened, closed = (
-            count_before(self.offsets, self.chosen, customer, at)
-            for at in (cutoff, cutoff + self.gap, cutoff + self.span)
+            count_before(self.offsets, self.chosen, customer, self.zone.add(cutoff, span))
+            for span in (0, self.gap, self.span)
         )
         population = (before == 0) if self.first else np.ones(len(customer), bool)
         if self.dormant is not None:
-            population &= self.time[stop - 1] < cutoff - self.dormant
-        return _censor(closed > opened, cutoff + self.span <= self.end), population
+            population &= self.time[stop - 1] < self.zone.add(cutoff, -self.dormant)
+        return _censor(closed > opened, self.zone.add(cutoff, self.span) <= self.end), population
 
 
 def has_value(store: EventStore, field: str, values: Iterable[Any], key: str) -> np.ndarray:

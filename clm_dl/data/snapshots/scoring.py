@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clm_dl.data.snapshots.cutoffs import iso, to_us
+from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.snapshots.labels import build_labeller
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.snapshots.snapshots import NO_EVENT, Snapshots, history_part, labelled_part
@@ -22,9 +22,11 @@ def scoring_snapshots(
     recency = to_us(rule.recency_days)
     part = history_part(store, np.arange(store.num_customers), np.asarray(cutoff, np.int64), recency)
     if not len(part["customer"]):
-        raise UserError(f"no customer has an event before the cutoff {iso(cutoff)}, so choose a later one")
+        raise UserError(f"no customer has an event before the cutoff {store.zone.iso(cutoff)}, so choose a later one")
     last = np.asarray(store.time)[part["stop"] - 1]
-    in_population = np.ones(len(last), bool) if rule.active_days is None else last >= cutoff - to_us(rule.active_days)
+    in_population = np.ones(len(last), bool)
+    if rule.active_days is not None:
+        in_population &= last >= store.zone.add(cutoff, -to_us(rule.active_days))
     if labels["name"] != "given":
         labeller = build_labeller(store, labels, horizon=to_us(rule.horizon_days), gap=to_us(rule.gap_days))
         in_population &= labeller(part["customer"], part["cutoff"], part["stop"])[1]
@@ -54,8 +56,7 @@ def later_snapshots(
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if not len(arrays["customer"]):
         raise UserError(
-            f"nobody is in the population of {', '.join(iso(cutoff) for cutoff in cutoffs.tolist())}: choose other "
-            "cutoffs"
+            f"nobody is in the population of {', '.join(map(store.zone.iso, cutoffs.tolist()))}: choose other cutoffs"
         )
     known: Any = {**arrays, "horizon_days": float(rule.horizon_days), "gap_days": float(rule.gap_days)}
     return Snapshots(**known)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clm_dl.data.snapshots.cutoffs import DAY, SPLITS, cutoff_grid, iso, split_cutoffs, split_rank, to_us
+from clm_dl.data.snapshots.cutoffs import DAY, SPLITS, cutoff_grid, split_cutoffs, split_rank, to_us
 from clm_dl.data.snapshots.label_file import read_given
 from clm_dl.data.snapshots.labels import Labeller, build_labeller
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.zone import UTC, Zone
 from clm_dl.errors import UserError
 
 __all__ = ["SPLITS", "Snapshots", "build_snapshots", "check_classes", "count_before"]
@@ -84,10 +85,10 @@ class Snapshots:
         """Microseconds UTC; what is learnt beforehand may see events before it."""
         return int(self.cutoff[self.split == "train"].max())
 
-    def cutoff_dates(self) -> dict[str, list[str]]:
+    def cutoff_dates(self, zone: Zone = UTC) -> dict[str, list[str]]:
         """ISO dates of the cutoffs of each split, ascending."""
         return {
-            str(name): [iso(time) for time in np.unique(self.cutoff[self.split == name])]
+            str(name): [zone.iso(time) for time in np.unique(self.cutoff[self.split == name])]
             for name in pd.unique(self.split)
         }
 
@@ -114,8 +115,8 @@ def build_snapshots(
 
     With W = gap + horizon (+ grace of contractual labels) and `auto`: the grid steps back by `every_days` from the last
     matured cutoff L; test has its cutoffs in (L − W, L], val those that mature before the first test cutoff, within W
-    of the newest such, train all that mature before the first validation cutoff. Lists of ISO dates are midnights UTC
-    unless a time is given.
+    of the newest such, train all that mature before the first validation cutoff. Lists of ISO dates are midnights
+    unless a time is given; dates and days are those of the store's zone.
 
     Rolling origin: of `rule.folds`, fold 0 is the newest; fold f moves all three splits back by f·W, so the test
     periods of the folds do not overlap. `auto` training still reaches back to the start of the data; a listed cutoff
@@ -136,6 +137,7 @@ def build_snapshots(
         raise UserError(f"snapshots.fold must be from 0 to snapshots.folds − 1, got fold {fold} of {rule.folds}")
     if not store.num_events:
         raise UserError(f"the store {store.path} has no events, so there is nothing to take a snapshot of")
+    zone = store.zone
     horizon, gap, follow = to_us(rule.horizon_days), to_us(rule.gap_days), to_us(follow_days)
     first = int(np.asarray(store.time)[store.offsets[:-1][np.diff(store.offsets) > 0]].min())
     given = labels["name"] == "given"
@@ -144,18 +146,20 @@ def build_snapshots(
     frame, counts = read_given(store, labels["path"]) if given else (None, {})
     if frame is not None:
         grid = np.unique(frame["cutoff"].to_numpy())
-        grid = grid[grid <= grid.max(initial=0) - fold * span]
+        grid = grid[grid <= zone.add(int(grid.max(initial=0)), -fold * span)]
     else:
         newest, every, is_auto = (
-            store.end - fold * span,
+            zone.add(store.end, -fold * span),
             to_us(rule.every_days),
             "auto" in (rule.train, rule.val, rule.test),
         )
-        grid = cutoff_grid(first, newest, span=span + follow, every=every) if is_auto else np.zeros(0, np.int64)
+        grid = np.zeros(0, np.int64)
+        if is_auto:
+            grid = cutoff_grid(first, newest, span=span + follow, every=every, zone=zone)
     lists = {split: getattr(rule, split) for split in SPLITS}
     splits = ("train", "test") if rule.val_customers else SPLITS
     cutoffs = split_cutoffs(
-        grid, lists, first=first, end=store.end, span=span, shift=fold * span, follow=follow, splits=splits
+        grid, lists, first=first, end=store.end, span=span, shift=fold * span, follow=follow, splits=splits, zone=zone
     )
     recency = to_us(rule.recency_days)
     window = None if rule.active_days is None else to_us(rule.active_days)
@@ -186,7 +190,7 @@ def build_snapshots(
     arrays = {name: value[order] for name, value in arrays.items()}
     known: dict[str, Any] = {**arrays, "horizon_days": float(rule.horizon_days), "gap_days": float(rule.gap_days)}
     snapshots = Snapshots(**known, counts=counts)
-    _check_population(snapshots, cutoffs, span, store.end)
+    _check_population(snapshots, cutoffs, span, store)
     return snapshots
 
 
@@ -216,7 +220,7 @@ def history_part(store: EventStore, customer: np.ndarray, cutoff: np.ndarray, re
     customer, cutoff = customer[some], np.broadcast_to(cutoff, count.shape)[some]
     start = np.asarray(store.offsets)[customer]
     stop = start + count[some]
-    recent = np.asarray(store.time)[stop - 1] >= cutoff - recency
+    recent = np.asarray(store.time)[stop - 1] >= store.zone.add(cutoff, -recency)
     return {"customer": customer, "cutoff": cutoff, "start": start, "stop": stop, "recent": recent}
 
 
@@ -231,7 +235,7 @@ def labelled_part(
 ) -> dict[str, np.ndarray]:
     part = history_part(store, customer, np.asarray(cutoff, np.int64), recency)
     if active is not None:
-        inside = np.asarray(store.time)[part["stop"] - 1] >= cutoff - active
+        inside = np.asarray(store.time)[part["stop"] - 1] >= store.zone.add(cutoff, -active)
         part = {name: value[inside] for name, value in part.items()}
     label, population = labeller(part["customer"], part["cutoff"], part["stop"])
     part |= {"label": label, "split": np.full(len(label), split)}
@@ -247,13 +251,14 @@ def _given_part(
     part["label"] = rows["label"].to_numpy()[count_before(store.offsets, store.time, customer, cutoff) > 0]
     counts["without_history"] = counts.get("without_history", 0) + len(rows) - len(part["label"])
     if active is not None:
-        inside = np.asarray(store.time)[part["stop"] - 1] >= part["cutoff"] - active
+        inside = np.asarray(store.time)[part["stop"] - 1] >= store.zone.add(part["cutoff"], -active)
         counts["inactive"] = counts.get("inactive", 0) + int((~inside).sum())
         part = {name: value[inside] for name, value in part.items()}
     return part | {"split": np.full(len(part["label"]), split)}
 
 
-def _check_population(snapshots: Snapshots, cutoffs: Mapping[str, np.ndarray], span: int, end: int) -> None:
+def _check_population(snapshots: Snapshots, cutoffs: Mapping[str, np.ndarray], span: int, store: EventStore) -> None:
+    iso = store.zone.iso
     for split in SPLITS:
         label = snapshots.label[snapshots.split == split]
         dates = ", ".join(iso(time) for time in cutoffs[split][-3:])
@@ -264,6 +269,6 @@ def _check_population(snapshots: Snapshots, cutoffs: Mapping[str, np.ndarray], s
             )
         if np.isnan(label).all():
             raise UserError(
-                f"no {split} snapshot matured: the data ends {iso(end)}, less than {span / DAY:g} days after the "
+                f"no {split} snapshot matured: the data ends {iso(store.end)}, less than {span / DAY:g} days after the "
                 f"cutoffs {dates}, so choose earlier ones"
             )

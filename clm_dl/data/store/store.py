@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from clm_dl.data.zone import Zone
 from clm_dl.errors import MissingFile, UserError
 
 STORE_VERSION = 2
@@ -117,6 +118,11 @@ class EventStore:
         values = pq.read_table(self.path / CHANGED_VALUES).to_pandas()
         return np.load(self.path / CHANGED_OFFSETS), np.load(self.path / CHANGED_AT), values
 
+    @cached_property
+    def zone(self) -> Zone:
+        """The time zone (`data.timezone`) of dates, days and hours; times are UTC."""
+        return Zone(self.meta.get("timezone", "UTC"))
+
     @property
     def tie(self) -> str:
         """What orders lines of one customer and time: sort (by value), file or seeded."""
@@ -125,7 +131,7 @@ class EventStore:
     @property
     def facts(self) -> dict[str, Any]:
         """What a reader of figures must know of the log: see `prepare`."""
-        return dict(self.meta.get("facts", {}))
+        return {**({} if self.zone.is_utc else {"timezone": self.zone.name}), **self.meta.get("facts", {})}
 
     def field(self, name: str) -> Field:
         """The field called `name`; ValueError names the fields that exist."""

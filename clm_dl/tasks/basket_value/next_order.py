@@ -35,7 +35,7 @@ def next_order(store: EventStore, snapshots: Snapshots) -> np.ndarray:
     amount_O = np.diff(total[np.append(first_O, store.num_events)]) / FIXED_POINT
     first_O, amount_O = first_O[amount_O > 0], amount_O[amount_O > 0]
     offsets, time = np.asarray(store.offsets), np.asarray(store.time)
-    begin = snapshots.cutoff + to_us(snapshots.gap_days)
+    begin = store.zone.add(snapshots.cutoff, to_us(snapshots.gap_days))
     row_N = offsets[snapshots.customer] + count_before(offsets, time, snapshots.customer, begin)
     place_N = np.searchsorted(first_O, row_N)
     row_N = np.append(first_O, store.num_events)[place_N]  # that of the order

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from clm_dl.data.snapshots.cutoffs import iso
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
@@ -39,8 +38,8 @@ def unlabelled_snapshots(store: EventStore, labelled: Snapshots, *, held_out: fl
     split = np.where((split == "train") & np.isin(customer, apart), "val", split)
     if missing := [name for name in ("train", "val", "test") if not (split == name).any()]:
         raise UserError(
-            f"task.held_out={held_out} of {len(customer)} customers with an event before {iso(cutoff)} leaves none for "
-            f"{missing[0]}: choose another share between 0 and 1"
+            f"task.held_out={held_out} of {len(customer)} customers with an event before {store.zone.iso(cutoff)} "
+            f"leaves none for {missing[0]}: choose another share between 0 and 1"
         )
     order = np.lexsort((customer, np.select([split == "train", split == "val"], [0, 1], 2)))
     return Snapshots(

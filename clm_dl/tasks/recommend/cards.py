@@ -59,7 +59,7 @@ def sample_cards(
             {
                 "model": model,
                 "customer": str(store.customer_ids[snapshots.customer[index]]),
-                "cutoff": cutoff.strftime("%Y-%m-%d"),
+                "cutoff": store.zone.iso(snapshots.cutoff[index])[:10],
                 "bought": [str(name_of[item]) for item in history[-LAST:]],
                 "more": max(len(history) - LAST, 0),
                 "list": [

@@ -21,6 +21,7 @@ from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.scoring import scoring_snapshots
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.zone import Zone
 from clm_dl.errors import UserError, choice
 from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.metric import NETWORK, Metrics
@@ -275,7 +276,8 @@ class NextItemTask(RecommendingTask):
         return {name: RankedPart(table, name, rows.get(name, everyone)) for name in names}
 
     def by_cutoff(self, table: RankedTable) -> dict[str, RankedPart]:
-        return dates_of(table) if self.settings.protocol["name"] == "rolling" else {}
+        zone = Zone(self.settings.timezone)
+        return dates_of(table, zone) if self.settings.protocol["name"] == "rolling" else {}
 
     def measure(self, table: RankedPart, *, raw: bool = False) -> Measure:
         return ranked_measure(table, self._catalogue, self.settings.k)

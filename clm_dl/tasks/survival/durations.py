@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from clm_dl.data.snapshots.cutoffs import DAY, SPLITS, to_us
+from clm_dl.data.snapshots.cutoffs import SPLITS, to_us
 from clm_dl.data.snapshots.labels import ChurnEvent, NoEvent, build_labeller
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.zone import Zone
 from clm_dl.errors import UserError
 
 
@@ -73,7 +74,7 @@ def lifetimes(store: EventStore, snapshots: Snapshots, labels: Mapping[str, Any]
             f"lifetimes count from the cutoff on, got snapshots.gap_days={snapshots.gap_days:g}: set "
             "snapshots.gap_days=0"
         )
-    silence = to_us(snapshots.horizon_days)
+    zone, silence = store.zone, to_us(snapshots.horizon_days)
     customer, cutoff = snapshots.customer, snapshots.cutoff
     if labels["name"] not in ("no_event", "churn_event"):
         raise UserError(
@@ -84,18 +85,18 @@ def lifetimes(store: EventStore, snapshots: Snapshots, labels: Mapping[str, Any]
         offsets, time = np.asarray(labeller.offsets), np.asarray(labeller.time)
         row = offsets[customer] + count_before(offsets, time, customer, cutoff)
         stays = row < offsets[customer + 1]
-        stays[stays] = time[row[stays]] < cutoff[stays] + silence
-        leaving = _next_break(offsets, time, silence)
+        stays[stays] = time[row[stays]] < zone.add(cutoff[stays], silence)
+        leaving = _next_break(offsets, time, silence, zone)
         left = np.full(len(row), -np.inf)
-        left[stays] = (time[leaving[row[stays]]] - cutoff[stays]) / DAY
+        left[stays] = zone.days(time[leaving[row[stays]]], cutoff[stays])
     else:
         assert isinstance(labeller, ChurnEvent)
         offsets, time, silence = np.asarray(labeller.offsets), np.asarray(labeller.flagged), 0
         row = offsets[customer] + count_before(offsets, time, customer, cutoff)
         flagged = row < offsets[customer + 1]
         left = np.full(len(row), np.inf)
-        left[flagged] = (time[row[flagged]] - cutoff[flagged]) / DAY
-    return Lifetimes(left, (follow_up_end(snapshots, store.end) - silence - cutoff) / DAY)
+        left[flagged] = zone.days(time[row[flagged]], cutoff[flagged])
+    return Lifetimes(left, zone.days(zone.add(follow_up_end(snapshots, store.end), -silence), cutoff))
 
 
 def follow_up_end(snapshots: Snapshots, end: int) -> np.ndarray:
@@ -166,9 +167,9 @@ def check_followed(
                 )
 
 
-def _next_break(offsets: np.ndarray, time: np.ndarray, silence: int) -> np.ndarray:
+def _next_break(offsets: np.ndarray, time: np.ndarray, silence: int, zone: Zone) -> np.ndarray:
     """Int64 `[events]`: of every row, its customer's first row from there on that a silence follows, or the last."""
-    is_break = np.append(np.diff(time) >= silence, True)
+    is_break = np.append(time[1:] >= zone.add(time[:-1], silence), True)
     is_break[offsets[1:][np.diff(offsets) > 0] - 1] = True
     row = np.where(is_break, np.arange(len(time)), len(time))
     return np.minimum.accumulate(row[::-1])[::-1]

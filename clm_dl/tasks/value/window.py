@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clm_dl.data.snapshots.cutoffs import iso, to_us
+from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.snapshots.features import FIXED_POINT, fixed_point, prefix_sums
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.history import count_before
@@ -40,16 +40,16 @@ def window_spend(store: EventStore, snapshots: Snapshots, *, returns: str = "ref
         first = int(np.argmax(below))
         raise UserError(
             f"{int(below.sum()):,} lines have an amount below 0, the first of them {amount[first]:g} at "
-            f"{iso(int(store.time[first]))}: leave returns out of the log, or set task.returns=ignore to count them as "
-            "0"
+            f"{store.zone.iso(store.time[first])}: leave returns out of the log, or set task.returns=ignore to count "
+            "them as 0"
         )
     return _in_window(store, snapshots, prefix_sums(fixed_point(np.maximum(amount, 0)))) / FIXED_POINT
 
 
 def _in_window(store: EventStore, snapshots: Snapshots, before: np.ndarray) -> np.ndarray:
     """Differences of the prefix sums `before` over each snapshot's label window; NaN where it is not over."""
-    opened = snapshots.cutoff + to_us(snapshots.gap_days)
-    closed = opened + to_us(snapshots.horizon_days)
+    gap, horizon = to_us(snapshots.gap_days), to_us(snapshots.horizon_days)
+    opened, closed = (store.zone.add(snapshots.cutoff, span) for span in (gap, gap + horizon))
     offset = np.asarray(store.offsets)[snapshots.customer]
     first, last = (offset + count_before(store.offsets, store.time, snapshots.customer, at) for at in (opened, closed))
     return np.where(closed <= store.end, (before[last] - before[first]).astype(np.float64), np.nan)

@@ -11,7 +11,7 @@ from support import rule
 
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.ranking.protocols import build_ranking
-from clm_dl.data.snapshots.cutoffs import iso
+from clm_dl.data.zone import UTC
 
 LEAVE_ONE_OUT = {"name": "leave_one_out"}
 GLOBAL = {"name": "global_time", "val": "2020-01-11", "test": "2020-01-21"}
@@ -51,7 +51,7 @@ def spell(ranking, split):
     for n in ranking.select(split):
         history = "".join(names[item[snapshots.start[n] : snapshots.stop[n]]])
         targets = "".join(names[ranking.targets[ranking.target_offsets[n] : ranking.target_offsets[n + 1]]])
-        found[f"{store.customer_ids[snapshots.customer[n]]} {iso(snapshots.cutoff[n])[8:]}"] = (history, targets)
+        found[f"{store.customer_ids[snapshots.customer[n]]} {UTC.iso(snapshots.cutoff[n])[8:]}"] = (history, targets)
     return found
 
 
@@ -208,7 +208,7 @@ def recently(ranking):
     """{customer@cutoff: whether it was active in the recent days} of validation and test."""
     snapshots = ranking.snapshots.select(ranking.snapshots.split != "train")
     names, recent = ranking.store.customer_ids[snapshots.customer], snapshots.recent.tolist()
-    return {f"{name} {iso(at)[8:]}": flag for name, at, flag in zip(names, snapshots.cutoff, recent, strict=True)}
+    return {f"{name} {UTC.iso(at)[8:]}": flag for name, at, flag in zip(names, snapshots.cutoff, recent, strict=True)}
 
 
 def test_rolling_windows_begin_after_the_gap_and_end_before_the_horizon(store):

@@ -10,11 +10,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support import rule, snapshots_of
 
-from clm_dl.data.snapshots.cutoffs import DAY, iso, parse_cutoff
 from clm_dl.data.snapshots.scoring import later_snapshots, scoring_snapshots
 from clm_dl.data.snapshots.snapshots import SPLITS, Snapshots, check_classes
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.zone import DAY, UTC
 
 
 def make_store(path: Path, logs: list[list[float]], end: float) -> EventStore:
@@ -43,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EventStore:
 
 
 def dates(*days: float) -> list[str]:
-    return [iso(round(day * DAY)) for day in days]
+    return [UTC.iso(round(day * DAY)) for day in days]
 
 
 EXPLICIT = {"train": dates(60, 80), "val": dates(100, 110), "test": dates(150)}
@@ -344,7 +344,7 @@ def test_given_labels_become_snapshots_and_the_rest_is_counted(store: EventStore
     assert len(snapshots) + unusable == 142
     lookup = {(name, when): label for name, when, label in frame.itertuples(index=False)}
     for customer, cutoff, label in zip(snapshots.customer, snapshots.cutoff, snapshots.label, strict=True):
-        assert lookup[store.customer_ids[customer], iso(cutoff)] == label
+        assert lookup[store.customer_ids[customer], UTC.iso(cutoff)] == label
     assert snapshots.cutoff_dates()["test"] == dates(170, 180)  # the newest within one window
     listed = snapshots_of(store, horizon_days=20, labels=given_labels, train=dates(60), val=dates(100), test=dates(140))
     assert listed.cutoff_dates() == {"train": dates(60), "val": dates(100), "test": dates(140)}
@@ -429,10 +429,10 @@ def test_one_class_only(tmp_path: Path) -> None:
 
 
 def test_dates_are_utc_midnights_unless_they_say_otherwise() -> None:
-    assert parse_cutoff("1970-01-02") == DAY
-    assert parse_cutoff("1970-01-02T06:00") == DAY + DAY // 4
-    assert parse_cutoff("1970-01-02T06:00+06:00") == DAY
-    assert parse_cutoff(pd.Timestamp("1970-01-02", tz="UTC")) == DAY
+    assert UTC.parse("1970-01-02") == DAY
+    assert UTC.parse("1970-01-02T06:00") == DAY + DAY // 4
+    assert UTC.parse("1970-01-02T06:00+06:00") == DAY
+    assert UTC.parse(pd.Timestamp("1970-01-02", tz="UTC")) == DAY
 
 
 def test_label_share_leaves_training_customers_out_and_nothing_else(store: EventStore) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from support import inputs_of, snapshots_of
 
-from clm_dl.data.snapshots.cutoffs import parse_cutoff
+from clm_dl.data.zone import UTC
 from clm_dl.tasks.pretrain.histories import unlabelled_snapshots
 
 RULE = {
@@ -27,14 +27,14 @@ def unlabelled(store, held_out=0.4, **rule):
 
 def test_everyone_once_whatever_the_population_rule(small_log, small_store):
     labelled = snapshots_of(small_store, **RULE)
-    assert labelled.last_training_cutoff == parse_cutoff("2020-03-11")
+    assert labelled.last_training_cutoff == UTC.parse("2020-03-11")
     snapshots = unlabelled(small_store)
     before = small_log[small_log["ts"] < CUTOFF].groupby("cust").size()
     assert (
         dict(zip(small_store.customer_ids[snapshots.customer], snapshots.stop - snapshots.start, strict=True))
         == before.to_dict()
     )
-    assert (snapshots.cutoff == parse_cutoff("2020-03-11")).all()
+    assert (snapshots.cutoff == UTC.parse("2020-03-11")).all()
     assert snapshots.split.tolist() == sorted(snapshots.split.tolist(), key=["train", "val", "test"].index)
     count = pd.Series(snapshots.split).value_counts()
     assert count["train"] > count["val"] + count["test"]
