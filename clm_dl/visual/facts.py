@@ -37,6 +37,14 @@ def log_lines(data: Mapping[str, Any]) -> list[str]:
     lines = []
     if zone := data.get("timezone"):
         lines.append(f"Cutoffs, days, hours and windows are those of {zone}; a date is its day's midnight there.")
+    if ties := data.get("ties"):
+        order = {"file": "they stay in the order of the file", "seeded": "their order is drawn"}[ties["order"]]
+        lines.append(f"Equal times: {ties['share']:.1%} of the lines share customer and time with another; {order}.")
+        if ties["by_item"]:
+            lines.append(
+                "Warning: items sort the lines of one time, so models learn that order in place of what customers do: "
+                "set data.tie=seeded."
+            )
     if dated := data.get("known_as_of"):
         lines.append(f"As of each cutoff, from what was known before it: {', '.join(dated)}.")
     if always := data.get("known_at_all_times"):

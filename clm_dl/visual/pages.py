@@ -53,10 +53,6 @@ class Pages:
         """What its figures can and cannot say."""
         return {}
 
-    def remarks(self, metrics: Summary) -> list[str]:
-        """Further lines under the comparison on the terminal."""
-        return []
-
     def note(self, metrics: Summary) -> str:
         """Under the tables."""
         return self.count(metrics, "test")

@@ -81,7 +81,7 @@ def notes(results: Results, split: str, part: str) -> list[str]:
     if not metrics["reference"][split]["snapshots"]:
         return [f"no {split} snapshots with a label"]
     return [
-        *[results.pages.count(metrics, split), *results.pages.remarks(metrics)] * (part == "overall"),
+        *[results.pages.count(metrics, split)] * (part == "overall"),
         f"Ranges: 95 % intervals from {metrics['resamples']:,} bootstrap resamples of customers; bold: best in its "
         "column.",
     ]

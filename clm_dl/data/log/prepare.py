@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from clm_dl.data.log.orders import settle_orders
 from clm_dl.data.log.quarantine import WRONG_SHAPE, write_quarantine
 from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
 from clm_dl.data.log.sources import describe, is_database
-from clm_dl.data.log.ties import count_ties
+from clm_dl.data.log.ties import Ties, count_ties
 from clm_dl.data.store.files import staged_folder, write_meta
 from clm_dl.data.store.store import EventStore, Field
 from clm_dl.errors import UserError
@@ -137,22 +137,28 @@ class _Preparation:
         events = encoder.encode_fields(events, codes)
         fields = [Field(name, kind, name if name in RESERVED else None) for name, kind in spec.kinds.items()]
         last = encoder.write_columns(events, offsets, fields, tie=self.tie)
-        if spec.tie == "auto" and self.tie == "file" and self._sorted_by_item(encoder, offsets):
-            self.tie = "seeded"
-            self.log("ties: the file sorts lines of one time by item, so their order is drawn; data.tie=file keeps it")
-            encoder.write_columns(events, offsets, fields, tie=self.tie)
+        if self.tie != "sort":
+            ties = self._ties(encoder, offsets)
+            if spec.tie == "auto" and ties.by_item:
+                self.log("ties: the file sorts lines of one time by item, so their order is drawn")
+                self.tie = "seeded"
+                encoder.write_columns(events, offsets, fields, tie=self.tie)
+                ties = self._ties(encoder, offsets)
         assert counts["rows_in"] == counts["kept"] + counts["quarantined"] + counts["duplicates"]
         assert kept == offsets[-1]
-        facts = {"known_at_all_times": sorted(self.joins.always), "known_as_of": dated}
+        facts: dict[str, Any] = {"known_at_all_times": sorted(self.joins.always), "known_as_of": dated}
         facts = {name: columns for name, columns in facts.items() if columns}
-        known = {"counts": counts, "facts": facts, "tie": self.tie}
+        if self.tie != "sort":
+            facts["ties"] = {"order": self.tie, **asdict(ties)}
+        known = {"counts": counts, "facts": facts}
         return {"fields": fields, "end": self._end(good, last), "num_events": kept, **known}
 
-    def _sorted_by_item(self, encoder: Encoder, offsets: np.ndarray) -> bool:
-        if "item" not in encoder.dictionaries:
-            return False
-        time, item = (np.load(self.folder / name, mmap_mode="r") for name in ("time.npy", "field_item.npy"))
-        return count_ties(offsets, time, item, encoder.dictionaries["item"].to_pylist()).by_item
+    def _ties(self, encoder: Encoder, offsets: np.ndarray) -> Ties:
+        """Those of the columns that are written."""
+        time, items = np.load(self.folder / "time.npy", mmap_mode="r"), encoder.dictionaries.get("item")
+        if items is None:
+            return count_ties(offsets, time, None, ())
+        return count_ties(offsets, time, np.load(self.folder / "field_item.npy", mmap_mode="r"), items.to_pylist())
 
     # -- reading and validating
 

@@ -80,7 +80,6 @@ def write_meta(
     num_events: int,
     timezone: str = "UTC",
     facts: Mapping[str, Any] | None = None,
-    tie: str = "sort",
 ) -> None:
     """Write meta.json last, with the size and checksum of every other file in `folder`."""
     files = sorted(file for file in folder.iterdir() if file.name != "meta.json")
@@ -92,7 +91,6 @@ def write_meta(
         "num_events": num_events,
         "counts": dict(counts),
         "facts": dict(facts or {}),
-        "tie": tie,
         "fields": [asdict(field) for field in fields],
         "sizes": {file.name: file.stat().st_size for file in files},
         "checksums": {file.name: checksum(file) for file in files},

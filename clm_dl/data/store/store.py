@@ -124,11 +124,6 @@ class EventStore:
         return Zone(self.meta.get("timezone", "UTC"))
 
     @property
-    def tie(self) -> str:
-        """What orders lines of one customer and time: sort (by value), file or seeded."""
-        return str(self.meta.get("tie", "sort"))
-
-    @property
     def facts(self) -> dict[str, Any]:
         """What a reader of figures must know of the log: see `prepare`."""
         return {**({} if self.zone.is_utc else {"timezone": self.zone.name}), **self.meta.get("facts", {})}

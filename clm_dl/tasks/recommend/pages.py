@@ -97,28 +97,8 @@ class RankedPages(Pages):
             if allowed
             else "- Repeats are removed: seen items are never listed, and one that is bought again counts as missed.",
             "- Ranked over the whole catalogue, for every model alike; no sampled candidates.",
-            *(f"- {line}" for line in self.remarks(metrics)),
             "- Equal scores: by expectation over all their orders.",
         ]
-
-    def remarks(self, metrics: Summary) -> list[str]:
-        if (ties := metrics.get("ties")) is None:  # of an older run
-            return []
-        order = {
-            "file": "stay in the order of the file",
-            "seeded": "are in a drawn order",
-            "sort": "are sorted by value",
-        }
-        lines = [
-            f"Equal times: {ties['share']:.1%} of the lines share customer and time with another; they "
-            f"{order[ties['order']]}."
-        ]
-        if ties["by_item"]:
-            lines.append(
-                "Warning: items sort the lines of one time, so models learn that order, and no skill: set "
-                "data.tie=seeded."
-            )
-        return lines
 
     def _split(self, metrics: Summary) -> list[str]:
         """Sizes of validation and test, who was left out, and the fingerprint."""

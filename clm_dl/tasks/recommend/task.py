@@ -6,7 +6,6 @@ Shapes: N snapshots, V catalogue, D width.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,6 @@ import pandas as pd
 import torch
 
 from clm_dl.baselines.spec import CannotAnswer, Fitted, Spec
-from clm_dl.data.log.ties import count_ties
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.ranking.protocols import build_ranking
 from clm_dl.data.sequences.inputs import SequenceInputs
@@ -287,10 +285,8 @@ class NextItemTask(RecommendingTask):
 
     def extras(self, tables: Mapping[str, Any], cases: Iterable[Cases]) -> dict[str, Any]:
         settings, [one] = self.settings, cases
-        store, items = one.store, _ranked(one).catalogue.item_ids
-        ties = count_ties(store.offsets, store.time, store.column("item"), items)
         told = {"k": settings.k, "protocol": dict(settings.protocol), "policy": dict(settings.policy)}
-        return told | {"counts": dict(one.counts), "ties": {"order": store.tie, **asdict(ties)}}
+        return told | {"counts": dict(one.counts)}
 
     def projected(
         self, network: SequenceNetwork, inputs: SequenceInputs, cases: Cases, scores: pd.DataFrame

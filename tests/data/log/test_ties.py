@@ -87,14 +87,14 @@ def test_a_draw_favours_no_item_and_follows_its_seed(tmp_path: Path) -> None:
 def test_auto_keeps_the_file_s_order_unless_items_sort_it(tmp_path: Path) -> None:
     frame, said = log(), []
     store = prepare_store({"frame": frame, "roles": ROLES, "tie": "auto"}, tmp_path / "file")
-    assert store.tie == "file"
+    assert store.facts["ties"]["order"] == "file"
     assert [line[2] for line in lines(store) if line[0] == "c3"] == frame.loc[frame["who"] == "c3", "sku"].tolist()
     for number, by in enumerate(([True, True], [True, False])):
         ordered = frame.sort_values(["when", "sku"], ascending=by)
         store = prepare_store(
             {"frame": ordered, "roles": ROLES, "tie": "auto"}, tmp_path / str(number), log=said.append
         )
-        assert store.tie == "seeded"
+        assert store.facts["ties"]["order"] == "seeded"
         assert sum("the file sorts lines of one time by item" in line for line in said) == number + 1
         assert lines(store) == lines(
             prepare_store({"frame": frame, "roles": ROLES, "tie": "seeded"}, tmp_path / "seeded")
@@ -108,7 +108,7 @@ def test_a_database_has_no_order_so_it_is_drawn(tmp_path: Path) -> None:
         log().to_sql("events", connection, index=False)
     data = {"path": f"sqlite:///{tmp_path}/log.db", "table": "events", "roles": ROLES}
     store = prepare_store({**data, "tie": "auto"}, tmp_path / "store")
-    assert store.tie == "seeded"
+    assert store.facts["ties"]["order"] == "seeded"
     assert lines(store) == lines(prepare_store({"frame": log(), "roles": ROLES, "tie": "seeded"}, tmp_path / "frame"))
 
 
