@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 THRESHOLD = 0.98  # AUC of a single column
 FEWEST = 10  # rows of either class: of fewer, a column or two of a hundred gives the label by chance
-MOST = 100_000  # rows looked at
+MOST = 10_000  # rows looked at
 BINS = 32  # of a number, where its order does not tell
 
 
@@ -55,28 +54,37 @@ def leakage_lines(found: Mapping[str, Any] | None) -> list[str]:
 def _column_auc(column: pd.Series, y_N: np.ndarray, half_N: np.ndarray) -> float:
     is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     if not is_number:
-        codes, _ = pd.factorize(column.astype(object))
-        return _by_mean(codes, y_N, half_N)
+        codes = column.cat.codes if isinstance(column.dtype, pd.CategoricalDtype) else pd.factorize(column)[0]
+        return _by_mean(np.asarray(codes), y_N, half_N)
     values = column.to_numpy(np.float64, na_value=np.nan)
-    finite = values[np.isfinite(values)]
+    missing, finite = np.isnan(values), values[np.isfinite(values)]
     if not len(finite):
-        return 0.5
-    ends = (finite.min() - 1, finite.max() + 1)
-    ordered = [roc_auc_score(y_N, np.nan_to_num(values, nan=end, posinf=ends[1], neginf=ends[0])) for end in ends]
+        return _by_mean(-missing.astype(int), y_N, half_N)
+    values = np.clip(values, finite.min() - 1, finite.max() + 1)
+    ends = (finite.min() - 1, finite.max() + 1) if missing.any() else (0.0,)
+    ordered = [_auc(np.where(missing, end, values), y_N, ~y_N) for end in ends]
     edges = np.unique(np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1]))
-    codes = np.where(np.isnan(values), -1, np.searchsorted(edges, values, side="right"))
+    codes = np.where(missing, -1, np.searchsorted(edges, values, side="right"))
     return max(*ordered, *(1 - auc for auc in ordered), _by_mean(codes, y_N, half_N))
 
 
 def _by_mean(codes_N: np.ndarray, y_N: np.ndarray, half_N: np.ndarray) -> float:
     """The lower AUC of the two halves, each scored by the label's mean at the same code in the other."""
-    codes, found = codes_N + 1, []  # -1, missing, is a code of its own
+    codes, found = codes_N.astype(np.int64) + 1, []  # -1, missing, is a code of its own
+    size = int(codes.max()) + 1
     for fitted in (half_N, ~half_N):
         rest = y_N[~fitted]
         if rest.all() or not rest.any() or not fitted.any():
             return 0.5
-        count = np.bincount(codes[fitted], minlength=codes.max() + 1)
-        total = np.bincount(codes[fitted], weights=y_N[fitted], minlength=codes.max() + 1)
-        mean = (total + y_N[fitted].mean()) / (count + 1)
-        found.append(float(roc_auc_score(rest, mean[codes[~fitted]])))
+        count, positive = (np.bincount(codes[fitted], weights, size) for weights in (None, y_N[fitted]))
+        mean = (positive + y_N[fitted].mean()) / (count + 1)
+        found.append(_auc(mean, *(np.bincount(codes[~fitted], weights, size) for weights in (rest, ~rest))))
     return min(found)
+
+
+def _auc(score_K: np.ndarray, positive_K: np.ndarray, negative_K: np.ndarray) -> float:
+    """AUC of scores that so many positives and negatives have; scikit-learn's takes several times as long."""
+    _, place = np.unique(score_K, return_inverse=True)
+    positive, negative = np.bincount(place, positive_K), np.bincount(place, negative_K)
+    below = np.cumsum(negative) - negative / 2
+    return float((positive * below).sum() / (positive.sum() * negative.sum()))

@@ -109,6 +109,9 @@ def _drawn(
     shared = _mixed(shared ^ time.view(np.uint64))
     order = shared
     for name in orders:
+        if name in texts:  # the source
+            order = _mixed(order ^ _bits(batch[name], texts[name]))
+            continue
         codes = pc.dictionary_encode(batch[name], null_encoding="encode")
         order = _mixed(order ^ text_hash(codes.dictionary)[codes.indices.to_numpy()])
     line = order
