@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clm_dl.errors import UserError, nearest
+from clm_dl.recipes import recipe_overrides
 
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
@@ -41,7 +42,7 @@ WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration that a command line with `overrides` gives: for notebooks, tests and the Python API."""
-    return _compose(config_name, check_overrides(config_name, overrides))
+    return _compose(config_name, command_line(config_name, overrides))
 
 
 def _options(group: str) -> list[str]:
@@ -129,6 +130,14 @@ def _check_type(key: str, default: Any, value: Any) -> None:
         raise UserError(f"{key} must be a whole number, got {value!r}")
 
 
+def command_line(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """The overrides, found to be right, and those of the recipe that they mean (`recipes.recipe_overrides`)."""
+    overrides = check_overrides(config_name, overrides)
+    if config_name != "train":
+        return overrides
+    return [*overrides, *recipe_overrides(CONFIG_DIR, OverridesParser.create().parse_overrides(overrides))]
+
+
 def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
     """The overrides, with `labels=FILE` spelt out, after every key and group option was found to exist.
 
@@ -211,8 +220,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         def main() -> Any:
             flags = [text for text in sys.argv[1:] if text.startswith("-")]
             try:
-                overrides = check_overrides(config_name, [text for text in sys.argv[1:] if not text.startswith("-")])
-                sys.argv[1:] = [*flags, *overrides]
+                overrides = [text for text in sys.argv[1:] if not text.startswith("-")]
+                sys.argv[1:] = [*flags, *command_line(config_name, overrides)]
                 return run()
             except KeyboardInterrupt:
                 print("error: interrupted with Ctrl-C", file=sys.stderr)

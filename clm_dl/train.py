@@ -46,6 +46,7 @@ def main(config: DictConfig) -> float:
     if helper_process():  # the launching process has fixed the folder, which is named after the time
         config.paths.output_dir = os.environ.get(RUN_FOLDER, config.paths.output_dir)
     os.environ[RUN_FOLDER] = config.paths.output_dir
+    print(f"recipe:      experiment={hydra.runtime.choices['experiment']}")
     folder = run_experiment(config)
     questions = read_results(folder)
     print_comparison(questions)

@@ -1,0 +1,56 @@
+"""Recipes: the preset of configs/experiment/ that a command line without one means, by its task and data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import yaml
+from hydra.core.override_parser.types import Override
+
+from clm_dl.errors import UserError
+
+ANY_LOG = "events"  # the presets of one's own log, for every log that has none of its own
+
+
+def recipe_overrides(folder: Path, overrides: Sequence[Override]) -> list[str]:
+    """The choices that give a command line its recipe: none where it names an experiment, or neither task nor data.
+
+    The recipe of a task and data set is their own preset, or else that of the task for any log, of the default task for
+    this data set, of the default task for any log. Data without a task means a task that it has a preset of.
+
+    Args:
+        folder: that of train.yaml and the groups.
+
+    Raises:
+        ValueError: a sweep over tasks or data that have several recipes.
+    """
+    given = {one.key_or_group: _options(one) for one in overrides if not one.package}
+    if "experiment" in given or not {"task", "data"} & set(given):
+        return []
+    entries = yaml.safe_load((folder / "train.yaml").read_text())["defaults"]
+    default = {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
+    presets = sorted(path.stem for path in (folder / "experiment").glob("*.yaml"))
+    choices = product(given.get("task", [""]), given.get("data", [default["data"]]))
+    found = {_recipe(presets, task, data, default["task"]) for task, data in choices}
+    if len(found) > 1:
+        raise UserError(
+            f"the tasks and data of this sweep have the recipes {', '.join(sorted(found))}: choose one with "
+            "experiment=NAME, or sweep each for itself"
+        )
+    data = [] if "data" in given else [f"data={default['data']}"]  # the preset may be of another data set
+    return [f"experiment={found.pop()}", *data]
+
+
+def _recipe(presets: Sequence[str], task: str, data: str, default_task: str) -> str:
+    wanted = [f"{one}_{place}" for one in (task or default_task, default_task) for place in (data, ANY_LOG)]
+    if not task:
+        wanted[1:1] = [preset for preset in presets if preset.endswith(f"_{data}")]
+    return next(name for name in wanted if name in presets)
+
+
+def _options(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return [str(value) for value in override.sweep_string_iterator()]
+    return [str(override.value())]
