@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import compose
+from clm_dl.config import compose, plain
 from clm_dl.errors import UserError, nearest
 from clm_dl.experiment.experiment import run_experiment
 from clm_dl.run import Run
@@ -234,7 +234,8 @@ def _fit(
     config.data.categorical, config.data.numeric = list(categorical), list(numeric)
     if output_dir is not None:
         config.paths.output_dir = str(output_dir)
+    trusted = plain(config.trusted)
     if isinstance(events, (str, Path)):
         config.data.path = str(events)
-        return Run(run_experiment(config))
-    return Run(run_experiment(config, frame=events))
+        return Run(run_experiment(config), trusted)
+    return Run(run_experiment(config, frame=events), trusted)

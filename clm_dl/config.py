@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,35 +13,38 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from clm_dl.classes import make, shipped
 from clm_dl.errors import UserError, nearest
 from clm_dl.recipes import recipe_overrides
 
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
-TRUSTED = ("clm_dl", "torch", "sklearn", "lightgbm", "imblearn", "pytorch_lightning")
-MOVED = {  # where classes lived that the config.yaml of an older run names
-    "clm_dl.baselines.bayes_net": "clm_dl.baselines.tabular.bayes_net",
-    "clm_dl.baselines.boosting": "clm_dl.baselines.tabular.boosting",
-    "clm_dl.baselines.value": "clm_dl.baselines.tabular.regressor",
-    "clm_dl.baselines.silence": "clm_dl.baselines.buy_till_you_die.estimators",
-    **{
-        f"clm_dl.baselines.{name}": f"clm_dl.baselines.recommenders.{name}"
-        for name in ("content", "ease", "factors", "hybrid", "markov", "neighbours", "popularity", "two_stage")
-    },
-}
 # whole numbers, as the encoder's are
 WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")
 
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration that a command line with `overrides` gives: for notebooks, tests and the Python API."""
-    return _compose(config_name, command_line(config_name, overrides))
+    given = command_line(config_name, overrides)
+    config = _compose(config_name, given)
+    _check_trusted(config, given)
+    return config
+
+
+def _check_trusted(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise ValueError where a file says what is trusted, and not whoever gives the `overrides`."""
+    if config.get("trusted") and not any(text.lstrip("+").startswith("trusted=") for text in overrides):
+        raise UserError(
+            f"trusted={plain(config.trusted)} stands in a file of the configuration, and only the command line may "
+            "say it: leave it out there"
+        )
 
 
 def _options(group: str) -> list[str]:
@@ -65,38 +67,16 @@ def plain(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
 
 
-def build(config: Mapping[str, Any], *args: Any, trusted: Iterable[str] = (), **kwargs: Any) -> Any:
-    """Instantiate `config["_target_"]` with the other keys as arguments.
+def build(config: Mapping[str, Any], *, trusted: Collection[str] = ()) -> Any:
+    """An object of the class `config["_target_"]` with the other keys as arguments.
+
+    Args:
+        trusted: from the command line: packages, modules or full names of classes beside those of shipped options.
 
     Raises:
-        ValueError: the class lives outside clm_dl's own dependencies and its package is not in `trusted`.
+        ValueError: the configuration names any other class, or what is no class.
     """
-    config = _moved(plain(config))
-    for target in re.findall(r"_target_'?: '?([\w.]+)", str(config)):
-        package = target.split(".")[0]
-        if package not in (*TRUSTED, *trusted):
-            raise UserError(
-                f"the configuration names {target}, which is outside {', '.join(TRUSTED)}: add trusted=[{package}] if "
-                "you trust it"
-            )
-    try:
-        return hydra.utils.instantiate(config, *args, _convert_="all", **kwargs)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, (ValueError, ImportError)):
-            raise error.__cause__ from None  # the sentence of the class itself
-        raise
-
-
-def _moved(config: Any) -> Any:
-    """The configuration with the classes of older runs named as they are now."""
-    if isinstance(config, Mapping):
-        return {key: _moved_name(value) if key == "_target_" else _moved(value) for key, value in config.items()}
-    return [_moved(value) for value in config] if isinstance(config, list) else config
-
-
-def _moved_name(target: str) -> str:
-    module, _, name = target.rpartition(".")
-    return f"{MOVED.get(module, module)}.{name}"
+    return make(plain(config), shipped(CONFIG_DIR), trusted)
 
 
 def _values(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -206,6 +186,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             if logging.getLogger().level == logging.INFO:  # Hydra's own; hydra.verbose=true asks for more
                 logging.getLogger().setLevel(logging.WARNING)  # libraries tell what they load when they are imported
             try:
+                hydra_config = HydraConfig.get()
+                if any(key.lstrip("+") == "trusted" for key in hydra_config.sweeper.get("params") or ()):
+                    raise UserError("trusted is no parameter of a search: say it on the command line")
+                _check_trusted(config, hydra_config.overrides.task)
                 if missing := OmegaConf.missing_keys(config):
                     raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")
                 return function(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clm_dl.config import command
+from clm_dl.config import command, plain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
     from clm_dl.experiment.inference import embed, item_vectors
     from clm_dl.experiment.run_files import read_trained, write_parquet
 
-    trained = read_trained(Path(config.run))
+    trained = read_trained(Path(config.run), plain(config.trusted))
     items = None if config.item_output is None else item_vectors(trained)
     table = embed(trained, config.input, cutoff=config.cutoff)
     write_parquet(table, config.output)

@@ -21,7 +21,7 @@ def main(config: DictConfig) -> None:
     from clm_dl.experiment.run_files import read_trained, results_of, write_json
     from clm_dl.visual.terminal import print_comparison, print_cutoffs
 
-    trained = read_trained(Path(config.run))
+    trained = read_trained(Path(config.run), plain(config.trusted))
     task, path, settings = trained.task, trained.path, trained.config
     is_table = task.settings.rule is None
     if is_table and config.cutoffs is not None:
@@ -79,7 +79,7 @@ def _backtest(trained: Any, store: Any, cutoffs: Any, resamples: int) -> None:
 
     path = trained.path
     write_json(path / BACKTEST, to_json(backtest(trained, store, cutoffs, resamples=resamples)))
-    questions = read_results(path)
+    questions = read_results(path, trained.config["trusted"])
     (path / "report.html").write_text(render_report([questions], title=trained.task.name))
     print_backtest(questions[0])
     print(f"backtest: {path / BACKTEST}\nreport:   {path / 'report.html'}")

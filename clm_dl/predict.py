@@ -18,7 +18,7 @@ def main(config: DictConfig) -> None:
     from clm_dl.experiment.inference import predict, recommend
     from clm_dl.experiment.run_files import read_trained, write_parquet
 
-    trained = read_trained(Path(config.run))
+    trained = read_trained(Path(config.run), plain(config.trusted))
     name, recommends = trained.task.name, trained.task.questions[0].recommends
     options = {key: plain(config[key]) for key in ("k", "customers", "where") if config[key] is not None}
     shared = {"cutoff": config.cutoff, "model": config.model}

@@ -22,7 +22,7 @@ def main(config: DictConfig) -> None:
     given = plain(config.runs)
     folders = [folder for path in (given if isinstance(given, list) else [given]) for folder in run_folders(Path(path))]
     states = {folder: read_status(folder)["state"] for folder in folders}
-    runs = [read_results(folder) for folder, state in states.items() if state == "finished"]
+    runs = [read_results(folder, plain(config.trusted)) for folder, state in states.items() if state == "finished"]
     if not runs:
         raise UserError("no finished run among " + ", ".join(map(str, folders)) + ": train one first")
     print_runs([results for questions in runs for results in questions])

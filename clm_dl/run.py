@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,9 @@ class Run:
         status: {"version", "state": running | finished | interrupted | failed, "reason"}.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, trusted: Sequence[str] = ()):
         self.path = Path(path)
-        self.config: dict[str, Any] = read_config(self.path)
+        self.config: dict[str, Any] = read_config(self.path, trusted)
         self.status: dict[str, Any] = read_status(self.path)
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class Run:
     @cached_property
     def trained(self) -> Trained:
         """What predicting needs: task, network, vocabulary, schema, calibrations."""
-        return read_trained(self.path)
+        return read_trained(self.path, self.config["trusted"])
 
     @property
     def task(self) -> SequenceNetwork:
@@ -124,14 +124,14 @@ class Run:
         if target.exists() and any(target.iterdir()):
             raise UserError(f"{target} is not empty: choose another folder to save the run to")
         shutil.copytree(self.path, target, dirs_exist_ok=True)
-        return Run(target)
+        return Run(target, self.config["trusted"])
 
 
-def load_run(path: str | Path) -> Run:
-    """Open a run directory.
+def load_run(path: str | Path, trusted: Sequence[str] = ()) -> Run:
+    """Open a run directory; `trusted`: packages or classes beside clm_dl's own that its configuration may name.
 
     Raises:
         FileNotFoundError: `path` is no run directory.
         ValueError: it was written by another version of the format.
     """
-    return Run(path)
+    return Run(path, trusted)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from clm_dl.config import command
+from clm_dl.config import command, plain
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK, Metrics
 
@@ -48,7 +48,7 @@ def main(config: DictConfig) -> float:
     os.environ[RUN_FOLDER] = config.paths.output_dir
     print(f"recipe:      experiment={hydra.runtime.choices['experiment']}")
     folder = run_experiment(config)
-    questions = read_results(folder)
+    questions = read_results(folder, plain(config.trusted))
     print_comparison(questions)
     logdir = folder.parent if hydra.mode == RunMode.MULTIRUN else folder
     print(f"run:         {folder}\nreport:      {folder / 'report.html'}\ntensorboard: tensorboard --logdir {logdir}")

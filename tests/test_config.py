@@ -1,8 +1,13 @@
-"""Overrides: a typo names the nearest valid key; files for labels; classes are built only from trusted packages."""
+"""Overrides: a typo names the nearest valid key; files for labels; a file cannot say what is trusted."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from clm_dl.config import build, check_overrides, compose, plain
+from clm_dl.config import CONFIG_DIR, check_overrides, compose, plain
+from clm_dl.train import main as train_command
 
 
 @pytest.mark.parametrize(
@@ -79,17 +84,20 @@ def test_the_default_experiment_reads_of_every_data_set_what_that_has(data: str)
     assert compose("train", [f"data={data}"]).sequence.exclude == (["item"] if data == "completejourney" else [])
 
 
-def test_build_refuses_packages_that_are_not_trusted() -> None:
-    config = {"_target_": "fractions.Fraction", "numerator": 1, "denominator": 2}
-    with pytest.raises(ValueError, match=r"trusted=\[fractions\]"):
-        build(config)
-    assert float(build(config, trusted=["fractions"])) == 0.5
+@pytest.mark.parametrize("command", ["train", "predict", "evaluate", "embed", "report"])
+def test_what_is_trusted_the_command_line_alone_says(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(CONFIG_DIR, tmp_path / "configs")
+    file = tmp_path / "configs" / f"{command}.yaml"
+    file.write_text(file.read_text().replace("trusted: []", "trusted: [os]"))
+    monkeypatch.setattr("clm_dl.config.CONFIG_DIR", tmp_path / "configs")
+    with pytest.raises(ValueError, match="only the command line may say it"):
+        compose(command)
+    assert compose(command, ["trusted=[mine]"]).trusted == ["mine"]
 
 
-def test_build_looks_inside_nested_configurations() -> None:
-    config = {
-        "_target_": "sklearn.ensemble.BaggingClassifier",
-        "estimator": {"_target_": "os.system", "command": "true"},
-    }
-    with pytest.raises(ValueError, match=r"os\.system"):
-        build(config)
+def test_a_search_trusts_nothing(here: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        here(train_command, "-m", "hparams_search=grid", "+hydra.sweeper.params.trusted='[os]'")
+    assert "trusted is no parameter of a search" in capsys.readouterr().err

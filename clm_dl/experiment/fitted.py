@@ -21,7 +21,8 @@ from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.trained import Trained
 
 FORMAT = 1
-OWN = "clm_dl."  # where classes live that a kept baseline may hold beside scikit-learn's and numpy's own
+# where classes and functions live that a kept baseline may hold beside scikit-learn's and numpy's own
+OWN = ("clm_dl.baselines.", "clm_dl.tasks.")
 DATA = ("scipy.sparse._csr.csr_array", "numpy.dtype", "sklearn.tree._tree.Tree")  # the last one is checked
 
 
@@ -51,7 +52,7 @@ def fitted_models(trained: Trained, question: ScoredTask, name: str) -> dict[str
         ValueError: the log that the run was trained on has changed. FileNotFoundError: it is not there any more.
     """
     if "embedding" in question.spec(name).sees and (start := trained.config["init"]):
-        trained.task.start_from(Start(read_trained(Path(start))).vectors)
+        trained.task.start_from(Start(read_trained(Path(start), trained.config["trusted"])).vectors)
     found: dict[str, Fitted] = {}
     for wanted in _wanted(name, found):
         path = _path(trained.path, question, wanted)

@@ -36,7 +36,7 @@ class Start:
             ValueError, FileNotFoundError: it is no such run, saw events from the last training cutoff on or customers
                 that validate, or has another encoder.
         """
-        trained, state = read_trained(Path(path)), read_status(Path(path))["state"]
+        trained, state = read_trained(Path(path), config["trusted"]), read_status(Path(path))["state"]
         run, name = trained.path, trained.task.name
         if not trained.task.starts_others or state != "finished":
             known = " or ".join(one for one, task in TASKS.items() if task.starts_others)

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,13 +136,17 @@ def run_status(path: Path) -> Iterator[None]:
 # --- reading
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """config.yaml of the run at `path`, as plain dicts in the present version's keys."""
+def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
+    """config.yaml of the run at `path`, as plain dicts in the present version's keys.
+
+    Nothing in it is worked out: `${oc.env:NAME}` stays as it stands. Which classes may be made of it says whoever
+    reads it (`trusted`), never the file.
+    """
     if not (path / "config.yaml").is_file():
         raise MissingFile(f"{path} is no run directory (it has no config.yaml): give the folder that clm-train printed")
     read_status(path)
     config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))  # type: ignore[assignment]
-    return current_config(config)
+    return current_config(config) | {"trusted": list(trusted)}
 
 
 def read_status(path: Path) -> dict[str, Any]:
@@ -177,9 +181,9 @@ def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return checkpoint
 
 
-def read_trained(path: Path) -> Trained:
+def read_trained(path: Path, trusted: Sequence[str] = ()) -> Trained:
     """What predicting needs of the run at `path`."""
-    config = read_config(path)
+    config = read_config(path, trusted)
     task = read_task(config)
     _load_catalogue(task, path)
     if config["encoder"]["name"] == "none":
@@ -202,9 +206,9 @@ def read_trained(path: Path) -> Trained:
     return Trained(path, config, task, network=network.eval(), **known)
 
 
-def read_results(path: Path) -> list[Results]:
+def read_results(path: Path, trusted: Sequence[str] = ()) -> list[Results]:
     """What showing needs of the run at `path`, a record a question."""
-    config = read_config(path)
+    config = read_config(path, trusted)
     task = read_task(config)
     _load_catalogue(task, path)
     metrics = read_json(existing(path, "metrics.json"))
