@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> None:
     """Answer for everyone with an event before the cutoff; nothing at or after the cutoff is read."""
     from clm_dl.experiment.inference import predict, recommend
-    from clm_dl.experiment.run_files import read_trained, write_parquet
+    from clm_dl.experiment.output import check_output, read_by, write_table
+    from clm_dl.experiment.run_files import read_trained
 
     trained = read_trained(Path(config.run), plain(config.trusted))
+    output = check_output(config.output, reads=read_by(trained.config, config.input), overwrite=config.overwrite)
     name, recommends = trained.task.name, trained.task.questions[0].recommends
     options = {key: plain(config[key]) for key in ("k", "customers", "where") if config[key] is not None}
     shared = {"cutoff": config.cutoff, "model": config.model}
@@ -41,7 +43,7 @@ def main(config: DictConfig) -> None:
         # a survival run has a row a horizon
         customers = table.groupby("customer_id", sort=False)["in_population"].first()
         said = f"{len(customers):,} customers scored, {int(customers.sum()):,} in the population of the run"
-    write_parquet(table, config.output)
+    write_table(table, output)
     print(f"{said}: {config.output}")
 
 

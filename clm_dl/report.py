@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 @command("report")
 def main(config: DictConfig) -> None:
     """Compare finished runs; paired statements only between runs with the same fingerprint."""
-    from clm_dl.experiment.run_files import read_results, read_status
+    from clm_dl.experiment.output import check_output
+    from clm_dl.experiment.run_files import read_results, read_status, replacing
     from clm_dl.visual.html import render_report
     from clm_dl.visual.terminal import print_runs
 
+    output = check_output(config.output, formats=(".html",), overwrite=config.overwrite)
     given = plain(config.runs)
     folders = [folder for path in (given if isinstance(given, list) else [given]) for folder in run_folders(Path(path))]
     states = {folder: read_status(folder)["state"] for folder in folders}
@@ -26,11 +28,10 @@ def main(config: DictConfig) -> None:
     if not runs:
         raise UserError("no finished run among " + ", ".join(map(str, folders)) + ": train one first")
     print_runs([results for questions in runs for results in questions])
-    output = Path(config.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     left_out = [f"{folder.name} ({state})" for folder, state in states.items() if state != "finished"]
     title = runs[0][0].config["task"]["name"] if len(runs) == 1 else ""
-    output.write_text(render_report(runs, title=title, left_out=left_out))
+    with replacing(output) as temporary:
+        temporary.write_text(render_report(runs, title=title, left_out=left_out), encoding="utf-8")
     print(f"{len(runs)} of {len(folders)} runs finished: {output}")
 
 

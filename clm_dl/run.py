@@ -121,8 +121,8 @@ class Run:
     def save(self, path: str | Path) -> Run:
         """Copy the run directory to `path`, which must not exist or be empty."""
         target = Path(path)
-        if target.exists() and any(target.iterdir()):
-            raise UserError(f"{target} is not empty: choose another folder to save the run to")
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UserError(f"{target} is not an empty folder: choose another one to save the run to")
         shutil.copytree(self.path, target, dirs_exist_ok=True)
         return Run(target, self.config["trusted"])
 

@@ -355,7 +355,7 @@ def test_a_run_that_fails_leaves_no_result_of_an_earlier_one(train: Callable[...
     folder = f"paths.output_dir={tmp_path / 'run'}"
     train("encoder=none", "baselines=[base_rate]", folder)
     with pytest.raises(ValueError, match="not finite"):
-        train("baselines=[base_rate]", "task.optimizer.lr=1e30", folder)
+        train("baselines=[base_rate]", "task.optimizer.lr=1e30", "overwrite=true", folder)
     assert {"metrics.json", "scores.parquet", "report.html"}.isdisjoint(
         path.name for path in (tmp_path / "run").iterdir()
     )
@@ -365,7 +365,7 @@ def test_a_run_may_be_trained_again_into_its_folder(train: Callable[..., Run], t
     folder = f"paths.output_dir={tmp_path / 'run'}"
     first = train("baselines=none", folder)
     (first.path / "evaluation.json").write_text("{}")
-    again = train("trainer.max_epochs=1", "baselines=[base_rate]", folder)
+    again = train("trainer.max_epochs=1", "baselines=[base_rate]", "overwrite=true", folder)
     assert again.status["state"] == "finished"
     assert set(again.scores["model"]) == {"network", "base_rate"}
     assert (again.history["name"] == "val/log_loss").sum() == 1  # nothing of the first is left
@@ -378,7 +378,7 @@ def test_a_run_with_other_settings_leaves_what_a_new_folder_would_hold(
     first, second = (f"paths.output_dir={tmp_path / name}" for name in ("first", "second"))
     train("snapshots.folds=2", "trainer.max_epochs=1", "baselines=[logistic]", first)
     for folder in (first, second):
-        train("encoder=none", "baselines=[bg_nbd]", folder)
+        train("encoder=none", "baselines=[bg_nbd]", "overwrite=true", folder)
     again, fresh = (
         {path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*") if path.is_file()}
         for name in ("first", "second")

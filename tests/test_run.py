@@ -192,6 +192,7 @@ def test_nothing_of_an_earlier_run_is_left_even_where_training_fails(train: Call
     for name in (*OLD, "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("old")
+    (tmp_path / "status.json").write_text(json.dumps({"version": 1, "state": "failed", "reason": "power cut"}))
     with pytest.raises(ValueError, match="not finite"):
         train("task.optimizer.lr=1e30", "task.schedule.name=constant", "baselines=none", f"paths.output_dir={tmp_path}")
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -229,7 +230,7 @@ def test_validation_scores_come_out_again_too(run: Run) -> None:
 
 def test_save_refuses_a_folder_with_something_in_it(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="not an empty folder"):
         run.save(tmp_path)
 
 

@@ -22,6 +22,7 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.fitted import keep_best
+from clm_dl.experiment.folder import check_folder, locked
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.probe import probe
 from clm_dl.experiment.run_files import (
@@ -73,6 +74,8 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         ValueError, FileNotFoundError: one sentence for the person who wrote the configuration or the log.
     """
     plan, clock = read_plan(plain(config)), Clock()
+    if not helper_process():
+        check_folder(plan.folder, overwrite=plan.overwrite, resumed=plan.resumes_in_place)
     task, data = plan.task, {**plan.data, "frame": frame} if frame is not None else plan.data
     folds: list[Fold] = []
     if plan.is_table:
@@ -91,10 +94,10 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         for fold in folds:
             train_fold(fold, task, clock, log)
         raise SystemExit(0)
-    clear_results(plan.folder, resumed=plan.resumes_in_place)
-    OmegaConf.save(OmegaConf.create(plan.config), plan.folder / "config.yaml")
-    write_json(plan.folder / "versions.json", environment())
-    with run_status(plan.folder):
+    with locked(plan.folder), run_status(plan.folder):
+        clear_results(plan.folder, resumed=plan.resumes_in_place)
+        OmegaConf.save(OmegaConf.create(plan.config), plan.folder / "config.yaml")
+        write_json(plan.folder / "versions.json", environment())
         kept: list[dict[str, list[Fitted]]] = []
         tables = []
         for fold in folds:

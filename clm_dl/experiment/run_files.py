@@ -52,18 +52,22 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def write_parquet(table: pd.DataFrame, path: str | Path) -> None:
-    """Write `table` beside `path`, then rename: an interrupted write leaves nothing half."""
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: give the path of a file to write")
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write, then renamed: an interrupted write leaves nothing half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        table.to_parquet(temporary, index=False)
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write a table of a run whole or not at all."""
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def save_trained(
@@ -95,13 +99,12 @@ def save_trained(
 
 
 def clear_results(folder: Path, *, resumed: bool) -> None:
-    """Make `folder` and take out what an earlier run left there; of a resumed one checkpoints and curve stay."""
+    """Take out of a run's `folder` what an earlier run left there; of a resumed one checkpoints and curve stay."""
     names = [*WRITTEN, *([] if resumed else ["events.out.tfevents.*", "checkpoints/*.ckpt"])]
     for path in [path for name in names for path in folder.glob(name)]:
         path.unlink(missing_ok=True)  # two patterns may name one file
     for path in [path for name in FOLDERS for path in folder.glob(name)]:
         shutil.rmtree(path)
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def helper_process() -> bool:

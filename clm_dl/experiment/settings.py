@@ -32,6 +32,7 @@ class Plan:
     Attributes:
         config: resolved, as it is saved. folder: the run directory. data, paths: their groups.
         init: a pretrained run to start from. resamples: of the intervals.
+        overwrite: the folder may hold a finished run, which this one replaces.
     """
 
     config: dict[str, Any]
@@ -43,6 +44,7 @@ class Plan:
     init: str | None
     resamples: int
     seed: int
+    overwrite: bool
 
     @property
     def settings(self) -> Settings:
@@ -98,6 +100,7 @@ def read_plan(config: Mapping[str, Any]) -> Plan:
         init=config["init"],
         resamples=config["bootstrap"],
         seed=config["seed"],
+        overwrite=bool(config["overwrite"]),
     )
 
 

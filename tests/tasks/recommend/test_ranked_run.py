@@ -232,13 +232,13 @@ def test_a_run_may_be_trained_again_into_its_folder(train_ranked: Callable[..., 
     first = train_ranked("trainer.max_epochs=2", "baselines=none", folder)
     (first.path / "evaluation.json").write_text("{}")
     curve = len(first.history.query("name == 'val/ndcg@10'"))
-    second = train_ranked("trainer.max_epochs=1", "baselines=[popular]", folder)
+    second = train_ranked("trainer.max_epochs=1", "baselines=[popular]", "overwrite=true", folder)
     assert second.status["state"] == "finished"
     assert set(second.scores["model"]) == {"network", "popular"}
     assert curve == 2
     assert len(second.history.query("name == 'val/ndcg@10'")) == 1  # nothing of the first is left
     assert not (second.path / "evaluation.json").exists()
-    third = train_ranked("encoder=none", "baselines=[popular]", folder)
+    third = train_ranked("encoder=none", "baselines=[popular]", "overwrite=true", folder)
     assert not (third.path / "checkpoints" / "model.ckpt").exists()
     assert set(third.scores["model"]) == {"popular"}
 
