@@ -19,13 +19,16 @@ from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 
 from clm_dl.classes import make, shipped
 from clm_dl.errors import UserError, nearest
+from clm_dl.masking import masked, masked_config
 from clm_dl.recipes import recipe_overrides
 
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
+FROM_OUTSIDE = ("data", "labels", "logger")  # groups whose values the environment may give in secret
 # whole numbers, as the encoder's are
 WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")
 
@@ -65,6 +68,35 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
 def plain(config: Any) -> Any:
     """A configuration as plain dicts and lists, interpolations resolved."""
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
+def as_saved(config: DictConfig, worked_out: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run keeps of `config`: what was `worked_out` of it, passwords masked, and in the groups that say where
+    data are, how they are labelled and who is told, `${oc.env:NAME}` for what the environment gave.
+    """
+    resolved = plain(config)
+    unread = OmegaConf.merge(config, {"paths": resolved["paths"]})  # folders are no secret
+    OmegaConf.register_new_resolver("oc.env", _name_of_variable, replace=True)
+    try:
+        named = plain(unread)
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+    outside = {name: _as_named(worked_out[name], resolved[name], named[name]) for name in FROM_OUTSIDE}
+    kept: dict[str, Any] = masked_config({**worked_out, **outside, "trusted": []})
+    return kept
+
+
+def _name_of_variable(name: str, *default: Any) -> str:
+    return f"${{oc.env:{','.join([name, *map(str, default)])}}}"
+
+
+def _as_named(value: Any, resolved: Any, named: Any) -> Any:
+    """`value` with every text that is as it was `resolved` as it is `named`."""
+    if isinstance(value, dict) and isinstance(resolved, dict):
+        return {key: _as_named(one, resolved.get(key), named.get(key)) for key, one in value.items()}
+    if value == resolved and isinstance(value, list):
+        return [_as_named(*three) for three in zip(value, resolved, named, strict=True)]
+    return named if value == resolved and isinstance(value, str) else value
 
 
 def build(config: Mapping[str, Any], *, trusted: Collection[str] = ()) -> Any:
@@ -202,6 +234,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         run = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)
 
         def main() -> Any:
+            logging.setLogRecordFactory(_masked_record)  # Hydra's launcher logs the overrides of every job
             flags = [text for text in sys.argv[1:] if text.startswith("-")]
             try:
                 overrides = [text for text in sys.argv[1:] if not text.startswith("-")]
@@ -212,13 +245,21 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 raise SystemExit(130) from None
             except (UserError, OSError, HydraException, OmegaConfBaseException) as error:
                 _fail(error)
+            finally:
+                logging.setLogRecordFactory(logging.LogRecord)
 
         return main
 
     return decorate
 
 
+def _masked_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = logging.LogRecord(*args, **kwargs)
+    record.msg, record.args = masked(record.getMessage()), ()
+    return record
+
+
 def _fail(error: BaseException) -> None:
-    sentence = " ".join(str(error).split()) or type(error).__name__
+    sentence = masked(" ".join(str(error).split())) or type(error).__name__
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(2) from error

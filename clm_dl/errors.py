@@ -6,9 +6,14 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from clm_dl.masking import masked
+
 
 class UserError(ValueError):
     """What the writer of a command, a configuration or a log can mend: one sentence, shown without a traceback."""
+
+    def __init__(self, sentence: str):
+        super().__init__(masked(sentence))
 
 
 class MissingFile(UserError, FileNotFoundError):

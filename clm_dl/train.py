@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from clm_dl.config import command, plain
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK, Metrics
+from clm_dl.masking import masked
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,6 +42,9 @@ def main(config: DictConfig) -> float:
                 f"a sweep runs one device a job, got trainer.devices={config.trainer.devices}: set trainer.devices=1"
             )
         config.paths.output_dir = hydra.runtime.output_dir
+        overview = Path(hydra.sweep.dir) / "multirun.yaml"  # Hydra writes the command line there, with its passwords
+        if overview.is_file():
+            overview.write_text(masked(overview.read_text()))
     elif config.ckpt and not has_folder:
         config.paths.output_dir = str(Path(config.ckpt).parent.parent)  # resume where it was
     if helper_process():  # the launching process has fixed the folder, which is named after the time

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from clm_dl.baselines.spec import Fitted
-from clm_dl.config import plain
+from clm_dl.config import as_saved, plain
 from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.leakage import leakage_lines
@@ -74,6 +74,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         ValueError, FileNotFoundError: one sentence for the person who wrote the configuration or the log.
     """
     plan, clock = read_plan(plain(config)), Clock()
+    saved = as_saved(config, plan.config)
     if not helper_process():
         check_folder(plan.folder, overwrite=plan.overwrite, resumed=plan.resumes_in_place)
     task, data = plan.task, {**plan.data, "frame": frame} if frame is not None else plan.data
@@ -96,7 +97,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         raise SystemExit(0)
     with locked(plan.folder), run_status(plan.folder):
         clear_results(plan.folder, resumed=plan.resumes_in_place)
-        OmegaConf.save(OmegaConf.create(plan.config), plan.folder / "config.yaml")
+        OmegaConf.save(OmegaConf.create(saved), plan.folder / "config.yaml")
         write_json(plan.folder / "versions.json", environment())
         kept: list[dict[str, list[Fitted]]] = []
         tables = []
@@ -115,7 +116,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         for question in task.questions if folds else ():
             own = metrics.get("tasks", {}).get(question.name, metrics)
             keep_best(plan.folder, question, kept[0].get(question.name, []), own)
-        show(plan, folds, scores, metrics, clock)
+        show(replace(plan, config=saved), folds, scores, metrics, clock)
     return plan.folder
 
 

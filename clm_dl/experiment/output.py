@@ -64,7 +64,7 @@ def check_output(
         raise UserError(f"{key}={path} lies below a file: choose another one")
     if place.exists() and not overwrite and not _is_ours(place):
         raise UserError(
-            f"{key}={path} exists, and no mark says that clm_dl wrote it: choose another, or overwrite=true"
+            f"{key}={path} exists, and no mark says that clm_dl wrote it: choose another one, or set overwrite=true"
         )
     return path
 

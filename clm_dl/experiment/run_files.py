@@ -21,6 +21,7 @@ from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.errors import MissingFile, UserError
 from clm_dl.experiment.migrate import current_config
 from clm_dl.experiment.settings import read_task
+from clm_dl.masking import masked, masked_config
 from clm_dl.tasks.base import ScoredTask, Task
 from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.tasks.trained import Trained
@@ -131,7 +132,7 @@ def run_status(path: Path) -> Iterator[None]:
         print(f"error: interrupted with {signal}{go_on}", file=sys.stderr)
         raise SystemExit(code) from error
     except BaseException as error:
-        write("failed", " ".join(str(error).split())[:500] or type(error).__name__)
+        write("failed", masked(" ".join(str(error).split()))[:500] or type(error).__name__)
         raise
     write("finished")
 
@@ -240,7 +241,7 @@ def results_of(
         Results(
             task=question,
             path=path,
-            config=config,
+            config=masked_config(config),
             metrics=metrics["tasks"][question.name] if several else metrics,
             load_scores=lambda question=question: load(question),  # type: ignore[misc]
             several=several,

@@ -25,8 +25,7 @@ def listed(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("overwrite", ["true", "false"])
 @pytest.mark.parametrize(
-    "name",
-    ["thesis.txt", "metrics.json", "report.html", "baselines/mine.py", "fold_1/mine", "store/mine", "status.json"],
+    "name", ["thesis.txt", "metrics.json", "report.html", "baselines/a.py", "fold_1/a", "store/a", "status.json"]
 )
 def test_a_folder_that_is_no_run_is_left_alone(
     train: Callable[..., Run], tmp_path: Path, overwrite: str, name: str
@@ -56,7 +55,7 @@ def test_a_finished_run_is_replaced_on_demand_alone(train: Callable[..., Run], t
     folder = f"paths.output_dir={tmp_path / 'run'}"
     train(*QUICK, folder)
     before = listed(tmp_path)
-    with pytest.raises(UserError, match="holds a finished run.*overwrite=true"):
+    with pytest.raises(UserError, match=r"holds a finished run.*overwrite=true"):
         train(*QUICK, folder, "seed=1")
     assert listed(tmp_path) == before
     assert train(*QUICK, folder, "seed=1", "overwrite=true").config["seed"] == 1
@@ -109,18 +108,22 @@ def test_a_run_is_locked_while_it_runs_and_a_dead_one_holds_nobody(
 
 def test_a_lock_of_another_machine_is_respected(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text("process 1 on elsewhere")
-    with pytest.raises(UserError, match=r"in use by process 1 on elsewhere: if that run is over, delete .*run\.lock"):
-        with locked(tmp_path):
-            pass
+    sentence = r"in use by process 1 on elsewhere: if that run is over, delete .*run\.lock"
+    with pytest.raises(UserError, match=sentence), locked(tmp_path):
+        pass
     assert (tmp_path / LOCK).exists()
 
 
 def test_the_lock_is_gone_when_its_run_failed(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), locked(tmp_path / "run"):
-        assert str(os.getpid()) in (tmp_path / "run" / LOCK).read_text()
-        with pytest.raises(UserError, match="in use by"), locked(tmp_path / "run"):
-            pass
-        raise KeyError
+    def fails() -> None:
+        with locked(tmp_path / "run"):
+            assert str(os.getpid()) in (tmp_path / "run" / LOCK).read_text()
+            with pytest.raises(UserError, match="in use by"), locked(tmp_path / "run"):
+                pass
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
     assert list((tmp_path / "run").iterdir()) == []
 
 

