@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @command("predict")
 def main(config: DictConfig) -> None:
     """Answer for everyone with an event before the cutoff; nothing at or after the cutoff is read."""
-    from clm_dl.experiment.inference import predict, recommend
+    from clm_dl.experiment.inference import counted_lists, predict
     from clm_dl.experiment.output import check_output, read_by, write_table
     from clm_dl.experiment.run_files import read_trained
 
@@ -27,8 +27,11 @@ def main(config: DictConfig) -> None:
     if recommends:
         if config.recalibrate:
             raise UserError(f"recalibrate is for probabilities, and {config.run} recommends: leave it out")
-        table = recommend(trained, config.input, **shared, **options)
-        said = f"{table['customer_id'].nunique():,} customers, {len(table):,} recommendations"
+        table, asked = counted_lists(trained, config.input, **shared, **options)
+        served = table["customer_id"].nunique()
+        said = f"{served:,} customers, {len(table):,} recommendations"
+        if served < asked:
+            print(f"note: {asked - served:,} of {asked:,} customers have no list: nothing is left to recommend to them")
         if trained.network is not None and len(table) and not table["nearest"].any():
             print(
                 "note: no item of these histories is in the run's catalogue; are their ids written as those it was "

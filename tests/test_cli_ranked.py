@@ -51,6 +51,20 @@ def test_predict_writes_lists(
     np.testing.assert_allclose(lists["score"], expected["score"], atol=1e-5)
 
 
+def test_customers_without_anything_left_are_counted(
+    trained: Run, ring_log: pd.DataFrame, here: Callable[..., None], capsys: Capture, tmp_path: Path
+) -> None:
+    dept = set(ring_log.loc[ring_log["dept"] == "food", "sku"])
+    full = pd.DataFrame({"cust": "007", "ts": pd.Timestamp("2021-05-01"), "sku": sorted(dept)})
+    full = full.assign(basket="b", dept="food", spend=1.0, region="north")
+    pd.concat([ring_log, full]).to_csv(tmp_path / "log.csv", index=False)
+    words = [f"run={trained.path}", "input=log.csv", "cutoff=2021-06-01", "where={dept: food}", "output=a.parquet"]
+    here(predict_command.main, *words, "customers=[007,c001]", "k=1")
+    printed = capsys.readouterr().out
+    assert "1 of 2 customers have no list: nothing is left to recommend to them" in printed
+    assert "1 customers, 1 recommendations" in printed
+
+
 def test_predict_says_when_no_item_is_known(
     trained: Run, ring_log: pd.DataFrame, here: Callable[..., None], capsys: Capture, tmp_path: Path
 ) -> None:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clm_dl.config import CONFIG_DIR, check_overrides, compose, plain
 from clm_dl.train import main as train_command
@@ -101,3 +104,27 @@ def test_a_search_trusts_nothing(here: Callable[..., None], capsys: pytest.Captu
     with pytest.raises(SystemExit):
         here(train_command, "-m", "hparams_search=grid", "+hydra.sweeper.params.trusted='[os]'")
     assert "trusted is no parameter of a search" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("customers=[1_1,1e3,007,true]", ["1_1", "1e3", "007", "true"]),
+        ("customers=[ 0x1F , -0 , +5, 1.50, inf, nan, null ]", ["0x1F", "-0", "+5", "1.50", "inf", "nan", "null"]),
+        ("customers=[17,a b,'c,d',\"e'f\",g:1]", ["17", "a b", "c,d", "e'f", "g:1"]),
+        ("customers=1e3", "1e3"),
+        ("customers=null", None),
+        ("customers=[]", []),
+        (r"customers=[a\,b,12\ 3]", ["a,b", "12 3"]),
+        ("where={dept: [10, 1_0, food], size: 007}", {"dept": ["10", "1_0", "food"], "size": "007"}),
+        ("where=null", None),
+    ],
+)
+def test_ids_are_taken_as_written(override: str, value: object) -> None:
+    assert plain(compose("predict", ["run=x", override]))[override.split("=")[0]] == value
+
+
+@given(st.lists(st.from_regex(r"[0-9_.eE+\-xaA][0-9_.eE+\-xtruefalsn]{0,8}", fullmatch=True), min_size=1, max_size=5))
+def test_any_id_is_taken_as_written(ids: list[str]) -> None:
+    [override] = check_overrides("predict", [f"customers=[{','.join(ids)}]"])
+    assert OverridesParser.create().parse_override(override).value() == ids

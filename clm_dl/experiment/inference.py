@@ -97,12 +97,27 @@ def recommend(
     Raises:
         ValueError: k outside the catalogue, a customer without a history, an unknown model, column or value in `where`.
     """
+    table, _ = counted_lists(trained, events, cutoff=cutoff, k=k, customers=customers, where=where, model=model)
+    return table
+
+
+def counted_lists(
+    trained: Trained,
+    events: Any = None,
+    *,
+    cutoff: Any = None,
+    k: int | None = None,
+    customers: Sequence[Any] | None = None,
+    where: Mapping[str, Any] | None = None,
+    model: str | None = None,
+) -> tuple[pd.DataFrame, int]:
+    """The lists of `recommend`, and how many customers were asked for: some may have nothing left."""
     question = ranked_question(trained)
     wanted, chosen = question.wanted(k, where), chosen_model(trained, question, model)
     with customers_of(trained, events, cutoff) as (_, cases):
         cases = cases if customers is None else cases.of_customers(customers)
         answers, _ = _Answered(trained, cases)(question, chosen)
-        return question.lists(trained.network, cases, answers, wanted)
+        return question.lists(trained.network, cases, answers, wanted), len(cases)
 
 
 def embed(trained: Trained, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:

@@ -5,6 +5,7 @@ Scalars are named `split/metric`; of a run with several questions, `split/questi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.utils.tensorboard.summary import hparams as hparams_summaries
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.visual.results import Results
 
+BREAKS = r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+"  # end a line or a column of the projector's table
 MAX_POINTS = 5_000  # embeddings the projector shows without stalling a browser
 
 
@@ -83,8 +85,9 @@ def write_projector(writer: SummaryWriter, embeddings: np.ndarray, metadata: pd.
         rows = np.sort(np.random.default_rng(0).choice(rows, MAX_POINTS, replace=False))
     labels, header = None, None
     if metadata is not None:
-        text = metadata.iloc[rows].astype(str)
-        labels, header = text.to_numpy().tolist(), [str(column) for column in text.columns]
+        text = metadata.iloc[rows].astype(str).rename(columns=str)
+        text = text.replace(BREAKS, " ", regex=True).rename(columns=lambda name: re.sub(BREAKS, " ", name))
+        labels, header = text.to_numpy().tolist(), list(text.columns)
         if len(header) == 1:  # one column: a plain list without a header, as the projector wants it
             labels, header = [row[0] for row in labels], None
     writer.add_embedding(

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from shown import events_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -14,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from clm_dl.run import Run
 from clm_dl.visual.results import Results
-from clm_dl.visual.tensorboard import flatten, write_results
+from clm_dl.visual.tensorboard import flatten, write_projector, write_results
 
 
 def test_final_writes_are_read_back(make_results: Callable[..., Results], tmp_path: Path) -> None:
@@ -99,6 +101,20 @@ def test_a_finished_run_has_its_test_customers_in_the_projector(run: Run, tested
         rows, found = (tested["cutoff"] == cutoff).to_numpy(), run.embed(cutoff=cutoff).set_index("customer_id")
         expected = found.loc[tested["customer_id"][rows]].filter(like="z")
         np.testing.assert_allclose(vector_ND[rows], expected, atol=1e-5)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=4))
+def test_the_projector_has_a_line_a_vector_whatever_the_ids(tmp_path_factory: pytest.TempPathFactory, ids: list[str]):
+    for columns in (["item_id"], ["item\tid\n", "count"]):
+        folder = tmp_path_factory.mktemp("projector")
+        writer = SummaryWriter(folder)
+        metadata = pd.DataFrame(dict.fromkeys(columns, ids))
+        write_projector(writer, np.ones((len(ids), 2)), metadata, tag="items")
+        writer.close()
+        (file,) = folder.glob("**/metadata.tsv")
+        lines = file.read_bytes().decode().removesuffix("\n").splitlines()
+        assert len(lines) == len(ids) + (len(columns) > 1)
+        assert {line.count("\t") for line in lines} == {len(columns) - 1}
 
 
 def test_flatten() -> None:
