@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from clm_dl.errors import UserError
-from clm_dl.experiment.run_files import existing, read_checkpoint, read_config, read_json, read_status, read_trained
+from clm_dl.experiment.run_files import (
+    existing,
+    read_checkpoint,
+    read_config,
+    read_json,
+    read_scores,
+    read_status,
+    read_trained,
+)
 
 if TYPE_CHECKING:
     from clm_dl.data.ranking.catalogue import Catalogue
@@ -39,13 +47,13 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """metrics.json."""
-        loaded: dict[str, Any] = read_json(existing(self.path, "metrics.json"))
+        loaded: dict[str, Any] = read_json(existing(self.path, "metrics.json"), "task")
         return loaded
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """scores.parquet: one row a snapshot and model."""
-        return pd.read_parquet(existing(self.path, "scores.parquet"))
+        return read_scores(self.path)
 
     @cached_property
     def history(self) -> pd.DataFrame:

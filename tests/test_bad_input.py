@@ -182,6 +182,33 @@ def test_options_that_cannot_be(refused: Callable[..., str], overrides: list[str
     assert message in refused(*overrides)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sequence.token=word"], "sequence.token must be order or line, got 'word'"),
+        (["sequence.max_tokens=0"], "sequence.max_tokens must be at least 1"),
+        (["sequence.max_lines=0"], "sequence.max_lines must be at least 1"),
+        (["vocabulary.min_count=0"], "vocabulary.min_count must be at least 1"),
+        (["task.batch_size=0"], "task.batch_size must be at least 1"),
+        (["task.pooling=mx"], "did you mean 'max'"),
+        (["task.head_size=-1"], "task.head_size is a width and must be ≥ 0"),
+        (["encoder.num_layers=0"], "encoder.num_layers must be ≥ 1"),
+        (["trainer.accelerator=abacus"], "abacus"),
+        (["+trainer.foo=1"], "unexpected keyword argument 'foo'"),
+        (["task=survival", "task.horizons_days=[56,28]"], "task.horizons_days must ascend"),
+        (["ckpt=nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
+        (["init=nowhere"], "nowhere is no run directory"),
+        (["logger=wandb"], "pip install 'clm-dl[wandb]'"),
+    ],
+)
+def test_what_needs_no_data_is_said_before_they_are_read(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, overrides: list[str], message: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr("pytorch_lightning.loggers.wandb._WANDB_AVAILABLE", False)
+    assert message in refused("data.path=no_log.csv", *overrides)
+
+
 # --- recommendation
 
 

@@ -17,7 +17,7 @@ from clm_dl.errors import UserError
 from clm_dl.evaluation.drift import psi, total_bias
 from clm_dl.evaluation.metric import NETWORK, Metrics
 from clm_dl.experiment.rescoring import own_cases
-from clm_dl.experiment.run_files import existing, read_json
+from clm_dl.experiment.run_files import read_metrics
 from clm_dl.experiment.scoring import run_metrics
 from clm_dl.tasks.base import ScoredTask
 from clm_dl.tasks.cases import Cases
@@ -56,7 +56,7 @@ def backtest(
             "cutoffs= backtests the network of a run whose answers can be calibrated anew, one a snapshot, and "
             f"{trained.path} ({trained.task.name}) has none: leave it out"
         )
-    metrics, rule = read_json(existing(trained.path, "metrics.json")), question.settings.rule
+    metrics, rule = read_metrics(trained.path, trained.task), question.settings.rule
     assert rule is not None
     cases, calibration = own_cases(trained, store, metrics), trained.calibrations[question.name]
     chosen, span = later_cutoffs(store, rule, question.settings.labels, cases.snapshots, cutoffs)

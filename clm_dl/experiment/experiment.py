@@ -30,6 +30,7 @@ from clm_dl.experiment.run_files import (
     ITEMS,
     clear_results,
     helper_process,
+    read_config,
     results_of,
     run_status,
     save_trained,
@@ -41,7 +42,7 @@ from clm_dl.experiment.settings import Plan, read_plan
 from clm_dl.experiment.timing import Clock
 from clm_dl.tasks.base import Task
 from clm_dl.tasks.cases import Cases
-from clm_dl.training.fit import Training, fit, prepare_training
+from clm_dl.training.fit import Training, check_training, fit, prepare_training
 from clm_dl.visual.card import model_card
 from clm_dl.visual.facts import log_lines
 from clm_dl.visual.html import render_report
@@ -77,6 +78,10 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
     saved = as_saved(config, plan.config)
     if not helper_process():
         check_folder(plan.folder, overwrite=plan.overwrite, resumed=plan.resumes_in_place)
+    if plan.settings.has_network and not plan.is_table:
+        check_training(plan.training, plan.folder)
+    if plan.init:
+        read_config(Path(plan.init))  # says whether it is a run
     task, data = plan.task, {**plan.data, "frame": frame} if frame is not None else plan.data
     folds: list[Fold] = []
     if plan.is_table:

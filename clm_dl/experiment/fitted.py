@@ -14,7 +14,7 @@ from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.rescoring import own_cases
-from clm_dl.experiment.run_files import BASELINES, existing, read_json, read_trained
+from clm_dl.experiment.run_files import BASELINES, read_metrics, read_trained
 from clm_dl.experiment.scoring import fit_baselines
 from clm_dl.tasks.base import Answers, ScoredTask
 from clm_dl.tasks.cases import Cases
@@ -123,7 +123,7 @@ def _read(path: Path, question: ScoredTask, name: str) -> Fitted:
 def _refitted(trained: Trained, question: ScoredTask, name: str) -> dict[str, Fitted]:
     """Fitted as it was in the run, on the run's own log, which must not have changed."""
     config, task = trained.config, trained.task
-    metrics = read_json(existing(trained.path, "metrics.json"))
+    metrics = read_metrics(trained.path, trained.task)
     whole = own_cases(trained, open_store(config["data"], config["paths"]), metrics)
     cases, spec = task.cases_of(question, whole), question.spec(name)
     singles = [one for one in question.settings.specs if not one.is_hybrid]

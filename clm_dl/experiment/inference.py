@@ -23,7 +23,7 @@ from clm_dl.errors import UserError, nearest
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import best_model
 from clm_dl.experiment.fitted import fitted_models, members
-from clm_dl.experiment.run_files import existing, read_json
+from clm_dl.experiment.run_files import read_metrics
 from clm_dl.tasks.base import Answers, ScoredTask
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import customer_vectors
@@ -195,7 +195,7 @@ def chosen_model(trained: Trained, question: ScoredTask, name: str | None) -> st
     if name == NETWORK or (name is None and trained.network is not None):
         network_of(trained)
         return NETWORK
-    metrics = read_json(existing(trained.path, "metrics.json"))
+    metrics = read_metrics(trained.path, trained.task)
     metrics = metrics.get("tasks", {}).get(question.name, metrics)
     known = list(metrics["split"]["test"]["overall"])
     if name in (BEST, None):

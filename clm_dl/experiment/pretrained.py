@@ -12,7 +12,7 @@ import pandas as pd
 
 from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.errors import UserError
-from clm_dl.experiment.run_files import read_status, read_trained
+from clm_dl.experiment.run_files import read_scores, read_status, read_trained
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import PooledNetwork, SequenceNetwork, customer_vectors
 from clm_dl.tasks.registry import TASKS
@@ -43,7 +43,7 @@ class Start:
             raise UserError(
                 f"init must be a finished run of task={known}, got {run}, a run of task={name} that is {state}"
             )
-        seen = pd.read_parquet(run / "scores.parquet", columns=["cutoff"])["cutoff"].max()
+        seen = read_scores(run)["cutoff"].max()
         seen, cutoff = round(seen.timestamp() * 1e6), cases.snapshots.last_training_cutoff
         iso = cases.store.zone.iso
         if seen > cutoff:

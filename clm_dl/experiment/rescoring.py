@@ -12,7 +12,7 @@ import pandas as pd
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
-from clm_dl.experiment.run_files import existing, read_json
+from clm_dl.experiment.run_files import read_metrics, read_scores
 from clm_dl.experiment.scoring import network_rows, run_metrics
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.trained import Trained
@@ -26,8 +26,8 @@ def rescored(trained: Trained, store: EventStore | None, *, resamples: int) -> t
     Args:
         store: of the run's own log; None of a table, whose scores are those of the run.
     """
-    scores = pd.read_parquet(existing(trained.path, "scores.parquet"))
-    metrics = read_json(existing(trained.path, "metrics.json"))
+    scores = read_scores(trained.path)
+    metrics = read_metrics(trained.path, trained.task)
     folds: list[Cases] = []
     if store is not None:
         cases = own_cases(trained, store, metrics)

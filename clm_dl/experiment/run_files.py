@@ -33,6 +33,7 @@ MODEL = Path("checkpoints") / "model.ckpt"
 ITEMS, CARDS = "items.parquet", "cards.json"  # of runs that recommend
 BACKTEST = "backtest.json"  # of clm-evaluate cutoffs=…
 BASELINES = "baselines"  # <question>/<baseline>.skops
+RESTORE = "take it from a copy of the run, or train the run again"
 WRITTEN = (  # of a run; with them FOLDERS, and of a run that begins anew its checkpoints and curves
     *("metrics.json", "scores.parquet", "evaluation.json", "timing.json", "versions.json", "vocabulary.json"),
     *("schema.json", "report.html", "model_card.md", "hparams.yaml", ITEMS, CARDS, BACKTEST, str(MODEL)),
@@ -149,13 +150,16 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
     if not (path / "config.yaml").is_file():
         raise MissingFile(f"{path} is no run directory (it has no config.yaml): give the folder that clm-train printed")
     read_status(path)
-    config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))  # type: ignore[assignment]
-    return current_config(config) | {"trusted": list(trusted)}
+    with undamaged(path / "config.yaml"):
+        config: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+        return current_config(dict(config)) | {"trusted": list(trusted)}
 
 
 def read_status(path: Path) -> dict[str, Any]:
     """status.json: {"version", "state": running | finished | interrupted | failed, "reason"}."""
-    status: dict[str, Any] = json.loads((path / "status.json").read_text())
+    if not (path / "status.json").is_file():
+        raise MissingFile(f"{path} is no run directory (it has no status.json): give the folder that clm-train printed")
+    status: dict[str, Any] = read_json(path / "status.json", "version", "state")
     if status["version"] != RUN_VERSION:
         raise UserError(
             f"run {path} has version {status['version']}, this clm_dl reads version {RUN_VERSION}: train it again"
@@ -182,14 +186,15 @@ def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             f"{path / MODEL} has version {checkpoint.get('version')}, this clm_dl reads version {RUN_VERSION}: train "
             "it again"
         )
+    if lacking := {"schema", "state_dict", "vocabulary", "calibration", "hyper_parameters"} - set(checkpoint):
+        raise UserError(f"{path / MODEL} is damaged (it has no {min(lacking)}): {RESTORE}")
     return checkpoint
 
 
 def read_trained(path: Path, trusted: Sequence[str] = ()) -> Trained:
     """What predicting needs of the run at `path`."""
     config = read_config(path, trusted)
-    task = read_task(config)
-    _load_catalogue(task, path)
+    task = _task_of(config, path)
     if config["encoder"]["name"] == "none":
         return Trained(path, config, task)
     checkpoint = read_checkpoint(path, config)
@@ -213,9 +218,8 @@ def read_trained(path: Path, trusted: Sequence[str] = ()) -> Trained:
 def read_results(path: Path, trusted: Sequence[str] = ()) -> list[Results]:
     """What showing needs of the run at `path`, a record a question."""
     config = read_config(path, trusted)
-    task = read_task(config)
-    _load_catalogue(task, path)
-    metrics = read_json(existing(path, "metrics.json"))
+    task = _task_of(config, path)
+    metrics = read_metrics(path, task)
     return results_of(task, path, config, metrics, scores=None)
 
 
@@ -234,7 +238,7 @@ def results_of(
     found = {name: read_json(path / file) for name, file in _SHOWN.items() if (path / file).is_file()} | known
 
     def load(question: ScoredTask) -> pd.DataFrame:
-        table = pd.read_parquet(existing(path, "scores.parquet")) if scores is None else scores
+        table = read_scores(path) if scores is None else scores
         return table[table["task"] == question.name].reset_index(drop=True) if several else table
 
     return [
@@ -254,11 +258,44 @@ def results_of(
 _SHOWN = {"cards": CARDS, "backtest": BACKTEST, "timing": "timing.json", "status": "status.json"}
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file of a run."""
-    return json.loads(path.read_text())
+@contextmanager
+def undamaged(file: Path) -> Iterator[None]:
+    """One sentence in place of whatever is raised where a `file` is not what clm_dl wrote."""
+    try:
+        yield
+    except (UserError, FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except Exception as error:  # each format has its own
+        raise UserError(f"{file} is damaged ({type(error).__name__}): {RESTORE}") from error
 
 
-def _load_catalogue(task: Task, path: Path) -> None:
+def read_json(path: Path, *keys: str) -> Any:
+    """A JSON file of a run; with `keys`, a mapping that has them."""
+    with undamaged(path):
+        value = json.loads(path.read_text(encoding="utf-8"))
+    if keys and not (isinstance(value, dict) and set(keys) <= set(value)):
+        raise UserError(f"{path} is damaged (it lacks {' or '.join(keys)}): {RESTORE}")
+    return value
+
+
+def read_metrics(path: Path, task: Task) -> dict[str, Any]:
+    """metrics.json of the run at `path`."""
+    metrics: dict[str, Any] = read_json(existing(path, "metrics.json"), "tasks" if task.holds_tasks else "split")
+    return metrics
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """scores.parquet of the run at `path`."""
+    file = existing(path, "scores.parquet")
+    with undamaged(file):
+        return pd.read_parquet(file)
+
+
+def _task_of(config: Mapping[str, Any], path: Path) -> Task:
+    """The task of the run at `path`, with its catalogue."""
+    with undamaged(path / "config.yaml"):
+        task = read_task(config)
     if (path / ITEMS).is_file():
-        task.catalogue = Catalogue.from_frame(pd.read_parquet(path / ITEMS))
+        with undamaged(path / ITEMS):
+            task.catalogue = Catalogue.from_frame(pd.read_parquet(path / ITEMS))
+    return task

@@ -14,6 +14,7 @@ from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.sequences.options import SequenceOptions, VocabularyOptions
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.errors import UserError, choice, nearest
+from clm_dl.nn import build_encoder
 from clm_dl.options import parse
 from clm_dl.tasks.base import Task
 from clm_dl.tasks.registry import TASKS
@@ -221,6 +222,8 @@ def _check_top(config: Mapping[str, Any]) -> None:
 def _check_together(config: Mapping[str, Any], task: Task) -> None:
     """What depends on several groups."""
     settings, name = task.settings, task.name
+    if settings.has_network and settings.rule is not None:
+        build_encoder(settings.encoder, 8)  # refuses what no encoder can have; of the real one the data say the size
     if settings.rule is None and not task.reads_tables:
         known = ", ".join(one for one, kind in TASKS.items() if kind.reads_tables)
         raise UserError(f"data={TABLE} has no time, so it answers task={known} alone, got task={name}")

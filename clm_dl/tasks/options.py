@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clm_dl.errors import UserError
+from clm_dl.errors import UserError, choice
+from clm_dl.nn.pooling import POOLINGS
 
 SCHEDULES = ("constant", "cosine", "one_cycle")
 
@@ -59,6 +60,9 @@ class NetworkOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise UserError(f"task.dropout is a share and must be in [0, 1), got {self.dropout}")
+        for name in ("batch_size", "max_tokens_per_batch"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"task.{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,18 @@ class PooledOptions(NetworkOptions):
 
     pooling: str
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice(self.pooling, POOLINGS, "task.pooling")
+
 
 @dataclass(frozen=True)
 class HeadOptions(PooledOptions):
     """Of a network with heads on that vector: their hidden width, 0 = linear."""
 
     head_size: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head_size < 0:
+            raise UserError(f"task.head_size is a width and must be ≥ 0, got {self.head_size}")

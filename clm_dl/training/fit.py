@@ -44,38 +44,50 @@ class Training:
         return next(iter(writers(self.trainer)), None)
 
 
+def check_training(options: TrainingOptions, folder: Path) -> None:
+    """Raise UserError where trainer, loggers or the checkpoint to resume from cannot be, before data is read."""
+    _trainer(options, folder)
+    if options.checkpoint and not Path(options.checkpoint).is_file():
+        load_checkpoint(Path(options.checkpoint))  # says that there is none
+
+
 def prepare_training(task: Task, inputs: SequenceInputs, options: TrainingOptions, folder: Path) -> Training:
     """The network of `task` and the trainer that `options` describe; the run directory `folder` is not touched yet.
 
     Raises:
         ValueError, FileNotFoundError: an option of the network, the trainer or the checkpoint to resume from is wrong.
     """
-    # no tips, no list of absent accelerators
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     pl.seed_everything(options.seed, workers=True, verbose=False)
     network = task.network(inputs.schema)
     inputs.train_sampler()  # refuses a size of batches that cannot be
     checkpoint = read_resumable(Path(options.checkpoint), network) if options.checkpoint else None
     module = task.module(network, inputs)
     callbacks = build_callbacks(options, folder, module)
+    # of a resumed run: else Lightning keeps the loader that it made before it knew the epoch to go on with
+    again = checkpoint["epoch"] + 1 if checkpoint else 0
+    trainer = _trainer(options, folder, callbacks=callbacks, reload_dataloaders_every_n_epochs=again)
+    best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
+    return Training(network, inputs, module, trainer, best, checkpoint, options)
+
+
+def _trainer(options: TrainingOptions, folder: Path, **more: Any) -> pl.Trainer:
+    # no tips, no list of absent accelerators
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    loggers = [build(logger, trusted=options.trusted) for logger in options.loggers.values()]
     try:
-        trainer = pl.Trainer(
+        return pl.Trainer(
             **options.trainer,
             default_root_dir=folder,
-            logger=[build(logger, trusted=options.trusted) for logger in options.loggers.values()],
-            callbacks=callbacks,
+            logger=loggers,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # the inputs' sampler knows about ranks
             enable_model_summary=False,
-            # of a resumed run: else Lightning keeps the loader that it made before it knew the epoch to go on with
-            reload_dataloaders_every_n_epochs=checkpoint["epoch"] + 1 if checkpoint else 0,
+            **more,
         )
     except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError) as error:
         raise UserError(
             f"trainer: {str(error).rstrip('.!')}: choose other options of trainer, e.g. trainer=default"
         ) from error
-    best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
-    return Training(network, inputs, module, trainer, best, checkpoint, options)
 
 
 def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:

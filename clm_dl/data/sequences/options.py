@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clm_dl.errors import UserError, nearest
+
+TOKENS = ("order", "line")
+
 
 @dataclass(frozen=True)
 class SequenceOptions:
@@ -23,6 +27,13 @@ class SequenceOptions:
     exclude: tuple[str, ...]
     features: bool
 
+    def __post_init__(self) -> None:
+        if self.token not in TOKENS:
+            raise UserError(f"sequence.token must be order or line, got {self.token!r}{nearest(self.token, TOKENS)}")
+        for name in ("max_tokens", "max_lines"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"sequence.{name} must be at least 1, got {value}")
+
 
 @dataclass(frozen=True)
 class VocabularyOptions:
@@ -31,6 +42,11 @@ class VocabularyOptions:
     min_count: int
     max_size: int | None
     fields: Mapping[str, Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
+        for name in ("min_count", "max_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"vocabulary.{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,11 @@ class NextItemTask(RecommendingTask):
             raise UserError(
                 f"task={self.name} has a single fold, got snapshots.folds={settings.rule.folds}: set snapshots.folds=1"
             )
+        if settings.has_network and settings.sequence.token != self.unit:
+            raise UserError(
+                f"task={self.name} reads {self.unit}s, got sequence.token={settings.sequence.token}: set "
+                f"sequence={self.unit}"
+            )
         known = {NETWORK} if settings.has_network else set()
         known |= {spec.name for spec in settings.specs if not spec.is_hybrid}
         for spec in settings.specs:
