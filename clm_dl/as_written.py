@@ -17,11 +17,16 @@ OF_IDS = ("customers=", "where=", "where.")  # overrides whose values are ids
 
 
 class _AsWritten(HydraOverrideVisitor):
-    """Reads `1_1`, `1e3`, `007` and `true` as the texts that they are."""
+    """Reads `1_1`, `1e3`, `007` and `true` as the texts that they are; `mended`: whether there was any such value."""
+
+    mended = False
 
     def visitPrimitive(self, ctx: OverrideParser.PrimitiveContext) -> Any:
         value = super().visitPrimitive(ctx)
-        return value if isinstance(value, (str, QuotedString)) else QuotedString(ctx.getText().strip(), Quote.single)
+        if isinstance(value, (str, QuotedString)):
+            return value
+        self.mended = True
+        return QuotedString(ctx.getText().strip(), Quote.single)
 
 
 def ids_as_written(text: str) -> str:
@@ -33,8 +38,9 @@ def ids_as_written(text: str) -> str:
     for part in (lexer, parser):
         part.removeErrorListeners()
         part.addErrorListener(HydraErrorListener())
+    visitor = _AsWritten(create_functions())
     try:
-        override = _AsWritten(create_functions()).visit(parser.override())
+        override = visitor.visit(parser.override())
     except (HydraException, RecognitionException, LexerNoViableAltException):
         return text  # whoever reads it next says what is wrong
-    return f"{override.get_key_element()}={override.get_value_element_as_str()}"
+    return f"{override.get_key_element()}={override.get_value_element_as_str()}" if visitor.mended else text
