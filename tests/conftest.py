@@ -140,7 +140,7 @@ def train(shop_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     """Train a tiny network on the shop log: `train("encoder=gru", …)`; the store is shared, the run directory new."""
     data_dir = tmp_path_factory.mktemp("data")
 
-    def run(*overrides: str) -> Run:
+    def run(*overrides: str, log: Callable[[str], None] = lambda text: None) -> Run:
         folder = tmp_path_factory.mktemp("runs") / "run"
         absent = {
             "encoder=none": "encoder.",
@@ -153,7 +153,7 @@ def train(shop_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             "train",
             [*quick, f"data.path={shop_csv}", f"paths.data_dir={data_dir}", f"paths.output_dir={folder}", *overrides],
         )
-        return Run(run_experiment(config, log=lambda text: None))
+        return Run(run_experiment(config, log=log))
 
     return run
 

@@ -40,6 +40,7 @@ from clm_dl.experiment.run_files import (
 from clm_dl.experiment.scoring import fit_baselines, network_rows, run_metrics
 from clm_dl.experiment.settings import Plan, read_plan
 from clm_dl.experiment.timing import Clock
+from clm_dl.tasks.balance import balance_line
 from clm_dl.tasks.base import Task
 from clm_dl.tasks.cases import Cases
 from clm_dl.training.fit import Training, check_training, fit, prepare_training
@@ -104,6 +105,8 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         clear_results(plan.folder, resumed=plan.resumes_in_place)
         OmegaConf.save(OmegaConf.create(saved), plan.folder / "config.yaml")
         write_json(plan.folder / "versions.json", environment())
+        if line := balance_line(task.settings, task.balances):
+            log(line)
         kept: list[dict[str, list[Fitted]]] = []
         tables = []
         for fold in folds:

@@ -16,6 +16,7 @@ from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.errors import UserError, choice, nearest
 from clm_dl.nn import build_encoder
 from clm_dl.options import parse
+from clm_dl.tasks.balance import check_balance
 from clm_dl.tasks.base import Task
 from clm_dl.tasks.registry import TASKS
 from clm_dl.tasks.settings import ProfitOptions, Settings
@@ -224,6 +225,7 @@ def _check_together(config: Mapping[str, Any], task: Task) -> None:
     settings, name = task.settings, task.name
     if settings.has_network and settings.rule is not None:
         build_encoder(settings.encoder, 8)  # refuses what no encoder can have; of the real one the data say the size
+    check_balance(task)
     if settings.rule is None and not task.reads_tables:
         known = ", ".join(one for one, kind in TASKS.items() if kind.reads_tables)
         raise UserError(f"data={TABLE} has no time, so it answers task={known} alone, got task={name}")

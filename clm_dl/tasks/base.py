@@ -52,6 +52,7 @@ class Task(ABC):
     starts_others: ClassVar[bool] = False  # whether another run may start from its network
     starts_from_vectors: ClassVar[bool] = False  # whether a run may start from a pretrained network
     features_at_head: ClassVar[bool] = True  # whether history features may enter beside the sequence
+    balances: ClassVar[tuple[str, ...]] = ()  # kinds of `imbalance` that reach the network's training
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -123,6 +124,7 @@ class Task(ABC):
             history=cases.features if self.sequence.features else None,
             calendar=settings.calendar,
             targets=cases.target_NK,
+            trained=None if reading else self.trained(cases),
         )
         if not reading:
             inputs.schema.update(self.head_schema(cases))
@@ -138,6 +140,10 @@ class Task(ABC):
     def head_schema(self, cases: Cases) -> dict[str, Any]:
         """What a head must know of the training targets, as entries of the schema."""
         return {}
+
+    def trained(self, cases: Cases) -> np.ndarray | None:
+        """Bool `[N]`: the training snapshots that an epoch reads; None = all of them."""
+        return None
 
     @abstractmethod
     def network(self, schema: Mapping[str, Any]) -> SequenceNetwork:

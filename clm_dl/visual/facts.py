@@ -29,6 +29,7 @@ def data_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[st
     source = config.get("data", {})
     path = f" from `{source['path']}`" if isinstance(source.get("path"), str) else ""
     lines = [f"Source: `{source.get('name')}`{path}", ", ".join(counts) or "No counts.", *log_lines(data)]
+    lines += [metrics["imbalance"]] if "imbalance" in metrics else []
     return [f"- {line}" for line in (*lines, *leakage_lines(data.get("leakage")))]
 
 

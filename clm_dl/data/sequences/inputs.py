@@ -34,6 +34,7 @@ class SequenceInputs:
         history: the features of `features.history_features`, a row a snapshot, where they are known already.
         calendar: table of known-future covariates, see `calendar.known_future`.
         targets: float `[N, K]`, NaN unknown: `target_BK` of the batches.
+        trained: bool `[N]`, the training snapshots that an epoch reads; None = all that are labelled.
 
     Attributes:
         vocabulary: the Vocabulary. schema: plain dict, see `schema.fit_schema`.
@@ -54,6 +55,7 @@ class SequenceInputs:
         history: pd.DataFrame | None = None,
         calendar: Mapping[str, Any] | None = None,
         targets: np.ndarray | None = None,
+        trained: np.ndarray | None = None,
     ):
         assert isinstance(vocabulary, Vocabulary) == (schema is not None), "a vocabulary and a schema belong together"
         begun = schema is not None and "head" not in schema
@@ -97,6 +99,7 @@ class SequenceInputs:
             names = {"known": list(known.columns), "static": list(static.columns)}
             check_schema(schema, token=sequence.token, vocabulary=vocabulary, **names)
         self.vocabulary, self.snapshots = vocabulary, snapshots
+        self._trained = snapshots.training if trained is None else trained
         self.schema: dict[str, Any] = dict(schema)
         self.dataset = EventDataset(
             sequences,
@@ -144,7 +147,7 @@ class SequenceInputs:
 
     def rows(self, split: str) -> np.ndarray:
         """int64: the rows of the dataset that training ("train"), early stopping ("val") and the test read."""
-        chosen = {"train": self.snapshots.training, "val": self.snapshots.early_stopping}
+        chosen = {"train": self._trained, "val": self.snapshots.early_stopping}
         return np.flatnonzero(chosen.get(split, self.snapshots.split == split))
 
     def _fit_vocabulary(

@@ -46,13 +46,9 @@ class BasketValueTask(SnapshotTask):
     num_targets = 1
 
     def check(self) -> None:
-        labels, imbalance = self.settings.labels["name"], self.settings.imbalance
+        labels = self.settings.labels["name"]
         if labels != "no_event":
             raise UserError(f"task=basket_value has labels of its own, got labels={labels}: set labels=no_event")
-        if imbalance != "none":
-            raise UserError(
-                f"task=basket_value has no classes to balance, got imbalance={imbalance}: set imbalance=none"
-            )
 
     # --- who is asked, and what came true
 

@@ -16,17 +16,20 @@ from clm_dl.tasks.question import Question
 class ChurnQuestion(Question):
     """Binary cross-entropy on churn (1) against stay (0); censored snapshots (NaN) have no loss.
 
-    A `positive_weight` w shifts the logit by ln w; the answer undoes it, so that scores and the validation loss are
-    probabilities of the population (Elkan 2001; King & Zeng 2001, prior correction).
+    A `positive_weight` w, or training snapshots drawn so that the odds of label 1 are w times theirs in the population
+    (`odds`), shift the logit by ln w; the answer undoes it, so that scores and the validation loss are probabilities of
+    the population (Elkan 2001; King & Zeng 2001, prior correction).
     """
 
     monitor = "log_loss"
     num_outputs = 1
 
-    def __init__(self, *, positive_weight: float, label_smoothing: float, **options: Any) -> None:
+    def __init__(
+        self, *, positive_weight: float, label_smoothing: float, odds: float | None = None, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.positive_weight, self.label_smoothing = positive_weight, label_smoothing
-        self.shift = math.log(positive_weight)
+        self.shift = math.log(positive_weight if odds is None else odds)
 
     def head(self, size: int, extra_size: int) -> nn.Module:
         return BinaryHead(size, extra_size=extra_size, hidden_size=self.head_size, dropout=self.dropout)

@@ -19,6 +19,7 @@ from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.evaluation.metric import Metrics
 from clm_dl.evaluation.scores import scores_table
+from clm_dl.tasks.balance import balance_fact, balanced_odds, undersampled
 from clm_dl.tasks.base import Answers
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.churn.metrics import METRICS, binary_measure, reference
@@ -53,6 +54,7 @@ class ChurnTask(SnapshotTask):
     monitor = "val/log_loss"
     detectable = True
     watched = ("ece",)
+    balances = ("class_weight", "undersample")
     chosen_on = ("val", "test")  # a table of customers has no validation
     options: ChurnOptions
     options_type = ChurnOptions
@@ -65,10 +67,23 @@ class ChurnTask(SnapshotTask):
     def outcome(self, store: EventStore, snapshots: Snapshots) -> tuple[np.ndarray, None]:
         return snapshots.label, None
 
+    def head_schema(self, cases: Cases) -> dict[str, Any]:
+        """With `imbalance`: the weight of label 1, and how many times too high its odds come out."""
+        imbalance, training = self.settings.imbalance, cases.snapshots.training
+        if imbalance not in self.balances:
+            return {}
+        odds = float(balanced_odds(cases.snapshots.label[training]))
+        return {self.name: {"positive_weight": odds if imbalance == "class_weight" else 1.0, "odds": odds}}
+
+    def trained(self, cases: Cases) -> np.ndarray | None:
+        if self.settings.imbalance != "undersample":
+            return None
+        return undersampled(cases.snapshots.label, cases.snapshots.training, seed=self.settings.seed)
+
     def question(self, schema: Mapping[str, Any], *, columns: slice = slice(None)) -> ChurnQuestion:
         options = self.options
         return ChurnQuestion(
-            positive_weight=options.positive_weight,
+            **{"positive_weight": options.positive_weight, **schema.get(self.name, {})},
             label_smoothing=options.label_smoothing,
             head_size=options.head_size,
             dropout=options.dropout,
@@ -142,6 +157,7 @@ class ChurnTask(SnapshotTask):
             "threshold": self.settings.threshold,
             "profit": profit_by_model(tables["test"], tables["val"], benefit=profit.benefit, cost=profit.cost),
             "population": {},  # of old, always empty; a reader may look for the key
+            **balance_fact(self.settings, self.balances),
         }
 
 

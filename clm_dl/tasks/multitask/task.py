@@ -44,6 +44,7 @@ class MultiTask(Task):
     options: MultiTaskOptions
     options_type = MultiTaskOptions
     starts_from_vectors = True
+    balances = ("class_weight",)
 
     @classmethod
     def asked(cls, task: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,20 +12,28 @@ from clm_dl.tasks.survival.hazard import hazard_loss, survival_curve
 
 
 class SurvivalQuestion(Question):
-    """Censored likelihood of the interval in which a customer leaves; a snapshot counts as far as it was followed."""
+    """Censored likelihood of the interval in which a customer leaves; a snapshot counts as far as it was followed.
+
+    `odds` w of each interval multiply the loss of leaving in it and shift its logit by ln w, which answer and
+    validation undo, as in ChurnQuestion.
+    """
 
     monitor = "nll"
 
-    def __init__(self, *, num_horizons: int, **options: Any) -> None:
+    def __init__(self, *, num_horizons: int, odds: Sequence[float] | None = None, **options: Any) -> None:
         super().__init__(**options)
+        self.odds = odds
         self.num_outputs = num_horizons  # hazards, of a half at first
 
     def loss(self, output: Tensor, truth: Tensor) -> Tensor:
-        return hazard_loss(output, truth)
+        return hazard_loss(output, truth, weight_S=None if self.odds is None else output.new_tensor(self.odds))
 
     def answer(self, output: Tensor) -> Tensor:
         """P(active through each horizon) `[B, S]`, never rising."""
-        return survival_curve(output)
+        return survival_curve(self._of_population(output))
 
     def metrics(self, output: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        return {"nll": hazard_loss(output, truth)}
+        return {"nll": hazard_loss(self._of_population(output), truth)}
+
+    def _of_population(self, output: Tensor) -> Tensor:
+        return output if self.odds is None else output.float() - output.new_tensor(self.odds).float().log()

@@ -14,6 +14,7 @@ from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.metric import Metrics
+from clm_dl.tasks.balance import balance_fact, balanced_odds
 from clm_dl.tasks.base import Answers
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.options import HeadOptions
@@ -50,6 +51,7 @@ class SurvivalTask(SnapshotTask):
 
     name = "survival"
     monitor = "val/nll"
+    balances = ("class_weight",)
     options: SurvivalOptions
     options_type = SurvivalOptions
 
@@ -80,8 +82,14 @@ class SurvivalTask(SnapshotTask):
         assert cases.outcome is not None
         return cases.digest(np.nan_to_num(cases.outcome, nan=-1.0).astype("<i1").tobytes())
 
+    def head_schema(self, cases: Cases) -> dict[str, Any]:
+        """With `imbalance`: how many times too high the odds of leaving in each interval come out."""
+        if self.settings.imbalance not in self.balances:
+            return {}
+        return {self.name: {"odds": balanced_odds(self.learnt(cases)[cases.snapshots.training]).tolist()}}
+
     def question(self, schema: Mapping[str, Any], *, columns: slice = slice(None)) -> SurvivalQuestion:
-        options = {"head_size": self.options.head_size, "dropout": self.options.dropout}
+        options = {"head_size": self.options.head_size, "dropout": self.options.dropout, **schema.get(self.name, {})}
         return SurvivalQuestion(num_horizons=len(self.horizons), columns=columns, **options)
 
     def estimator(self, spec: Spec) -> HazardModel:
@@ -150,4 +158,4 @@ class SurvivalTask(SnapshotTask):
         return reference(table, self.horizons)
 
     def extras(self, tables: Mapping[str, Any], cases: Iterable[Cases]) -> dict[str, Any]:
-        return {"horizons_days": list(self.horizons)}
+        return {"horizons_days": list(self.horizons), **balance_fact(self.settings, self.balances)}

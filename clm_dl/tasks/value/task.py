@@ -65,13 +65,11 @@ class ValueTask(SnapshotTask):
     num_targets = 2
 
     def check(self) -> None:
-        labels, imbalance = self.settings.labels["name"], self.settings.imbalance
+        labels = self.settings.labels["name"]
         if labels != "no_event":
             raise UserError(
                 f"task=value forecasts the spend of the label window, got labels={labels}: set labels=no_event"
             )
-        if imbalance != "none":
-            raise UserError(f"task=value has no classes to balance, got imbalance={imbalance}: set imbalance=none")
 
     def outcome(self, store: EventStore, snapshots: Snapshots) -> tuple[np.ndarray, np.ndarray]:
         spend = window_spend(store, snapshots, returns=self.options.returns)
