@@ -386,3 +386,16 @@ def test_questions_alone_are_paired_with_those_of_one_encoder(
     assert f"| all, fixed weights − alone | {mean['fixed'] - mean['alone']:+.4f} [" in text
     assert text.count("| all, fixed weights − alone |") == 2
     assert text.count("| all, uncertainty weighting − all, fixed weights |") == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["churn, calibrated", "churn, tilted", "value", "ranking"])
+def test_intervals_hold_the_truth_as_often_as_they_say(name: str) -> None:
+    study = script("intervals/coverage.py")
+    study.LARGE = 100_000
+    world, metrics, noiseless = study.WORLDS[name]
+    known = study.truth(world, metrics, noiseless)
+    for row in study.coverage(name, 1500, datasets=100, resamples=200, known=known):
+        # a standard error is .022; where nothing is wrong the interval of an ECE begins at 0 and never misses it
+        assert row["holds"] >= 0.88, row
+        assert row["holds"] <= 0.99 or "ece" in row["metric"] or row["of"] == "difference", row

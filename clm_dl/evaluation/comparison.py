@@ -100,15 +100,16 @@ def paired_difference(
         return None
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(group.runs), size=(resamples, len(group.runs)))
-    metrics, value_K, resampled_RK = _over_seeds(group.runs, group.model, drawn, part)
-    other_K, other_RK = np.zeros_like(value_K), np.zeros_like(resampled_RK)
+    boot, value_K, draws_RK = _over_seeds(group.runs, group.model, drawn, part)
+    other_K, other_RK = np.zeros_like(value_K), np.zeros_like(draws_RK)
     if other is not None:
         pairs = len(group.runs) == len(other.runs)  # the same draw of seeds on both sides
         drawn_other = drawn if pairs else rng.integers(len(other.runs), size=(resamples, len(other.runs)))
         _, other_K, other_RK = _over_seeds(other.runs, other_model or other.model, drawn_other, part)
     found = {}
-    for k, metric in enumerate(metrics):
-        difference = interval(float(value_K[k] - other_K[k]), (resampled_RK - other_RK)[:, k])
+    for k, metric in enumerate(boot.metrics):
+        corrected = metric in boot.distances
+        difference = interval(float(value_K[k] - other_K[k]), (draws_RK - other_RK)[:, k], corrected=corrected)
         if not np.isnan(difference["low"]):
             found[metric] = difference
     return found
@@ -116,16 +117,12 @@ def paired_difference(
 
 def _over_seeds(
     runs: Sequence[Scored], model: str, drawn_RS: np.ndarray, part: str
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Names of the metrics, their mean over seeds [K], and that of each resample of customers and seeds [R, K]."""
+) -> tuple[Bootstrap, np.ndarray, np.ndarray]:
+    """One seed's bootstrap, every metric's mean over seeds [K], and that of each draw of customers and seeds [R, K]."""
     boots = [_bootstrap(run, model, len(drawn_RS), part) for run in runs]
-    resampled_SRK = np.stack([boot.resampled[:, 0] for boot in boots])
+    draws_SRK = np.stack([boot.draws[:, 0] for boot in boots])
     rows = np.arange(len(drawn_RS))[:, None]
-    return (
-        boots[0].metrics,
-        np.mean([boot.value[0] for boot in boots], axis=0),
-        resampled_SRK[drawn_RS, rows].mean(axis=1),
-    )
+    return (boots[0], np.mean([boot.value[0] for boot in boots], axis=0), draws_SRK[drawn_RS, rows].mean(axis=1))
 
 
 def _bootstrap(run: Scored, model: str, resamples: int, part: str) -> Bootstrap:

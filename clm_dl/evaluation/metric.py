@@ -10,6 +10,7 @@ from typing import Any, Literal
 Figure = Mapping[str, float | None]  # {"value", "low", "high"}
 UNDEFINED: Figure = {"value": None, "low": None, "high": None}
 NETWORK = "network"
+ONE_SEED = "with this seed"  # of a verdict whose interval says nothing of others
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Metric:
         shown: where: "main" (orders the models, one a task) and "tile" on top of the report and in the main table;
             "table" there; "more" a click away; "file" in metrics.json alone.
         paired: whether its differences between models stand in the report, of those in the main table.
+        distance: whether it is a mean of absolute errors of groups, which noise makes larger, see `bootstrap`.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Metric:
     digits: int = 3
     shown: Literal["main", "tile", "table", "more", "file"] = "more"
     paired: bool = True
+    distance: bool = False
 
     def best(self, values: Iterable[float | None]) -> float | None:
         """The best of the values that are defined; None where there are none, or no best."""
@@ -47,6 +50,11 @@ class Metric:
         if low <= 0 <= high:
             return "a tie"
         return "better" if (low > 0) != (self.better == "low") else "worse"
+
+    def told(self, difference: Figure, *, seeds: int = 1) -> str:
+        """The verdict in words: the interval of a single seed covers the draw of customers, not that of seeds."""
+        verdict = self.verdict(difference)
+        return f"{verdict} {ONE_SEED}" if seeds == 1 and verdict in ("better", "worse") else verdict
 
     def badness(self, value: float | None) -> float:
         """For sorting, the best first: undefined is worst."""
@@ -92,6 +100,11 @@ class Metrics:
     def objectives(self) -> list[str]:
         """Names of those that a sweep may optimise."""
         return [metric.name for metric in self if metric.better != "neither"]
+
+    @property
+    def distances(self) -> frozenset[str]:
+        """Names of those that noise makes larger."""
+        return frozenset(metric.name for metric in self if metric.distance)
 
     def ordered(self, models: Mapping[str, Any]) -> list[str]:
         """The network, then the other models from the best main metric on."""

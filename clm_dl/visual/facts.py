@@ -20,6 +20,15 @@ COUNTS = {
 }
 CENSORED = "- A window that the data does not cover is censored, never 0."
 FIXED_MODELS = "they cover the draw of customers, not the seed of training. A claim needs five seeds."
+ONE_SEED_LINE = f"One seed: intervals hold the trained models fixed; {FIXED_MODELS}"
+
+
+def noise_line(title: str, groups: str) -> str:
+    """Of a metric that is a distance, see `Metric`."""
+    return (
+        f"- {title} is above 0 for a perfect model, too, by the noise of its {groups}; its interval is corrected for "
+        "that and may lie mostly below the figure."
+    )
 
 
 def data_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

@@ -7,9 +7,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn import metrics as sk
 
-from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap
+from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap, interval
 from clm_dl.evaluation.calibration import ece
 from clm_dl.evaluation.classification import confusion, lift_at_k
 from clm_dl.tasks.churn.metrics import binary_measure
@@ -78,20 +81,62 @@ def test_a_score_at_the_threshold_is_named():
     assert np.nanmax(found.resampled[:, 0, found.metrics.index("recall")]) == 1  # without the other positive
 
 
-def test_intervals_and_differences_are_percentiles_of_paired_resamples():
+def bias_corrected(value: float, draws: np.ndarray) -> tuple[float, float]:
+    """Efron's bias-corrected percentiles, by the book."""
+    z = norm.ppf((draws < value).mean())
+    low, high = np.quantile(draws, norm.cdf(2 * z + norm.ppf([0.025, 0.975])))
+    return float(low), float(high)
+
+
+def test_intervals_and_differences_are_bias_corrected_percentiles_of_paired_resamples():
     customer, label, scores = sample(500, 100, 3)
     found = bootstrapped(customer, label, scores, resamples=200, seed=1)
     k = found.metrics.index("auroc")
     interval = found.interval("m1", "auroc")
-    assert (interval["low"], interval["high"]) == pytest.approx(
-        tuple(np.quantile(found.resampled[:, 1, k], [0.025, 0.975]))
-    )
+    expected = bias_corrected(interval["value"], found.resampled[:, 1, k])
+    assert (interval["low"], interval["high"]) == pytest.approx(expected)
     paired = found.resampled[:, 1, k] - found.resampled[:, 2, k]
     difference = found.difference("m1", "m2", "auroc")
-    assert (difference["low"], difference["high"]) == pytest.approx(tuple(np.quantile(paired, [0.025, 0.975])))
+    expected = bias_corrected(difference["value"], paired)
+    assert (difference["low"], difference["high"]) == pytest.approx(expected)
     assert difference["value"] == found.interval("m1", "auroc")["value"] - found.interval("m2", "auroc")["value"]
     assert found.difference_error("m1", "m2", "auroc") == pytest.approx(paired.std(ddof=1))
     assert found.difference("m1", "m1", "auroc") == {"value": 0, "low": 0, "high": 0}
+
+
+def test_a_distance_loses_the_noise_of_its_groups():
+    """Of a calibrated score the ECE is noise alone: the interval goes from 0 to the figure; percentiles miss both."""
+    rng = np.random.default_rng(5)
+    score = rng.uniform(0.05, 0.95, 600)
+    label = (rng.random(600) < score).astype(float)
+    found = bootstrapped(np.arange(600), label, {"m": score, "far": np.clip(score + 0.2, 0, 1)}, resamples=300)
+    one, far = (found.interval(name, "ece") for name in ("m", "far"))
+    assert np.quantile(found.resampled[:, 0, found.metrics.index("ece")], 0.025) > one["value"] > 0.02
+    assert one["low"] < 0.005
+    assert one["high"] == one["value"]
+    assert far["low"] < 0.2 * (1 - 0.1) < far["high"] + 0.02
+    square = 2 * far["value"] ** 2 - found.resampled[:, 1, found.metrics.index("ece")] ** 2
+    expected = np.quantile(np.sqrt(np.maximum(square, 0)), [0.025, 0.975])
+    assert (far["low"], far["high"]) == pytest.approx(tuple(expected))
+    difference = found.difference("far", "m", "ece")
+    assert difference["low"] <= difference["value"] <= difference["high"]
+    assert difference["high"] > far["value"]  # one of the two has no error at all
+
+
+@given(
+    value=st.floats(-1e3, 1e3),
+    draws=st.lists(st.one_of(st.floats(-1e3, 1e3), st.just(float("nan"))), min_size=1, max_size=30),
+    corrected=st.booleans(),
+)
+def test_an_interval_holds_its_value_whatever_the_draws(value: float, draws: list[float], corrected: bool) -> None:
+    found = interval(value, np.array(draws), corrected=corrected)
+    if np.isnan(draws).all():
+        assert np.isnan([found["low"], found["high"]]).all()
+    else:
+        assert found["low"] <= value <= found["high"]
+        known = [*(draw for draw in draws if not np.isnan(draw)), value]
+        assert min(known) <= found["low"]
+        assert found["high"] <= max(known)
 
 
 def test_same_seed_same_result_and_models_do_not_change_each_other(monkeypatch):

@@ -6,7 +6,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -148,6 +148,29 @@ def test_answers_become_rows_and_rows_become_the_figures_that_the_task_names(
         names = [metric.name for metric in question.metrics(own)]
         assert sorted(names) == sorted([*measure.metrics, *measure.fixed])
         assert {*question.best_by, question.objective} <= {metric.name for metric in question.metrics()}
+
+
+def intervals_in(part: Any) -> Iterator[dict[str, float]]:
+    """Every figure with an interval in a part of metrics.json."""
+    if isinstance(part, Mapping):
+        if set(part) == {"value", "low", "high"}:
+            yield dict(part)
+        else:
+            for inner in part.values():
+                yield from intervals_in(inner)
+
+
+@of_every_task
+def test_every_interval_holds_its_figure(walked: Callable[[str], Walk], name: str) -> None:
+    """Of every metric, part, cutoff and difference, however few the resamples."""
+    walk = walked(name)
+    others = [table.assign(model="other", score=0.9 * table["score"]) for table in walk.tables]
+    scores = pd.concat(walk.tables if name == "pretrain" else [*walk.tables, *others])
+    metrics = run_metrics(walk.task, scores, [walk.cases], {}, resamples=8, seed=0)
+    found = [one for one in intervals_in(metrics) if one["low"] is not None]
+    assert len(found) > 10
+    for one in found:
+        assert one["low"] <= one["value"] <= one["high"]
 
 
 BACK = {  # model's part of a table that was read -> what the network answered, as `numbers` has it

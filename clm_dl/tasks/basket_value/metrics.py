@@ -21,7 +21,7 @@ METRICS = Metrics(
         Metric("log_mae", "MAE of log amount", "low", shown="main"),
         Metric("gini", "Gini", shown="tile"),
         Metric("spearman", "Spearman"),
-        Metric("decile_mape", "decile MAPE", "low", shown="tile"),
+        Metric("decile_mape", "decile MAPE", "low", shown="tile", distance=True),
         Metric("mae", "MAE", "low", digits=2),
         Metric("rmse", "RMSE", "low", digits=2),
         Metric("bias", "bias", "neither", shown="table", paired=False),
@@ -45,7 +45,8 @@ def basket_measure(table: BasketScores, *, raw: bool = False) -> Measure:
             error_RM = weight_RC @ error_MC.T / (weight_RC @ rows_C)[:, None]
         return np.concatenate([error_RM[:, :, None], measure.values(weight_RC)[:, :, chosen]], axis=2)
 
-    return Measure(tuple(medians), tuple(metric.name for metric in METRICS), figures, num, len(values))
+    names = tuple(metric.name for metric in METRICS)
+    return Measure(tuple(medians), names, figures, num, len(values), distances=METRICS.distances)
 
 
 def reference(table: BasketScores) -> dict[str, Any]:

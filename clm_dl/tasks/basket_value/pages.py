@@ -7,7 +7,7 @@ from typing import Any
 
 from clm_dl.tasks.basket_value.scores import BasketScores
 from clm_dl.tasks.value.figures import decile_figure, spend_gain_figure
-from clm_dl.visual.facts import FIXED_MODELS, Lines, data_lines, dates_text, scored_line, snapshots_text
+from clm_dl.visual.facts import FIXED_MODELS, Lines, data_lines, dates_text, noise_line, scored_line, snapshots_text
 from clm_dl.visual.figures import CURVES, interval_figure
 from clm_dl.visual.pages import Figures, Pages, Summary
 from clm_dl.visual.text import number
@@ -43,6 +43,7 @@ class BasketPages(Pages):
             "Limits": [
                 "- It says what an order is worth, not whether or when it comes.",
                 "- Near the end of the log only those who order again soon have a known next order.",
+                noise_line("Decile MAPE", "deciles"),
                 "- MAE of the log amount judges the median, Gini the order of the customers, decile MAPE and bias "
                 "the expected amounts.",
                 f"- Intervals hold the trained models fixed: {FIXED_MODELS}",

@@ -34,7 +34,7 @@ METRICS = Metrics(
         Metric("auprc_stay", "PR-AUC of staying"),
         Metric("log_loss", "log loss", "low", shown="tile"),
         Metric("brier", "Brier", "low"),
-        Metric("ece", "ECE", "low", shown="table", paired=False),
+        Metric("ece", "ECE", "low", shown="table", paired=False, distance=True),
         Metric("lift@10", "lift@10 %", digits=2, shown="tile"),
         Metric("recall@10", "recall@10 %"),
         Metric("accuracy", "accuracy"),
@@ -55,6 +55,7 @@ def binary_measure(table: ScoreTable, scores: Mapping[str, Floats], *, threshold
         lambda weight_RC: np.stack([plan(weight_RC) for plan in plans], axis=1),
         num,
         len(table),
+        distances=METRICS.distances,
     )
 
 

@@ -15,6 +15,7 @@ from clm_dl.visual.facts import (
     Lines,
     data_lines,
     dates_text,
+    noise_line,
     scored_line,
     smallest_lines,
     snapshots_text,
@@ -149,7 +150,7 @@ def limit_lines(metrics: Summary) -> list[str]:
         f"larger class is right in {number(reference['floor']['accuracy'])} of the snapshots.",
         f"- lift@10 % cannot exceed {number(reference['ceiling']['lift@10'], 2)} at this prevalence.",
         f"- Intervals hold the trained models fixed: {FIXED_MODELS}",
-        "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
+        noise_line("ECE", "bins"),
         "- Probabilities are calibrated on the newest validation cutoff; after a change of season or range, check "
         "the reliability again.",
         "- Scores say what is likely to happen, not whom a contact would change.",

@@ -34,7 +34,7 @@ def known_metrics(k: int) -> Metrics:
             Metric(f"map@{k}", f"MAP@{k}"),
             Metric("auc", "AUC"),
             Metric("hit@1", "hit@1"),
-            Metric("ece@1", "ECE@1", "low"),
+            Metric("ece@1", "ECE@1", "low", distance=True),
             Metric(f"novelty@{k}", f"novelty@{k}, bits", "neither", digits=2),
             Metric(f"diversity@{k}", f"diversity@{k}", "neither"),
             Metric(f"popularity@{k}", f"popularity@{k}", "neither"),

@@ -34,7 +34,7 @@ BY_HORIZON: tuple[tuple[str, str, Literal["high", "low"]], ...] = (
 def known_metrics(horizons_days: Sequence[float]) -> Metrics:
     """Of the whole curve (log loss is the mean over horizons, ECE that of the worst), then by horizon: auroc@28, …"""
     each = [
-        Metric(f"{name}@{days:g}", f"{title}, {days:g} days", better)
+        Metric(f"{name}@{days:g}", f"{title}, {days:g} days", better, distance=name == "ece")
         for days in horizons_days
         for name, title, better in BY_HORIZON
     ]
@@ -43,7 +43,7 @@ def known_metrics(horizons_days: Sequence[float]) -> Metrics:
             Metric("c_index", "C-index", shown="main"),
             Metric("ibs", "integrated Brier", "low", shown="tile"),
             Metric("log_loss", "log loss", "low", shown="table"),
-            Metric("ece", "ECE, worst", "low", shown="tile"),
+            Metric("ece", "ECE, worst", "low", shown="tile", distance=True),
             *each,
         ]
     )
@@ -111,12 +111,14 @@ def survival_measure(table: CurveScores, curves: Mapping[str, Floats], horizons_
     """Metrics of `curves` (model -> P(active) [N, S]); P(still followed) is that of the whole sample."""
     code_N, num = customer_codes(table.customer)
     plans = [_Plan(table.label, curve, code_N, num, horizons_days) for curve in curves.values()]
+    known = known_metrics(horizons_days)
     return Measure(
         tuple(curves),
-        tuple(metric.name for metric in known_metrics(horizons_days)),
+        tuple(metric.name for metric in known),
         lambda weight_RC: np.stack([plan(weight_RC) for plan in plans], axis=1),
         num,
         len(table),
+        distances=known.distances,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from clm_dl.evaluation.metric import Metrics
 from clm_dl.tasks.survival.figures import survival_figures
 from clm_dl.tasks.survival.scores import CurveScores
-from clm_dl.visual.facts import FIXED_MODELS, Lines, data_lines, dates_text, scored_line
+from clm_dl.visual.facts import FIXED_MODELS, Lines, data_lines, dates_text, noise_line, scored_line
 from clm_dl.visual.pages import Figures, Pages, Summary, whole
 from clm_dl.visual.tables import models_table
 
@@ -61,7 +61,7 @@ class SurvivalPages(Pages):
                 "- C-index and integrated Brier weigh snapshots by the inverse of the chance to be followed so far; "
                 "customers that left in the same interval between horizons are not compared.",
                 f"- Intervals hold the trained models fixed: {FIXED_MODELS}",
-                "- The interval of the ECE leans upwards, because resampling adds noise to every bin.",
+                noise_line("ECE", "bins"),
                 "- Probabilities are calibrated on the newest validation cutoff that was followed for the horizon; "
                 "the longer the horizon, the older that is.",
             ]

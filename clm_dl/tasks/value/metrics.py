@@ -23,7 +23,7 @@ METRICS = Metrics(
     [
         Metric("gini", "Gini", shown="main"),
         Metric("spearman", "Spearman", shown="table"),
-        Metric("decile_mape", "decile MAPE", "low", shown="tile"),
+        Metric("decile_mape", "decile MAPE", "low", shown="tile", distance=True),
         Metric("mae", "MAE", "low", digits=2),
         Metric("rmse", "RMSE", "low", digits=2),
         Metric("bias", "bias", "neither", shown="tile", paired=False),
@@ -90,7 +90,7 @@ def _measure(customer: ArrayLike, spend: ArrayLike, orders: ArrayLike, forecasts
         perfect_R, ranks_RN = truth(weight_RC)
         return np.stack([plan(weight_RC, perfect_R, ranks_RN) for plan in plans], axis=1)
 
-    return Measure(tuple(forecasts), NAMES, values, num, len(spend_N))
+    return Measure(tuple(forecasts), NAMES, values, num, len(spend_N), distances=METRICS.distances)
 
 
 def reference(table: ValueScores) -> dict[str, Any]:

@@ -7,7 +7,16 @@ from typing import Any
 
 from clm_dl.tasks.value.figures import value_figures
 from clm_dl.tasks.value.scores import ValueScores
-from clm_dl.visual.facts import CENSORED, Lines, data_lines, dates_text, scored_line, snapshots_text, window_text
+from clm_dl.visual.facts import (
+    CENSORED,
+    Lines,
+    data_lines,
+    dates_text,
+    noise_line,
+    scored_line,
+    snapshots_text,
+    window_text,
+)
 from clm_dl.visual.pages import Figures, Pages, Summary
 from clm_dl.visual.text import number
 
@@ -46,6 +55,7 @@ class ValuePages(Pages):
             "Limits": [
                 "- Gini and Spearman judge the order of the customers alone, decile MAPE and bias the amounts; a "
                 "forecast needs both.",
+                noise_line("Decile MAPE", "deciles"),
                 "- MAE favours the median, which is 0 for most customers: a model that expects nothing of anyone can "
                 "have the lowest.",
                 "- Bias is (expected − spent) / spent in total. It moves with season and age of the cohort: run "
