@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
 from clm_dl.evaluation.comparison import Group, group_runs, paired_difference
-from clm_dl.evaluation.metric import NETWORK, Metric
+from clm_dl.evaluation.metric import NETWORK, Figure, Metric
 from clm_dl.visual.drift import drift_figure, section
+from clm_dl.visual.facts import ONE_SEED_LINE
 from clm_dl.visual.results import Results
 from clm_dl.visual.terminal import alike
 from clm_dl.visual.text import mean_sd, number, signed
@@ -68,16 +69,24 @@ def _row(group: Group, first: Group, columns: Sequence[Metric], main: Metric) ->
         "seeds": len(group.runs),
         "cells": [mean_sd(group.mean(metric.name), metric.digits) for metric in columns],
         "baseline": baseline,
-        "own": _judged(own, main),
-        "first": _judged(paired_difference(group, first) if group is not first else None, main),
+        "own": _judged(own, main, seeds=len(group.runs)),
+        "first": _judged(
+            paired_difference(group, first) if group is not first else None,
+            main,
+            seeds=min(len(group.runs), len(first.runs)),
+        ),
         "same": group.fingerprint == first.fingerprint,
     }
 
 
-def _judged(difference: dict[str, dict[str, float]] | None, metric: Metric) -> dict[str, str] | None:
+def _judged(
+    difference: Mapping[str, Figure] | None, metric: Metric, *, seeds: int = 1, digits: int = 4
+) -> dict[str, str] | None:
     if not difference or metric.name not in difference:
         return None
-    return {"text": signed(difference[metric.name]), "verdict": metric.verdict(difference[metric.name])}
+    found = difference[metric.name]
+    told = metric.told(found, seeds=seeds)
+    return {"text": signed(found, digits), "verdict": metric.verdict(found), "told": told}
 
 
 def _run(results: Results, *, draw: bool) -> dict[str, Any]:
@@ -95,7 +104,7 @@ def _run(results: Results, *, draw: bool) -> dict[str, Any]:
         "note": pages.note(metrics),
         "differences": _differences(results),
         "difference_titles": [metric.title for metric in results.known.paired],
-        "chosen": _chosen(results),
+        "chosen": f"{_chosen(results)} {ONE_SEED_LINE}",
         "figures": [(caption, _data_uri(figure)) for caption, figure in figures.values()],
         "cards": results.cards if draw else [],
         "drift": {**section(results), "figure": _data_uri(drift_figure(results))} if results.backtest else None,
@@ -126,18 +135,15 @@ def _tiles(results: Results, model: str) -> list[tuple[str, str, str]]:
     best = results.metrics["best_baseline"]["name"]
     if difference := results.metrics["difference"].get("test", {}).get(f"{NETWORK} - {best}"):
         judged = difference[main.name]
-        tiles.append((f"{main.title} against {best}", main.verdict(judged), signed(judged)))
+        tiles.append((f"{main.title} against {best}", main.told(judged), signed(judged)))
     return tiles
 
 
-def _differences(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
+def _differences(results: Results) -> list[tuple[str, list[dict[str, str] | None]]]:
     """A row a pair of models, each pair once."""
-    rows: dict[frozenset[str], tuple[str, list[tuple[str, str]]]] = {}
+    rows: dict[frozenset[str], tuple[str, list[dict[str, str] | None]]] = {}
     for name, found in results.metrics["difference"].get("test", {}).items():
-        cells = [
-            (signed(found[metric.name], metric.digits), metric.verdict(found[metric.name]))
-            for metric in results.known.paired
-        ]
+        cells = [_judged(found, metric, digits=metric.digits) for metric in results.known.paired]
         rows.setdefault(frozenset(name.split(" - ")), (name.replace(" - ", " − "), cells))
     return list(rows.values())
 
@@ -154,7 +160,7 @@ def _chosen(results: Results) -> str:
     )
 
 
-def _data_uri(figure: Figure) -> str:
+def _data_uri(figure: Drawing) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clm_dl.evaluation.comparison import group_runs, paired_difference
-from clm_dl.evaluation.metric import NETWORK, UNDEFINED, Figure, Metric
+from clm_dl.evaluation.metric import NETWORK, ONE_SEED, UNDEFINED, Figure, Metric
+from clm_dl.visual.facts import ONE_SEED_LINE
 from clm_dl.visual.results import Results
 from clm_dl.visual.text import mean_sd, number, signed
 
@@ -88,7 +89,9 @@ def notes(results: Results, split: str, part: str) -> list[str]:
 
 
 def difference_lines(results: Results, split: str = "test") -> list[str]:
-    """Paired differences with verdicts: the network to the best baseline; a best model to it and to `repeat`."""
+    """Paired differences with verdicts: the network to the best baseline; a best model to it and to `repeat`; and what
+    an interval of one seed does not cover.
+    """
     best, found = results.metrics["best_baseline"], results.metrics["difference"].get(split, {})
     where = "validation" if best["chosen_on"] == "val" else best["chosen_on"]
     chosen = f" (best baseline on {where})"
@@ -97,11 +100,11 @@ def difference_lines(results: Results, split: str = "test") -> list[str]:
     for (one, other), remark in reversed(pairs.items()):
         if difference := found.get(f"{one} - {other}"):
             parts = [
-                f"{metric.title} {signed(difference[metric.name])}, {metric.verdict(difference[metric.name])}"
+                f"{metric.title} {signed(difference[metric.name])}, {metric.told(difference[metric.name])}"
                 for metric in results.known.tiles[:2]
             ]
             lines += [f"{one} − {other}{remark}, paired:", "  " + "; ".join(parts)]
-    return lines
+    return [*lines, *[ONE_SEED_LINE] * any(ONE_SEED in line for line in lines)]
 
 
 def print_runs(questions: Sequence[Results], console: Console | None = None) -> None:

@@ -19,6 +19,9 @@ def test_a_difference_is_judged_by_its_interval() -> None:
     below, above, around = ({"low": low, "high": high} for low, high in ((-2, -1), (1, 2), (-1, 1)))
     assert [METRICS["auroc"].verdict(part) for part in (below, above, around)] == ["worse", "better", "a tie"]
     assert [METRICS["log_loss"].verdict(part) for part in (below, above, around)] == ["better", "worse", "a tie"]
+    told = [METRICS["auroc"].told(part) for part in (below, above, around)]
+    assert told == ["worse with this seed", "better with this seed", "a tie"]  # it covers customers, not seeds
+    assert METRICS["auroc"].told(above, seeds=5) == "better"
     assert METRICS["auroc"].verdict({"low": None, "high": None}) == "undefined"
 
 

@@ -8,6 +8,8 @@ from clm_dl.visual.card import model_card
 from clm_dl.visual.html import render_report
 from clm_dl.visual.results import Results
 
+SURE = {"network": 0.1, "logistic": 3.0}  # model -> noise
+
 
 class Balance(HTMLParser):
     """Fails on a tag that is closed out of order or never."""
@@ -40,6 +42,16 @@ def test_one_run(make_results: Callable[..., Results]) -> None:
         "Before calibration",
     ):
         assert text in page
+
+
+def test_a_verdict_of_one_seed_says_what_it_covers(make_results: Callable[..., Results]) -> None:
+    one, other = ([make_results(f"seed={seed}", name=str(seed), models=SURE)] for seed in (0, 1))
+    for text in (render_report([one]), model_card(one, "churn")):
+        assert "better with this seed" in text
+        assert not re.search(r"better(?! with this seed)[<;,]", text.partition("<body>")[2] or text)
+        assert "not the seed of training" in text
+    several = render_report([one, other]).partition("<section>")[0]  # the comparison, over seeds and customers
+    assert '<span class="tag better">better</span>' in several
 
 
 def test_names_are_escaped(make_results: Callable[..., Results]) -> None:

@@ -21,6 +21,16 @@ def test_comparison_fits_and_shows_every_figure(make_results: Callable[..., Resu
     assert "network − logistic (best baseline on validation), paired:" in text
 
 
+def test_a_verdict_of_one_seed_says_what_it_covers(make_results: Callable[..., Results]) -> None:
+    sure = difference_lines(make_results(models={"network": 0.1, "logistic": 3.0}))
+    assert "better with this seed" in sure[1]
+    assert "not the seed of training" in sure[-1]
+    assert "better," not in sure[1]
+    tied = difference_lines(make_results(models={"network": None, "logistic": None}))
+    assert all("a tie" in part for part in tied[1].split(";"))
+    assert not any("seed" in line for line in tied)
+
+
 def test_without_a_network_there_is_no_difference(make_results: Callable[..., Results]) -> None:
     results = make_results(models={"logistic": 0.5, "base_rate": None})
     assert difference_lines(results) == []
