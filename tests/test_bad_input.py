@@ -328,14 +328,18 @@ def test_a_log_without_a_column_of_the_run(run: Run, shop_log: pd.DataFrame) -> 
 
 def test_corrupt_store_is_prepared_again(run: Run, tmp_path: Path) -> None:
     settings = run.config["data"], run.config["paths"] | {"data_dir": str(tmp_path / "data")}
-    expected = open_store(*settings)
+    store = open_store(*settings)
+    folder, expected = store.path, store.meta["checksums"]
+    del store  # nobody reads it
     for name in ("time.npy", "meta.json", "dict_dept.parquet"):
-        (expected.path / name).write_bytes((expected.path / name).read_bytes()[:100])
+        (folder / name).write_bytes((folder / name).read_bytes()[:100])
         said: list[str] = []
         again = open_store(*settings, said.append)
         assert "corrupt" in said[0]
-        assert again.meta["checksums"] == expected.meta["checksums"]
-    assert [path.name for path in again.path.parent.iterdir()] == [again.path.name]
+        assert again.meta["checksums"] == expected
+        del again
+    again = open_store(*settings)
+    assert {path.name for path in again.path.parent.iterdir()} == {again.fingerprint, "current.json"}
 
 
 # --- values that break training

@@ -62,9 +62,9 @@ def trained(call: Callable[..., str], folder: Path, prepared: str) -> str:
 def test_prepare_prints_every_row(prepared: str, folder: Path, shop_log: pd.DataFrame) -> None:
     assert f"{len(shop_log):,} rows in = {len(shop_log):,} kept + 0 quarantined" in prepared
     assert f"{shop_log['cust'].nunique():,} customers" in prepared
-    (store,) = (folder / "data" / "stores").iterdir()
-    assert (store / "meta.json").is_file()
-    assert store.name in prepared
+    (home,) = (folder / "data" / "stores").iterdir()
+    (meta,) = home.glob("*/meta.json")
+    assert f"store: {meta.parent.relative_to(folder)}" in prepared
 
 
 def test_ones_own_log_needs_no_experiment(call: Callable[..., str], folder: Path, prepared: str) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from clm_dl.data.log.fingerprint import source_fingerprint
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.simulator.worlds import ensure_simulated
+from clm_dl.data.store.files import found_store
 from clm_dl.data.store.store import EventStore
 
 
 def store_path(data: Mapping[str, Any], paths: Mapping[str, Any]) -> Path:
-    """`paths.store`, or a folder under `paths.data_dir` named after the data set and what is read."""
+    """The home of stores: `paths.store`, or a folder in `paths.data_dir` named after the data set and what is read."""
     if paths.get("store"):
         return Path(paths["store"])
     if data.get("frame") is not None:
@@ -34,7 +35,7 @@ def store_path(data: Mapping[str, Any], paths: Mapping[str, Any]) -> Path:
 def open_store(
     data: Mapping[str, Any], paths: Mapping[str, Any], log: Callable[[str], None] = lambda _: None
 ) -> EventStore:
-    """The store of `data`, made first when it is missing or stale."""
+    """The store of `data`, made first when there is none of its sources and options as they are now."""
     path = store_path(data, paths)
     if data["name"] == "simulator":
         return ensure_simulated(data, path)
@@ -44,16 +45,5 @@ def open_store(
 def ensure_store(
     data: Mapping[str, Any], path: str | Path, log: Callable[[str], None] = lambda line: None
 ) -> EventStore:
-    """Open the store at `path` if it was made from these sources and roles as they are now, else prepare it."""
-    fingerprint = source_fingerprint(data)
-    try:
-        store = EventStore(path)
-        if store.fingerprint == fingerprint:
-            log(f"store {path} is up to date: {store.num_events:,} events of {store.num_customers:,} customers")
-            return store
-        log(f"store {path} is stale: preparing it again")
-    except FileNotFoundError:
-        pass
-    except ValueError as error:
-        log(str(error))
-    return prepare_store(data, path, log=log)
+    """Open the store in the home `path` that was made from these sources and roles as they are now, else prepare it."""
+    return found_store(path, source_fingerprint(data), log) or prepare_store(data, path, log=log)

@@ -8,10 +8,10 @@ out=${1:-runs/study_next_item_ml100k} python=${2:-} budget=${3:-3600} recbole=${
 peers=$out/peers.jsonl
 : > "$peers"
 if [[ -n $python ]]; then
-  "$python" experiments/next_item_movies/peer_rectools.py "$out/store" --data ml100k --budget "$budget" >> "$peers"
+  "$python" experiments/next_item_movies/peer_rectools.py "$out"/store/*/ --data ml100k --budget "$budget" >> "$peers"
 fi
 if [[ -n $recbole ]]; then
-  "$recbole" experiments/next_item_ml100k/peer_recbole.py "$out/store" --data ml100k --budget "$budget" >> "$peers"
+  "$recbole" experiments/next_item_ml100k/peer_recbole.py "$out"/store/*/ --data ml100k --budget "$budget" >> "$peers"
 fi
 .venv/bin/python experiments/summarise.py experiments/next_item_ml100k "$out/network" --peers "$peers" \
   --pairs network:recency_ease network:markov network:als network:ease network:popular rrf:network rrf:markov rrf:recency_ease two_stage:network

@@ -12,7 +12,7 @@ train=(.venv/bin/clm-train -m experiment=next_item_ml100k seed=0,1,2,3,4 trainer
   'data.separator="::"' "data.columns=[user,item,rating,time]" data.roles.customer=user data.roles.item=item \
   paths.store="$out/store_movietweetings" hydra.sweep.dir="$out/movietweetings"
 for data in ml_latest_small movietweetings; do
-  "$python" experiments/next_item_movies/peer_rectools.py "$out/store_$data" --data $data --budget "$budget" --patience 30 # ml-latest-small has a plateau of a dozen epochs
+  "$python" experiments/next_item_movies/peer_rectools.py "$out/store_$data"/*/ --data $data --budget "$budget" --patience 30 # ml-latest-small has a plateau of a dozen epochs
 done > "$out/rectools.jsonl"
 .venv/bin/python experiments/summarise.py experiments/next_item_movies "$out/ml_latest_small" "$out/movietweetings" \
   --peers "$out/rectools.jsonl" --pairs network:ease network:recency_ease network:markov network:popular \

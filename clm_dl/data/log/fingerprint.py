@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from clm_dl.data.log.interchange import spell_out
-from clm_dl.data.log.roles import parse_data
+from clm_dl.data.log.roles import DataSpec, parse_data
 from clm_dl.data.log.sources import source_state
-from clm_dl.data.store.store import STORE_VERSION
+from clm_dl.data.store.home import STORE_VERSION
 
 
 def source_fingerprint(data: Mapping[str, Any]) -> str:
@@ -21,12 +21,24 @@ def source_fingerprint(data: Mapping[str, Any]) -> str:
         [source_state(log, spec.data_dir), *(source_state(join, spec.data_dir) for join in log.joins)]
         for log in spec.logs
     ]
+    return _hash([STORE_VERSION, states, _options(spec)])
+
+
+def configuration_fingerprint(data: Mapping[str, Any]) -> str:
+    """Hash of the names of sources, roles and options: of its stores, the newest state of the sources is wanted."""
+    return _hash([_options(parse_data(spell_out(data)))])
+
+
+def _options(spec: DataSpec) -> dict[str, Any]:
     plain = replace(
         spec,
         logs=tuple(
             replace(log, frame=None, joins=tuple(replace(join, frame=None) for join in log.joins)) for log in spec.logs
         ),
     )
-    options = {key: value for key, value in asdict(plain).items() if key not in ("memory_limit", "data_dir", "engine")}
-    text = json.dumps([STORE_VERSION, states, options], sort_keys=True, default=str)
+    return {key: value for key, value in asdict(plain).items() if key not in ("memory_limit", "data_dir", "engine")}
+
+
+def _hash(value: list[Any]) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -18,7 +18,7 @@ import pandas as pd
 from clm_dl.data.log import parse
 from clm_dl.data.log.encode import Encoder
 from clm_dl.data.log.engine import DuckDB, Source, open_engine
-from clm_dl.data.log.fingerprint import source_fingerprint
+from clm_dl.data.log.fingerprint import configuration_fingerprint, source_fingerprint
 from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.log.joins import Joins
 from clm_dl.data.log.orders import settle_orders
@@ -26,7 +26,8 @@ from clm_dl.data.log.quarantine import WRONG_SHAPE, write_quarantine
 from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
 from clm_dl.data.log.sources import describe, is_database
 from clm_dl.data.log.ties import Ties, count_ties
-from clm_dl.data.store.files import staged_folder, write_meta
+from clm_dl.data.store.files import publish, write_meta
+from clm_dl.data.store.home import home_of, staged_folder
 from clm_dl.data.store.store import EventStore, Field
 from clm_dl.errors import UserError
 
@@ -38,7 +39,7 @@ def prepare_store(
     before: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> EventStore:
-    """Read the logs that `data` names and write their store at `path`, replacing what is there only when all went well.
+    """Read the logs that `data` names and write their store into the home `path`, when all went well.
 
     Args:
         data: the keys of `configs/data/events.yaml`.
@@ -50,8 +51,9 @@ def prepare_store(
         OSError: the disk is full.
     """
     spec = parse_data(spell_out(data))
-    fingerprint = source_fingerprint(data) if before is None else f"before {before}: {source_fingerprint(data)}"
-    path = Path(path)
+    state = source_fingerprint(data)
+    fingerprint = state if before is None else f"{state}-before{before}"
+    path = home_of(Path(path))
     try:
         with staged_folder(path) as folder:
             spill = folder / "spill"
@@ -62,7 +64,13 @@ def prepare_store(
             finally:
                 engine.close()
                 shutil.rmtree(spill, ignore_errors=True)
-            write_meta(folder, fingerprint=fingerprint, timezone=spec.timezone, **meta)
+            files = all(log.frame is None and not is_database(str(log.path)) for log in spec.logs)
+            if files and source_fingerprint(data) != state:
+                names = ", ".join(describe(source) for source in spec.logs)
+                raise UserError(f"{names} changed while it was read: prepare it again when it is written")
+            meta |= {"fingerprint": fingerprint, "configuration": configuration_fingerprint(data)}
+            write_meta(folder, timezone=spec.timezone, **meta)
+            return publish(folder, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(path) from error
@@ -73,7 +81,6 @@ def prepare_store(
             raise _disk_full(path) from error
         first, logs = text.splitlines()[0].rstrip("."), ", ".join(describe(source) for source in spec.logs)
         raise UserError(f"cannot prepare {logs}: {first}; check that the file is whole, and data.format") from error
-    return EventStore(path)
 
 
 def _disk_full(path: Path) -> OSError:

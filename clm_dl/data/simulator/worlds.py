@@ -20,8 +20,9 @@ import pandas as pd
 
 from clm_dl.data.sequences.tokens import DAY
 from clm_dl.data.snapshots.snapshots import Snapshots
-from clm_dl.data.store.files import write_store
+from clm_dl.data.store.files import found_store, write_store
 from clm_dl.data.store.history import count_before
+from clm_dl.data.store.home import STORE_VERSION
 from clm_dl.data.store.store import EventStore, Field
 from clm_dl.errors import UserError
 
@@ -29,6 +30,7 @@ SIMULATOR_VERSION = 1  # part of the fingerprint: raise it when the same argumen
 START = pd.Timestamp("2020-01-01").value // 1000  # microseconds of day 0, on which the first period begins
 PERIOD = 14  # days; in the order world a customer who stays has one visit in each
 MEMORY = 0.6  # weight of the visit before the last one, relative to the last
+ARGUMENTS = ("world", "num_customers", "num_days", "seed")  # all that decides a log
 TYPES = np.array(["complaint", "purchase"], dtype=object)
 
 
@@ -157,12 +159,14 @@ def oracle_probability(store: EventStore, snapshots: Snapshots) -> np.ndarray:
 
 
 def write_simulated(data: Mapping[str, Any], path: str | Path) -> EventStore:
-    """Simulate by `data` (world, num_customers, num_days, seed) and write the store, truth.parquet in its folder."""
+    """Simulate by `data` (world, num_customers, num_days, seed); write the store, truth.parquet in it, into the home
+    `path`.
+    """
     simulation = simulate(
         data["world"], num_customers=data["num_customers"], num_days=data["num_days"], seed=data["seed"]
     )
     events = simulation.events
-    store = write_store(
+    return write_store(
         path,
         customer_ids=np.arange(data["num_customers"]),
         offsets=np.searchsorted(events["customer"], np.arange(data["num_customers"] + 1)),
@@ -172,26 +176,19 @@ def write_simulated(data: Mapping[str, Any], path: str | Path) -> EventStore:
         dictionaries={"event_type": TYPES},
         end=simulation.end,
         fingerprint=simulated_fingerprint(data),
+        configuration=f"simulator {[data[key] for key in ARGUMENTS]}",
+        truth=simulation.truth,
     )
-    simulation.truth.to_parquet(store.path / "truth.parquet", index=False)
-    return store
 
 
 def ensure_simulated(data: Mapping[str, Any], path: str | Path) -> EventStore:
-    """The store at `path` when it is whole and made by the same `data`, else a new one there."""
-    if (Path(path) / "truth.parquet").is_file():
-        try:
-            store = EventStore(path)
-        except (ValueError, FileNotFoundError):
-            return write_simulated(data, path)
-        if store.fingerprint == simulated_fingerprint(data):
-            return store
-    return write_simulated(data, path)
+    """The sound store in the home `path` that the same `data` made, else a new one there."""
+    return found_store(path, simulated_fingerprint(data)) or write_simulated(data, path)
 
 
 def simulated_fingerprint(data: Mapping[str, Any]) -> str:
-    """Hash of what decides the log."""
-    arguments = [SIMULATOR_VERSION, *(data[key] for key in ("world", "num_customers", "num_days", "seed"))]
+    """Hash of what decides the store."""
+    arguments = [STORE_VERSION, SIMULATOR_VERSION, *(data[key] for key in ARGUMENTS)]
     return hashlib.blake2b(json.dumps(arguments).encode(), digest_size=16).hexdigest()
 
 

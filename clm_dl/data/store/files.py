@@ -1,16 +1,11 @@
-"""Writing an event store: columns block by block into a staged folder that replaces the old one when all went well."""
+"""Writing an event store: columns block by block into a staged folder, which moves to its place when all went well;
+and finding one that was written.
+"""
 
 from __future__ import annotations
 
-import errno
-import glob
-import json
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,37 +15,64 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clm_dl.data.store.store import DTYPES, STORE_VERSION, EventStore, Field, checksum
+from clm_dl.checksums import checksums, write_sealed
+from clm_dl.data.store.home import (
+    META,
+    STORE_VERSION,
+    home_of,
+    is_store,
+    place,
+    place_beside,
+    point,
+    read_meta,
+    staged_folder,
+    stores,
+    sweep,
+)
+from clm_dl.data.store.store import DTYPES, EventStore, Field, store_faults
+from clm_dl.locks import hold
 
 
-@contextmanager
-def staged_folder(path: Path) -> Iterator[Path]:
-    """A temporary sibling folder that replaces `path` only if the block ends well: a killed run leaves no half store.
+def publish(new: Path, home: Path) -> EventStore:
+    """Open the staged store `new` at its place in `home`, where the pointer now names it.
 
-    Of several writers of one path, the last to end leaves its store. What a killed run left is removed after a day.
+    One that stands there already and is the same, file by file, stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}-staged-*"):
-        with suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > 86_400:
-                shutil.rmtree(left, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-staged-", dir=path.parent))
-    new, old = staging / "new", staging / "old"
-    new.mkdir()
-    old.mkdir()
+    meta = read_meta(new)
+    held = hold(new / META)  # nobody sweeps it before it is opened
     try:
-        yield new
-        for attempt in range(100):
-            try:
-                os.replace(new, path)
-                break
-            except OSError as error:  # a store is there: out of the way with it
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            with suppress(FileNotFoundError):  # another process has just moved it
-                os.replace(path, old / str(attempt))
+        target = place(new, home, meta["fingerprint"])
+        if target is None:
+            target = home / meta["fingerprint"]
+            same = is_store(target) and read_meta(target)["checksums"] == meta["checksums"]
+            if not same or any(store_faults(target, meta).values()):
+                target = place_beside(new, home, meta["fingerprint"])
+        store = EventStore(target, check=False)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        os.close(held)
+    point(home, store.path)
+    sweep(home, store.path)
+    return store
+
+
+def found_store(
+    path: str | Path, fingerprint: str, log: Callable[[str], None] = lambda line: None
+) -> EventStore | None:
+    """The sound store of a fingerprint in the home `path`, if there is one."""
+    home = home_of(Path(path))
+    for folder in stores(home, fingerprint):
+        try:
+            store = EventStore(folder)
+        except FileNotFoundError:  # swept meanwhile
+            continue
+        except ValueError as error:
+            log(f"{error}; doing so now")
+            continue
+        log(f"store {folder} is up to date: {store.num_events:,} events of {store.num_customers:,} customers")
+        point(home, folder)
+        sweep(home, folder)
+        return store
+    return None
 
 
 class ColumnFile:
@@ -78,14 +100,20 @@ def write_meta(
     counts: Mapping[str, Any],
     fingerprint: str,
     num_events: int,
+    configuration: str = "",
     timezone: str = "UTC",
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write meta.json last, with the size and checksum of every other file in `folder`."""
-    files = sorted(file for file in folder.iterdir() if file.name != "meta.json")
+    """Write meta.json last, with the size and checksum of every other file in `folder`, and its own.
+
+    Args:
+        fingerprint: of sources and options; names the folder. configuration: of the options alone.
+    """
+    files = sorted(file for file in folder.iterdir() if file.name != META)
     meta = {
         "version": STORE_VERSION,
         "fingerprint": fingerprint,
+        "configuration": configuration,
         "timezone": timezone,
         "end": int(end),
         "num_events": num_events,
@@ -93,9 +121,9 @@ def write_meta(
         "facts": dict(facts or {}),
         "fields": [asdict(field) for field in fields],
         "sizes": {file.name: file.stat().st_size for file in files},
-        "checksums": {file.name: checksum(file) for file in files},
+        "checksums": dict(zip([file.name for file in files], checksums(files), strict=True)),
     }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+    write_sealed(folder / META, meta)
 
 
 def write_store(
@@ -109,13 +137,16 @@ def write_store(
     dictionaries: Mapping[str, np.ndarray],
     end: int,
     fingerprint: str,
+    configuration: str = "",
     order_start: np.ndarray | None = None,
     static: pd.DataFrame | None = None,
+    truth: pd.DataFrame | None = None,
     counts: Mapping[str, Any] | None = None,
 ) -> EventStore:
     """Write arrays that are already sorted by (customer, time) and fit in memory: for the simulator and tests.
 
-    `order_start=None` starts an order wherever customer or time changes. Logs go through `clean.prepare_store`.
+    `order_start=None` starts an order wherever customer or time changes. Logs go through `prepare_store`. `truth` is
+    what only the simulator knows.
     """
     num_events = len(time)
     if order_start is None:
@@ -130,7 +161,8 @@ def write_store(
             "duplicates": 0,
             "quarantine_reasons": {},
         }
-    with staged_folder(Path(path)) as folder:
+    home = home_of(Path(path))
+    with staged_folder(home) as folder:
         np.save(folder / "offsets.npy", np.asarray(offsets, dtype=np.int64))
         np.save(folder / "time.npy", np.asarray(time, dtype=np.int64))
         np.save(folder / "order_start.npy", order_start)
@@ -142,5 +174,8 @@ def write_store(
         pq.write_table(pa.table({"customer_id": pa.array(customer_ids)}), folder / "customers.parquet")
         frame = static if static is not None else pd.DataFrame(index=range(len(customer_ids)))
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=not len(frame.columns)), folder / "static.parquet")
-        write_meta(folder, fields=fields, end=end, counts=counts, fingerprint=fingerprint, num_events=num_events)
-    return EventStore(path)
+        if truth is not None:
+            truth.to_parquet(folder / "truth.parquet", index=False)
+        names = {"fingerprint": fingerprint, "configuration": configuration}
+        write_meta(folder, fields=fields, end=end, counts=counts, num_events=num_events, **names)
+        return publish(folder, home)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import zlib
+import os
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from clm_dl.checksums import faults
+from clm_dl.data.store.home import META, pointed, read_meta
 from clm_dl.data.zone import Zone
 from clm_dl.errors import MissingFile, UserError
+from clm_dl.locks import hold
 
-STORE_VERSION = 2
 MISSING_CODE = -1  # of a categorical value
 MISSING_TIME = np.iinfo(np.int64).min  # of a field of kind "time"
 # of attributes that change, see `attributes.Changes`
@@ -52,30 +56,23 @@ class EventStore:
         fingerprint: of the sources and roles that made the store.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        meta_path = self.path / "meta.json"
-        if not meta_path.is_file():
-            raise MissingFile(f"no event store at {self.path}: run clm-prepare first")
-        try:
-            self.meta: dict[str, Any] = json.loads(meta_path.read_text())
-            version = self.meta["version"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise UserError(
-                f"event store {self.path} is corrupt (meta.json): delete the folder and prepare it again"
-            ) from error
-        if version != STORE_VERSION:
-            raise UserError(
-                f"event store {self.path} has version {version}, this clm_dl reads version {STORE_VERSION}: prepare it "
-                "again"
-            )
-        for name, size in self.meta["sizes"].items():
-            file = self.path / name
-            if not file.is_file() or file.stat().st_size != size:
-                raise UserError(
-                    f"event store {self.path} is corrupt ({name} is missing or cut short): delete the folder and "
-                    "prepare it again"
-                )
+    def __init__(self, path: str | Path, *, check: bool = True):
+        """Open the store at `path`, or of a home of stores the one that was asked for last.
+
+        It stays as it is while it is open, whatever is prepared meanwhile.
+
+        Args:
+            check: compare every file with its checksum.
+        """
+        self.path, held = _hold(Path(path))
+        weakref.finalize(self, os.close, held)
+        self.meta: dict[str, Any] = read_meta(self.path)
+        if check:
+            for name, fault in store_faults(self.path, self.meta).items():
+                if fault:
+                    raise UserError(
+                        f"event store {self.path} is corrupt ({name} {fault}): delete the folder and prepare it again"
+                    )
         self.fields = [Field(**field) for field in self.meta["fields"]]
         self.end: int = self.meta["end"]
         self.counts: dict[str, Any] = self.meta["counts"]
@@ -83,6 +80,9 @@ class EventStore:
         self.offsets: np.ndarray = self._load("offsets.npy")
         self.time: np.ndarray = self._load("time.npy")
         self.order_start: np.ndarray = self._load("order_start.npy")
+
+    def __reduce__(self) -> Any:
+        return EventStore, (self.path,)  # another process holds it by itself
 
     def _load(self, name: str) -> np.ndarray:
         # np.memmap refuses empty files' data; an empty column is rare and small enough to read
@@ -157,20 +157,24 @@ class EventStore:
             pq.read_table(self.path / f"dict_{name}.parquet")["value"].to_numpy(zero_copy_only=False), dtype=object
         )
 
-    def verify(self) -> None:
-        """Recompute every checksum. Raises ValueError naming the first file that differs."""
-        for name, expected in self.meta["checksums"].items():
-            if checksum(self.path / name) != expected:
-                raise UserError(
-                    f"event store {self.path} is corrupt ({name} differs from its checksum): delete the folder and "
-                    "prepare it again"
-                )
+
+def store_faults(folder: Path, meta: Mapping[str, Any]) -> dict[str, str | None]:
+    """What is wrong with each file of a store; None: nothing."""
+    return faults(folder, {name: (size, meta["checksums"][name]) for name, size in meta["sizes"].items()})
 
 
-def checksum(path: Path) -> int:
-    """CRC-32 of a file, read in blocks."""
-    value = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            value = zlib.crc32(block, value)
-    return value
+def _hold(path: Path) -> tuple[Path, int]:
+    """The folder of the store that `path` names, and a lock that keeps it from being swept."""
+    for _ in range(100):
+        folder = pointed(path) or path
+        try:
+            held = hold(folder / META)
+        except FileNotFoundError:
+            if folder == path:
+                break
+            continue
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held), (folder / META).stat()):
+                return folder, held
+        os.close(held)  # swept before it was held: the pointer names another one by now
+    raise MissingFile(f"no event store at {path}: run clm-prepare first")

@@ -184,7 +184,7 @@ def test_a_sequence_file_is_a_line_a_customer_in_order(suffix: str, tmp_path: Pa
     assert store.order_start.all()
     assert store.counts["quarantine_reasons"] == {"row of the wrong shape": 2}
     assert store.counts["rows_in"] == 7
-    assert pd.read_parquet(tmp_path / "store" / "quarantine.parquet")["row"].tolist() == ["", "carl"]
+    assert pd.read_parquet(store.path / "quarantine.parquet")["row"].tolist() == ["", "carl"]
 
 
 @pytest.mark.parametrize(

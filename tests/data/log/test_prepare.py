@@ -21,6 +21,7 @@ from clm_dl.data.log import encode
 from clm_dl.data.log.fingerprint import source_fingerprint
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.open import ensure_store
+from clm_dl.data.store.store import EventStore
 
 ROLES = {"customer": "id", "time": "when"}
 UTC = datetime.UTC
@@ -396,7 +397,7 @@ def test_the_store_is_prepared_again_only_when_something_changed(tmp_path: Path)
     assert ensure_store({**data, "numeric": ["n"]}, tmp_path / "store").has("n")
     log.write_text("id,when,n\na,2020-01-01,1\nb,2020-01-01,1\n")
     assert ensure_store(data, tmp_path / "store").num_events == 2
-    (tmp_path / "store" / "time.npy").write_bytes(b"")
+    (EventStore(tmp_path / "store").path / "time.npy").write_bytes(b"")
     assert ensure_store(data, tmp_path / "store").num_events == 2
     frame = table(id=[1, 2], when=[1, 2])
     assert source_fingerprint({"frame": frame, "roles": ROLES}) == source_fingerprint(
@@ -464,5 +465,21 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_old_store(
     with pytest.raises(OSError, match=r"the disk is full while writing the store .*: free some space"):
         prepare_store({**data, "dedupe": True}, tmp_path / "store")
     monkeypatch.undo()
-    assert ensure_store(data, tmp_path / "store").num_events == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["store"]
+    store = ensure_store(data, tmp_path / "store")
+    assert store.num_events == 1
+    assert [file.name for file in tmp_path.rglob("*") if file.is_dir()] == ["store", store.fingerprint]
+
+
+def test_a_log_that_changes_while_it_is_read_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    log, append = tmp_path / "log.csv", encode.ColumnFile.append
+    log.write_text("id,when\na,2020-01-01\n")
+
+    def appended(self, block):
+        append(self, block)
+        log.write_text("id,when\na,2020-01-01\nb,2020-01-02\n")
+
+    monkeypatch.setattr(encode.ColumnFile, "append", appended)
+    with pytest.raises(ValueError, match=r"log\.csv changed while it was read: prepare it again"):
+        prepare_store({"path": str(log), "roles": ROLES}, tmp_path / "store")
+    monkeypatch.undo()
+    assert prepare_store({"path": str(log), "roles": ROLES}, tmp_path / "store").num_events == 2

@@ -136,8 +136,11 @@ def test_a_store_is_made_again_only_when_needed(tmp_path):
     made = ensure_simulated(data, tmp_path / "store").path.stat().st_ino
     assert ensure_simulated(data, tmp_path / "store").path.stat().st_ino == made
     assert ensure_simulated(data | {"seed": 1}, tmp_path / "store").path.stat().st_ino != made
-    (tmp_path / "store" / "time.npy").unlink()
-    assert ensure_simulated(data, tmp_path / "store").num_customers == 20
+    for name in ("time.npy", "truth.parquet"):
+        (ensure_simulated(data, tmp_path / "store").path / name).unlink()
+        store = ensure_simulated(data, tmp_path / "store")
+        assert store.num_customers == 20
+        assert len(pd.read_parquet(store.path / "truth.parquet"))
 
 
 def test_bad_arguments(stores, small_store):

@@ -1,20 +1,21 @@
-"""The store on disk: round trip, corruption noticed, and never a half-written one."""
+"""The store on disk: round trip, every damage noticed when it is opened, and never a half-written one."""
 
 from __future__ import annotations
 
 import json
-import os
+import pickle
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clm_dl.data.store.files import ColumnFile, staged_folder, write_store
-from clm_dl.data.store.store import EventStore, Field, checksum
+from clm_dl.checksums import checksum
+from clm_dl.data.store.files import ColumnFile, write_store
+from clm_dl.data.store.store import EventStore, Field
+from clm_dl.errors import UserError
 
 
 def small_store(path: Path, fingerprint: str = "one") -> EventStore:
@@ -41,7 +42,7 @@ def test_round_trip(tmp_path: Path):
     np.testing.assert_array_equal(store.column("amount"), np.array([1.0, np.nan, 2.5, 0.0, -1.0], dtype=np.float32))
     assert store.dictionary("item").tolist() == ["a", "b"]
     assert store.names("numeric") == ["amount"]
-    store.verify()
+    assert pickle.loads(pickle.dumps(store)).customer_ids.tolist() == ["ann", "bob", "eve"]
 
 
 def test_an_unknown_field_names_those_there_are(tmp_path: Path):
@@ -49,24 +50,56 @@ def test_an_unknown_field_names_those_there_are(tmp_path: Path):
         small_store(tmp_path / "store").column("itme")
 
 
-def test_corruption_is_noticed(tmp_path: Path):
+FILES = [
+    *("customers.parquet", "dict_item.parquet", "field_amount.npy", "field_item.npy", "offsets.npy"),
+    *("order_start.npy", "static.parquet", "time.npy", "meta.json"),
+]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_damage_to_any_file_is_said_in_one_sentence(tmp_path: Path, name: str):
     path = small_store(tmp_path / "store").path
-    content = bytearray((path / "time.npy").read_bytes())
-    content[-1] ^= 1
-    (path / "time.npy").write_bytes(content)
-    with pytest.raises(ValueError, match=r"corrupt \(time.npy differs"):
-        EventStore(path).verify()
-    (path / "time.npy").write_bytes(content[:-8])
-    with pytest.raises(ValueError, match=r"corrupt \(time.npy is missing or cut short"):
-        EventStore(path)
-    (path / "meta.json").write_text("{")
-    with pytest.raises(ValueError, match=r"corrupt \(meta.json\)"):
-        EventStore(path)
+    assert {file.name for file in path.iterdir()} == set(FILES)
+    content = (path / name).read_bytes()
+    for place in range(0, len(content), max(len(content) // 40, 1)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        for damaged in (bytes(flipped), content[:place]):
+            (path / name).write_bytes(damaged)
+            with pytest.raises(UserError, match=rf"{name}.*prepare it again|has version") as error:
+                EventStore(tmp_path / "store")
+            assert "\n" not in str(error.value)
+    (path / name).unlink()
+    with pytest.raises(UserError, match=r"is missing|no event store"):
+        EventStore(tmp_path / "store")
+    (path / name).write_bytes(content)
+    assert EventStore(tmp_path / "store").num_events == 5
+
+
+def test_a_figure_of_meta_json_cannot_be_changed(tmp_path: Path):
+    path = small_store(tmp_path / "store").path
+    meta = json.loads((path / "meta.json").read_text())
+    for change in ({"end": 11}, {"version": 1}, {"counts": {}}, {"fields": meta["fields"][:1]}):
+        (path / "meta.json").write_text(json.dumps(meta | change))
+        with pytest.raises(ValueError, match=r"corrupt \(meta.json\)"):
+            EventStore(path)
     (path / "meta.json").write_text(json.dumps({"version": 0}))
     with pytest.raises(ValueError, match="version 0"):
         EventStore(path)
     with pytest.raises(FileNotFoundError, match="run clm-prepare first"):
         EventStore(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '"a"', "[" * 100_000, '{"format": "clm_dl event store", "folder": ".."}']
+)
+def test_a_damaged_pointer_is_no_traceback_and_mended_by_the_next_preparation(tmp_path: Path, text: str):
+    small_store(tmp_path / "store")
+    (tmp_path / "store" / "current.json").write_text(text)
+    with pytest.raises(UserError, match=r"no event store at .*: run clm-prepare first"):
+        EventStore(tmp_path / "store")
+    small_store(tmp_path / "store")
+    assert EventStore(tmp_path / "store").num_events == 5
 
 
 def test_a_column_written_in_blocks_is_a_plain_npy_file(tmp_path: Path):
@@ -77,36 +110,6 @@ def test_a_column_written_in_blocks_is_a_plain_npy_file(tmp_path: Path):
     np.testing.assert_array_equal(np.load(tmp_path / "column.npy"), np.arange(1, 6, dtype=np.float32))
     np.save(tmp_path / "same.npy", np.arange(1, 6, dtype=np.float32))
     assert checksum(tmp_path / "same.npy") == checksum(tmp_path / "column.npy")
-
-
-def test_an_error_inside_the_block_keeps_the_old_folder(tmp_path: Path):
-    small_store(tmp_path / "store")
-    with pytest.raises(ZeroDivisionError), staged_folder(tmp_path / "store") as folder:
-        (folder / "meta.json").write_text(str(1 // 0))
-    assert EventStore(tmp_path / "store").num_events == 5
-    assert [file.name for file in tmp_path.iterdir()] == ["store"]
-
-
-def test_several_writers_of_one_path(tmp_path: Path):
-    def write(number: int) -> None:
-        with staged_folder(tmp_path / "store") as folder:
-            (folder / "meta.json").write_text(str(number))
-            (folder / "same").write_text(str(number))
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(write, range(200)))
-    assert [file.name for file in tmp_path.iterdir()] == ["store"]
-    assert (tmp_path / "store" / "meta.json").read_text() == (tmp_path / "store" / "same").read_text()
-
-
-def test_what_a_killed_run_left_is_removed_after_a_day(tmp_path: Path):
-    fresh, stale, other = (tmp_path / f".{name}" for name in ("store-staged-1", "store-staged-2", "store-mine"))
-    for folder in (fresh, stale, other):
-        (folder / "new").mkdir(parents=True)
-    for folder in (stale, other):
-        os.utime(folder, (0, 0))
-    small_store(tmp_path / "store")
-    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "store", fresh, other])
 
 
 @pytest.mark.parametrize("old", [True, False])
@@ -130,7 +133,11 @@ clean.prepare_store({{"frame": frame, "roles": roles}}, Path({str(tmp_path / "st
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert any(path.name.startswith(".staged-") for path in (tmp_path / "store").iterdir())
     if old:
         assert EventStore(tmp_path / "store").fingerprint == "old"
     else:
-        assert not (tmp_path / "store").exists()
+        with pytest.raises(FileNotFoundError, match="no event store"):
+            EventStore(tmp_path / "store")
+    small_store(tmp_path / "store", fingerprint="new")  # what was left is swept
+    assert [path.name for path in sorted((tmp_path / "store").iterdir())] == ["current.json", "new"]
