@@ -36,11 +36,9 @@ def faults(folder: Path, expected: Mapping[str, tuple[int, int]]) -> dict[str, s
     def fault(name: str) -> str | None:
         path, (size, value) = folder / name, expected[name]
         try:
-            if not path.is_file():
-                return "is missing"
-            if path.stat().st_size != size:
-                return f"has {path.stat().st_size:,} bytes instead of {size:,}"
-            return None if checksum(path) == value else "differs from its checksum"
+            if not path.is_file() or path.stat().st_size < size:
+                return "is missing or cut short"
+            return None if path.stat().st_size == size and checksum(path) == value else "differs from its checksum"
         except OSError as error:
             return f"cannot be read ({error.strerror})"
 

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> None:
     """Print the comparison overall, in parts, per cutoff and slice; write evaluation.json or backtest.json."""
     from clm_dl.data.open import open_store
+    from clm_dl.experiment.manifest import MANIFEST, rewriting
     from clm_dl.experiment.rescoring import rescored
     from clm_dl.experiment.run_files import read_trained, results_of, write_json
     from clm_dl.visual.terminal import print_comparison, print_cutoffs
 
     trained = read_trained(Path(config.run), plain(config.trusted))
     task, path, settings = trained.task, trained.path, trained.config
+    if not (path / MANIFEST).is_file():
+        print(f"note: {path} has no manifest.json (runs of older versions have none), so damage to it goes unseen")
     is_table = task.settings.rule is None
     if is_table and config.cutoffs is not None:
         raise UserError(f"{path} was trained on a table without time, so it has no later cutoffs: leave cutoffs out")
@@ -53,7 +56,8 @@ def main(config: DictConfig) -> None:
         for level, part in scores.groupby(_attribute(store, scores, name), sort=True):
             print(f"\n{name} = {level}")
             evaluation[f"{name}={level}"] = printed(part)
-    write_json(path / "evaluation.json", evaluation)
+    with rewriting(path, "evaluation.json"):
+        write_json(path / "evaluation.json", evaluation)
     print(f"evaluation: {path / 'evaluation.json'}")
 
 
@@ -73,14 +77,19 @@ def _backtest(trained: Any, store: Any, cutoffs: Any, resamples: int) -> None:
     """Write backtest.json and the report anew, and print a line a cutoff."""
     from clm_dl.evaluation.summary import to_json
     from clm_dl.experiment.backtest import backtest
+    from clm_dl.experiment.manifest import rewriting
     from clm_dl.experiment.run_files import BACKTEST, read_results, write_json
     from clm_dl.visual.drift import print_backtest
     from clm_dl.visual.html import render_report
 
     path = trained.path
-    write_json(path / BACKTEST, to_json(backtest(trained, store, cutoffs, resamples=resamples)))
+    found = to_json(backtest(trained, store, cutoffs, resamples=resamples))
+    with rewriting(path, BACKTEST):
+        write_json(path / BACKTEST, found)
     questions = read_results(path, trained.config["trusted"])
-    (path / "report.html").write_text(render_report([questions], title=trained.task.name))
+    report = render_report([questions], title=trained.task.name)
+    with rewriting(path, "report.html"):
+        (path / "report.html").write_text(report)
     print_backtest(questions[0])
     print(f"backtest: {path / BACKTEST}\nreport:   {path / 'report.html'}")
 

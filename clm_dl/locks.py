@@ -40,6 +40,20 @@ def claim(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """One process at a time in the block, where there are locks."""
+    descriptor = os.open(folder, os.O_RDONLY) if fcntl else -1
+    try:
+        with suppress(OSError):
+            if fcntl:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        if fcntl:
+            os.close(descriptor)
+
+
 def _alone(descriptor: int) -> bool:
     if not fcntl:
         return False

@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
 
 def run_folders(path: Path) -> list[Path]:
     """`path` itself if it is a run directory, else every run directory below it."""
-    found = sorted(file.parent for file in path.glob("**/status.json"))
+    found = sorted({file.parent for name in ("status.json", "manifest.json") for file in path.glob(f"**/{name}")})
     folders = [folder for folder in found if not any(parent in found for parent in folder.parents)]
     if not folders:
         raise MissingFile(f"no run directory in {path}: give the folder that clm-train printed, or one above it")

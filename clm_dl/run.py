@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from clm_dl.errors import UserError
+from clm_dl.experiment.manifest import sound
 from clm_dl.experiment.run_files import (
     existing,
     read_checkpoint,
@@ -60,6 +61,8 @@ class Run:
         """Training curve from the TensorBoard events: columns step, name, value."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow to import
 
+        for file in self.path.glob("events.out.tfevents.*"):
+            sound(self.path, file.name)
         events = EventAccumulator(str(self.path), size_guidance={"scalars": 0})
         events.Reload()
         rows = [(item.step, name, item.value) for name in events.Tags()["scalars"] for item in events.Scalars(name)]

@@ -148,6 +148,7 @@ def test_evaluate_refuses_a_log_that_changed(
     ranked_run: Run, ring_log: pd.DataFrame, here: Callable[..., None], capsys: Capture, tmp_path: Path
 ) -> None:
     copy = ranked_run.save(tmp_path / "copy")
+    (copy.path / "manifest.json").unlink()  # its config.yaml is changed on purpose
     for number, changed in enumerate((ring_log.assign(sku=ring_log["sku"].iloc[::-1].to_numpy()), ring_log.iloc[1:])):
         changed.to_csv(tmp_path / f"{number}.csv", index=False)
         config = (copy.path / "config.yaml").read_text()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,11 @@ import pytest
 import torch
 import yaml
 
+from clm_dl.doctor import main as doctor
+from clm_dl.errors import UserError
+from clm_dl.evaluate import main as evaluate
 from clm_dl.evaluation.calibration import PlattCalibrator
+from clm_dl.report import main as report
 from clm_dl.run import Run, load_run
 
 FILES = (
@@ -247,3 +252,64 @@ def test_a_run_of_another_version_is_refused_by_name(run: Run, tmp_path: Path) -
         load_run(old.path)
     with pytest.raises(FileNotFoundError, match="no run directory"):
         load_run(tmp_path)
+
+
+def test_the_manifest_has_every_file(run: Run) -> None:
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    files = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
+    assert manifest["version"] == 1
+    assert set(manifest["files"]) == files - {"manifest.json"}
+    assert {*FILES, "report.html", "model_card.md", "checkpoints/model.ckpt"} <= files
+    for name, file in manifest["files"].items():
+        content = (run.path / name).read_bytes()
+        assert (file["size"], file["crc32"]) == (len(content), zlib.crc32(content)), name
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
+@pytest.mark.parametrize("name", ["config.yaml", "status.json", "metrics.json", "scores.parquet", "manifest.json"])
+def test_damage_is_one_sentence_where_a_file_is_read(run: Run, tmp_path: Path, name: str, damage: str) -> None:
+    copy = run.save(tmp_path / "copy").path
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 4
+    if damage == "missing":
+        (copy / name).unlink()
+    else:
+        (copy / name).write_bytes(content if damage == "flipped" else content[: len(content) // 2])
+    if (name, damage) == ("manifest.json", "missing"):  # as runs of older versions
+        assert Run(copy).metrics == run.metrics
+        return
+    with pytest.raises(UserError, match=rf"{name}.*(again|copy)") as error:
+        _ = (Run(copy).metrics, Run(copy).scores)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_curve_or_checkpoint_to_go_on_from_is_said(
+    train: Callable[..., Run], run: Run, tmp_path: Path
+) -> None:
+    copy = run.save(tmp_path / "copy").path
+    for path in (*copy.glob("events.out.tfevents.*"), copy / "checkpoints" / "last.ckpt"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"tfevents.* is corrupt"):
+        assert len(Run(copy).history)
+    with pytest.raises(UserError, match=r"last\.ckpt is corrupt"):
+        train(f"ckpt={copy / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=3")
+
+
+def test_what_is_written_later_goes_into_the_manifest(
+    run: Run, here: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = run.save(tmp_path / "copy").path
+    here(evaluate, f"run={copy}", "bootstrap=5")
+    here(evaluate, f"run={copy}", "bootstrap=5", "cutoffs=rolling")
+    here(report, f"runs={copy}", f"output={copy / 'report.html'}")
+    files = json.loads((copy / "manifest.json").read_text())["files"]
+    for name in ("evaluation.json", "backtest.json", "report.html"):
+        assert files[name]["crc32"] == zlib.crc32((copy / name).read_bytes())
+    assert "unseen" not in capsys.readouterr().out
+    here(doctor, f"run={copy}")
+    (copy / "manifest.json").unlink()
+    here(evaluate, f"run={copy}", "bootstrap=5")
+    assert "note: " in capsys.readouterr().out
+    assert not (copy / "manifest.json").exists()

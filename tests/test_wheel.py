@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("clm-prepare", "clm-train", "clm-evaluate", "clm-predict", "clm-embed", "clm-report")
+COMMANDS = ("clm-prepare", "clm-train", "clm-evaluate", "clm-predict", "clm-embed", "clm-report", "clm-doctor")
 
 pytestmark = pytest.mark.slow
 

@@ -23,6 +23,7 @@ from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.fitted import keep_best
 from clm_dl.experiment.folder import check_folder, locked
+from clm_dl.experiment.manifest import sound_checkpoint, write_manifest
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.probe import probe
 from clm_dl.experiment.run_files import (
@@ -128,6 +129,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
             own = metrics.get("tasks", {}).get(question.name, metrics)
             keep_best(plan.folder, question, kept[0].get(question.name, []), own)
         show(replace(plan, config=saved), folds, scores, metrics, clock)
+        write_manifest(plan.folder)
     return plan.folder
 
 
@@ -139,6 +141,8 @@ def prepare_fold(plan: Plan, store: EventStore, number: int, clock: Clock) -> Fo
     start = Start.open(plan.init, plan.config, cases) if plan.init else None
     if start:
         task.start_from(start.vectors)
+    if plan.training.checkpoint:
+        sound_checkpoint(Path(plan.training.checkpoint))
     if not task.settings.has_network:
         return Fold(folder, cases, None)
     with clock("network"):

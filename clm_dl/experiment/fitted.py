@@ -12,6 +12,7 @@ from clm_dl.baselines.spec import Fitted
 from clm_dl.data.open import open_store
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.manifest import sound
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.rescoring import own_cases
 from clm_dl.experiment.run_files import BASELINES, read_metrics, read_trained
@@ -55,10 +56,9 @@ def fitted_models(trained: Trained, question: ScoredTask, name: str) -> dict[str
         trained.task.start_from(Start(read_trained(Path(start), trained.config["trusted"])).vectors)
     found: dict[str, Fitted] = {}
     for wanted in _wanted(name, found):
-        path = _path(trained.path, question, wanted)
-        if not path.is_file():
+        if not _path(trained.path, question, wanted).is_file():
             return _refitted(trained, question, name)
-        found[wanted] = _read(path, question, wanted)
+        found[wanted] = _read(trained.path, question, wanted)
     return found
 
 
@@ -98,10 +98,15 @@ def _path(folder: Path, question: ScoredTask, name: str) -> Path:
     return folder / BASELINES / question.name / f"{name}.skops"
 
 
-def _read(path: Path, question: ScoredTask, name: str) -> Fitted:
+def _read(run: Path, question: ScoredTask, name: str) -> Fitted:
     import skops.io
 
+    path = _path(run, question, name)
     again = f"delete it to fit {name} again"
+    try:
+        sound(run, path.relative_to(run))
+    except UserError as error:
+        raise UserError(f"{path} is corrupt: {again}") from error
     try:
         held = skops.io.get_untrusted_types(file=path)
         if not _only_own(held):

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.errors import MissingFile, UserError
+from clm_dl.experiment.manifest import MANIFEST, sound
 from clm_dl.experiment.migrate import current_config
 from clm_dl.experiment.settings import read_task
 from clm_dl.masking import masked, masked_config
@@ -35,7 +36,7 @@ BACKTEST = "backtest.json"  # of clm-evaluate cutoffs=…
 BASELINES = "baselines"  # <question>/<baseline>.skops
 RESTORE = "take it from a copy of the run, or train the run again"
 WRITTEN = (  # of a run; with them FOLDERS, and of a run that begins anew its checkpoints and curves
-    *("metrics.json", "scores.parquet", "evaluation.json", "timing.json", "versions.json", "vocabulary.json"),
+    *(MANIFEST, "metrics.json", "scores.parquet", "evaluation.json", "timing.json", "versions.json", "vocabulary.json"),
     *("schema.json", "report.html", "model_card.md", "hparams.yaml", ITEMS, CARDS, BACKTEST, str(MODEL)),
     "projector_config.pbtxt",
 )
@@ -147,7 +148,7 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
     Nothing in it is worked out: `${oc.env:NAME}` stays as it stands. Which classes may be made of it says whoever
     reads it (`trusted`), never the file.
     """
-    if not (path / "config.yaml").is_file():
+    if not sound(path, "config.yaml").is_file():
         raise MissingFile(f"{path} is no run directory (it has no config.yaml): give the folder that clm-train printed")
     read_status(path)
     with undamaged(path / "config.yaml"):
@@ -164,12 +165,13 @@ def read_status(path: Path) -> dict[str, Any]:
         raise UserError(
             f"run {path} has version {status['version']}, this clm_dl reads version {RUN_VERSION}: train it again"
         )
+    sound(path, "status.json")
     return status
 
 
 def existing(path: Path, name: str | Path) -> Path:
     """The file of a run; FileNotFoundError says that only a finished run has it."""
-    if not (path / name).is_file():
+    if not sound(path, name).is_file():
         raise MissingFile(f"run {path} ({read_status(path)['state']}) has no {name}: only a finished run has one")
     return path / name
 
@@ -235,7 +237,7 @@ def results_of(
     `known` (cards, backtest, timing, status) is read.
     """
     several = task.holds_tasks
-    found = {name: read_json(path / file) for name, file in _SHOWN.items() if (path / file).is_file()} | known
+    found = {name: read_json(path / file) for name, file in _SHOWN.items() if sound(path, file).is_file()} | known
 
     def load(question: ScoredTask) -> pd.DataFrame:
         table = read_scores(path) if scores is None else scores
@@ -295,7 +297,7 @@ def _task_of(config: Mapping[str, Any], path: Path) -> Task:
     """The task of the run at `path`, with its catalogue."""
     with undamaged(path / "config.yaml"):
         task = read_task(config)
-    if (path / ITEMS).is_file():
+    if sound(path, ITEMS).is_file():
         with undamaged(path / ITEMS):
             task.catalogue = Catalogue.from_frame(pd.read_parquet(path / ITEMS))
     return task
