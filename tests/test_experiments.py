@@ -399,3 +399,14 @@ def test_intervals_hold_the_truth_as_often_as_they_say(name: str) -> None:
         # a standard error is .022; where nothing is wrong the interval of an ECE begins at 0 and never misses it
         assert row["holds"] >= 0.88, row
         assert row["holds"] <= 0.99 or "ece" in row["metric"] or row["of"] == "difference", row
+
+
+def test_no_damage_to_a_file_goes_unseen(
+    run: Run, ranked_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = script("damage/damage.py")
+    monkeypatch.setattr("sys.argv", [])
+    rows = study.study(tmp_path, {"churn": run, "ranked": ranked_run}, 20, seed=3, whole=False)
+    assert not rows[rows["outcome"].isin(study.BAD)].to_dict("records")
+    assert {"said", "not read"} == set(rows["outcome"])
+    assert "| all | 20 | " in study.table(rows)

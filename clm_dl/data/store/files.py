@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,9 @@ def found_store(
             log(f"{error}; doing so now")
             continue
         log(f"store {folder} is up to date: {store.num_events:,} events of {store.num_customers:,} customers")
-        point(home, folder)
-        sweep(home, folder)
+        with suppress(OSError):  # a disk that is full or cannot be written
+            point(home, folder)
+            sweep(home, folder)
         return store
     return None
 

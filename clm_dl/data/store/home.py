@@ -92,10 +92,9 @@ def pointed(home: Path) -> Path | None:
 
 
 def point(home: Path, folder: Path) -> None:
-    """Let the pointer name `folder`; a home that cannot be written keeps its own."""
+    """Let the pointer name `folder`."""
     if pointed(home) != folder:
-        with suppress(PermissionError):
-            write_sealed(home / POINTER, {"format": FORMAT, "version": POINTER_VERSION, "folder": folder.name})
+        write_sealed(home / POINTER, {"format": FORMAT, "version": POINTER_VERSION, "folder": folder.name})
 
 
 def stores(home: Path, fingerprint: str = "") -> list[Path]:
