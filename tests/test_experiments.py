@@ -406,7 +406,7 @@ def test_no_damage_to_a_file_goes_unseen(
 ) -> None:
     study = script("damage/damage.py")
     monkeypatch.setattr("sys.argv", [])
-    rows = study.study(tmp_path, {"churn": run, "ranked": ranked_run}, 20, seed=3, whole=False)
+    rows = study.study(tmp_path, {"churn": run, "ranked": ranked_run}, 20, seed=3, every=0)
     assert not rows[rows["outcome"].isin(study.BAD)].to_dict("records")
     assert {"said", "not read"} == set(rows["outcome"])
     assert "| all | 20 | " in study.table(rows)

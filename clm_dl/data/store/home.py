@@ -128,10 +128,10 @@ def staged_folder(home: Path) -> Iterator[Path]:
     home.mkdir(parents=True, exist_ok=True)
     for left in home.glob(f"{STAGED}*/{LOCK}"):
         with claim(left) as abandoned:
-            if abandoned:
+            if abandoned and left.read_text() == FORMAT:
                 shutil.rmtree(left.parent, ignore_errors=True)
     staging = Path(tempfile.mkdtemp(prefix=STAGED, dir=home))
-    (staging / "unheld").touch()
+    (staging / "unheld").write_text(FORMAT)
     held = hold(staging / "unheld")
     os.replace(staging / "unheld", staging / LOCK)  # so that no lock is seen that nobody holds yet
     try:

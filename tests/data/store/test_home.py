@@ -85,7 +85,8 @@ def test_an_absent_or_empty_folder_or_a_home_is_fine_and_what_else_lies_there_st
         for note in (home, store.path):
             (note / "notes.txt").write_text("mine")
         (home / ".staged-mine").mkdir()
-        (home / ".staged-mine" / "notes.txt").write_text("mine")
+        for name in ("notes.txt", "lock"):
+            (home / ".staged-mine" / name).write_text("mine")
         (tmp_path / f".{home.name}-staged-mine").mkdir(exist_ok=True)
         (tmp_path / f".{home.name}-staged-mine" / "notes.txt").write_text("mine")
         os.utime(tmp_path / f".{home.name}-staged-mine", (0, 0))
