@@ -293,6 +293,10 @@ def test_a_damaged_curve_or_checkpoint_to_go_on_from_is_said(
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"tfevents.* is corrupt"):
         assert len(Run(copy).history)
+    for path in copy.glob("events.out.tfevents.*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"has no events\.out\.tfevents.* any more"):
+        assert len(Run(copy).history)
     with pytest.raises(UserError, match=r"last\.ckpt is corrupt"):
         train(f"ckpt={copy / 'checkpoints' / 'last.ckpt'}", "trainer.max_epochs=3")
 

@@ -177,4 +177,4 @@ def _hold(path: Path) -> tuple[Path, int]:
             if os.path.samestat(os.fstat(held), (folder / META).stat()):
                 return folder, held
         os.close(held)  # swept before it was held: the pointer names another one by now
-    raise MissingFile(f"no event store at {path}: run clm-prepare first")
+    raise MissingFile(f"no event store at {folder}: run clm-prepare first")
