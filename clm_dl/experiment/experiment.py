@@ -109,20 +109,17 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         if line := balance_line(task.settings, task.balances):
             log(line)
         kept: list[dict[str, list[Fitted]]] = []
-        told: list[dict[str, dict[str, str]]] = []
         tables = []
         for fold in folds:
             train_fold(fold, task, clock, log)
-            rows, fitted, calibration = score_fold(fold, task, clock, log)
+            rows, fitted = score_fold(fold, task, clock, log)
             tables += rows
             kept.append(fitted)
-            told.append(calibration)
         if folds:
             scores = pd.concat(tables, ignore_index=True)
         write_parquet(scores, plan.folder / "scores.parquet")
         with clock("metrics"):
-            cases, options = [fold.cases for fold in folds], dict[str, Any](resamples=plan.resamples, seed=plan.seed)
-            options["calibration"] = told[0] if told else None
+            cases, options = [fold.cases for fold in folds], {"resamples": plan.resamples, "seed": plan.seed}
             metrics = run_metrics(task, scores, cases, counts, fingerprint=counts.get("fingerprint"), **options)
         write_json(plan.folder / "metrics.json", metrics)
         for question in task.questions if folds else ():
@@ -161,19 +158,9 @@ def train_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> None:
             fit(fold.training, fold.folder, log)
 
 
-def score_fold(
-    fold: Fold, task: Task, clock: Clock, log: Log
-) -> tuple[list[pd.DataFrame], dict[str, list[Fitted]], dict[str, dict[str, str]]]:
-    """Scores of network and baselines on validation and test, and of every question the fitted baselines, and how each
-    model was calibrated, in words.
-    """
-    cases, tables, told = fold.cases, list[pd.DataFrame](), dict[str, dict[str, str]]()
-
-    def tell(question: str, model: str, calibration: Any) -> None:
-        if words := getattr(calibration, "told", None):
-            told.setdefault(question, {})[model] = words
-            log(f"calibration of {model}{f' ({question})' if task.holds_tasks else ''}: {words}")
-
+def score_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> tuple[list[pd.DataFrame], dict[str, list[Fitted]]]:
+    """Scores of network and baselines on validation and test, and the fitted baselines of every question."""
+    cases, tables = fold.cases, list[pd.DataFrame]()
     answers: dict[str, Any] = {}
     fold.folder.mkdir(exist_ok=True)
     if task.catalogue is not None:
@@ -187,8 +174,6 @@ def score_fold(
             tables, answers, calibrations = network_rows(task, cases, network, inputs)
             known: Any = {"vocabulary": inputs.vocabulary, "schema": inputs.schema, "calibrations": calibrations}
             save_trained(fold.folder, task, network.cpu(), **known)
-        for name, calibration in calibrations.items():
-            tell(name, NETWORK, calibration)
     kept: dict[str, list[Fitted]] = {}
     with clock("baselines"):
         for question in task.questions:
@@ -198,8 +183,7 @@ def score_fold(
                 model = fitted.spec.name
                 tables.append(question.write(part, part.held_out, found, fitted.calibration, model=model))
                 kept.setdefault(name, []).append(fitted)
-                tell(name, model, fitted.calibration)
-    return tables, kept, told
+    return tables, kept
 
 
 def show(plan: Plan, folds: list[Fold], scores: pd.DataFrame, metrics: dict[str, Any], clock: Clock) -> list[Results]:

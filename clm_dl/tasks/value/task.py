@@ -121,26 +121,15 @@ class ValueTask(SnapshotTask):
     def calibrate(
         self, answers: Answers, cases: Cases, rows: np.ndarray, *, model: Any = None, aged: bool = False
     ) -> ValueCalibrator:
-        """Mean, interval and orders; `aged`: long after training, when tenure counts, too."""
+        """Mean and interval; `aged`: long after training, when tenure counts, too."""
         assert cases.outcome is not None
-        snapshots, value_N2, columns = cases.snapshots, cases.outcome[rows], answers.reshape(len(rows), -1)
-        known = np.ones(len(rows), bool) if aged else snapshots.validation[rows]
-        newest = known if aged else snapshots.calibration[rows]
-
-        def mean(column: int, truth: int) -> ValueCalibrator:
-            said, true = columns[known, column], value_N2[known, truth]
-            if aged:
-                return ValueCalibrator().fit(said, true, columns[known, TENURE] if answers.ndim > 1 else None)
-            return ValueCalibrator().fit_over(said, true, cutoff=snapshots.cutoff[rows][known], newest=newest[known])
-
-        calibrator = mean(MEAN, 0)
+        chosen = np.ones(len(rows), bool) if aged else cases.snapshots.calibration[rows]
+        answers, spend = answers[chosen], cases.outcome[rows][chosen, 0]
         if answers.ndim == 1:
-            return calibrator
-        calibrator.orders = mean(ORDERS, 1)
-        if calibrator.told:
-            calibrator.told = f"{calibrator.told}; orders: {calibrator.orders.told}"
-        low, high, spend = columns[newest, LOW], columns[newest, HIGH], value_N2[newest, 0]
-        return calibrator.fit_interval(low, high, spend, coverage=self.options.coverage)
+            return ValueCalibrator().fit(answers, spend)
+        calibrator = ValueCalibrator().fit(answers[:, MEAN], spend, answers[:, TENURE] if aged else None)
+        coverage = self.options.coverage
+        return calibrator.fit_interval(answers[:, LOW], answers[:, HIGH], spend, coverage=coverage)
 
     def read_calibration(self, state: Mapping[str, Any]) -> ValueCalibrator:
         return ValueCalibrator.from_dict(state)
@@ -151,12 +140,10 @@ class ValueTask(SnapshotTask):
         further: dict[str, np.ndarray] = {}
         if answers.ndim == 1:
             mean, score = answers, calibration.predict(answers)
-        else:  # all but the median is calibrated
+        else:  # only mean and interval are calibrated
             mean, score = answers[:, MEAN], calibration.predict(answers[:, MEAN], answers[:, TENURE])
             low, high = calibration.interval(answers[:, LOW], answers[:, HIGH])
-            orders = calibration.orders or ValueCalibrator()
-            further = {"median": answers[:, MEDIAN], "low": low, "high": high}
-            further["expected_orders"] = orders.predict(answers[:, ORDERS], answers[:, TENURE])
+            further = {"median": answers[:, MEDIAN], "low": low, "high": high, "expected_orders": answers[:, ORDERS]}
         columns = {"score": score, "score_raw": mean, "spend": value_N2[:, 0], "orders": value_N2[:, 1]}
         return value_table(cases.store, cases.snapshots, task=self.name, model=model, further=further, **columns)
 
