@@ -106,8 +106,8 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         clear_results(plan.folder, resumed=plan.resumes_in_place)
         OmegaConf.save(OmegaConf.create(saved), plan.folder / "config.yaml")
         write_json(plan.folder / "versions.json", environment())
-        if line := balance_line(task.settings, task.balances):
-            log(line)
+        if balanced := balance_line(task.settings, task.balances):
+            log(balanced)
         kept: list[dict[str, list[Fitted]]] = []
         tables = []
         for fold in folds:

@@ -178,6 +178,6 @@ def write_store(
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=not len(frame.columns)), folder / "static.parquet")
         if truth is not None:
             truth.to_parquet(folder / "truth.parquet", index=False)
-        names = {"fingerprint": fingerprint, "configuration": configuration}
+        names: Any = {"fingerprint": fingerprint, "configuration": configuration}
         write_meta(folder, fields=fields, end=end, counts=counts, num_events=num_events, **names)
         return publish(folder, home)

@@ -31,7 +31,9 @@ STORE_VERSION = 2  # 1 lay in the home itself, and its meta.json had no checksum
 META, POINTER, LOCK, STAGED = "meta.json", "current.json", "lock", ".staged-"
 FORMAT, POINTER_VERSION = "clm_dl event store", 1
 COLUMNS = {"offsets.npy", "time.npy", "order_start.npy", "customers.parquet", "static.parquet"}  # of every store
-OWN = re.compile(r"((field|dict)_.+|offsets|time|order_start|customers|static|quarantine|truth)\.(npy|parquet)", re.S)
+OWN = re.compile(
+    r"((field|dict|changed)_.+|offsets|time|order_start|customers|static|quarantine|truth)\.(npy|parquet)", re.S
+)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

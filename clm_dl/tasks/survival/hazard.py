@@ -5,6 +5,8 @@ Shapes: B snapshots, S intervals (one ends at each horizon).
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,6 +26,6 @@ def hazard_loss(logit_BS: Tensor, left_BS: Tensor, *, weight_S: Tensor | None = 
     `weight_S` multiplies the loss of leaving in each interval.
     """
     known_BS = ~left_BS.isnan()
-    options = {"weight": known_BS.float(), "pos_weight": weight_S, "reduction": "none"}
+    options: Any = {"weight": known_BS.float(), "pos_weight": weight_S, "reduction": "none"}
     loss_BS = F.binary_cross_entropy_with_logits(logit_BS.float(), left_BS.nan_to_num(0.0), **options)
     return loss_BS.sum() / known_BS.any(dim=-1).sum().clamp(min=1)
