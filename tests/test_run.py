@@ -21,7 +21,6 @@ from clm_dl.doctor import main as doctor
 from clm_dl.errors import UserError
 from clm_dl.evaluate import main as evaluate
 from clm_dl.evaluation.calibration import PlattCalibrator
-from clm_dl.report import main as report
 from clm_dl.run import Run, load_run
 
 FILES = (
@@ -301,7 +300,6 @@ def test_what_is_written_later_goes_into_the_manifest(
     copy = run.save(tmp_path / "copy").path
     here(evaluate, f"run={copy}", "bootstrap=5")
     here(evaluate, f"run={copy}", "bootstrap=5", "cutoffs=rolling")
-    here(report, f"runs={copy}", f"output={copy / 'report.html'}")
     files = json.loads((copy / "manifest.json").read_text())["files"]
     for name in ("evaluation.json", "backtest.json", "report.html"):
         assert files[name]["crc32"] == zlib.crc32((copy / name).read_bytes())

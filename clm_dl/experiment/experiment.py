@@ -23,7 +23,7 @@ from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.fitted import keep_best
 from clm_dl.experiment.folder import check_folder, locked
-from clm_dl.experiment.manifest import sound_checkpoint, write_manifest
+from clm_dl.experiment.manifest import sealed, sound_checkpoint
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.probe import probe
 from clm_dl.experiment.run_files import (
@@ -102,7 +102,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         for fold in folds:
             train_fold(fold, task, clock, log)
         raise SystemExit(0)
-    with locked(plan.folder), run_status(plan.folder):
+    with locked(plan.folder), sealed(plan.folder), run_status(plan.folder):
         clear_results(plan.folder, resumed=plan.resumes_in_place)
         OmegaConf.save(OmegaConf.create(saved), plan.folder / "config.yaml")
         write_json(plan.folder / "versions.json", environment())
@@ -126,7 +126,6 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
             own = metrics.get("tasks", {}).get(question.name, metrics)
             keep_best(plan.folder, question, kept[0].get(question.name, []), own)
         show(replace(plan, config=saved), folds, scores, metrics, clock)
-        write_manifest(plan.folder)
     return plan.folder
 
 

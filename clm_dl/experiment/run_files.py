@@ -159,7 +159,10 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
 def read_status(path: Path) -> dict[str, Any]:
     """status.json: {"version", "state": running | finished | interrupted | failed, "reason"}."""
     if not (path / "status.json").is_file():
-        raise MissingFile(f"{path} is no run directory (it has no status.json): give the folder that clm-train printed")
+        raise MissingFile(
+            f"{path} is no run directory (it has no status.json): give the folder that clm-train printed, or take the "
+            "file from a copy of the run"
+        )
     status: dict[str, Any] = read_json(path / "status.json", "version", "state")
     if status["version"] != RUN_VERSION:
         raise UserError(
@@ -189,7 +192,7 @@ def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             "it again"
         )
     if lacking := {"schema", "state_dict", "vocabulary", "calibration", "hyper_parameters"} - set(checkpoint):
-        raise UserError(f"{path / MODEL} is damaged (it has no {min(lacking)}): {RESTORE}")
+        raise UserError(f"{path / MODEL} is corrupt (it has no {min(lacking)}): {RESTORE}")
     return checkpoint
 
 
@@ -268,7 +271,7 @@ def undamaged(file: Path) -> Iterator[None]:
     except (UserError, FileNotFoundError, PermissionError, MemoryError):
         raise
     except Exception as error:  # each format has its own
-        raise UserError(f"{file} is damaged ({type(error).__name__}): {RESTORE}") from error
+        raise UserError(f"{file} is corrupt ({type(error).__name__}): {RESTORE}") from error
 
 
 def read_json(path: Path, *keys: str) -> Any:
@@ -276,7 +279,7 @@ def read_json(path: Path, *keys: str) -> Any:
     with undamaged(path):
         value = json.loads(path.read_text(encoding="utf-8"))
     if keys and not (isinstance(value, dict) and set(keys) <= set(value)):
-        raise UserError(f"{path} is damaged (it lacks {' or '.join(keys)}): {RESTORE}")
+        raise UserError(f"{path} is corrupt (it lacks {' or '.join(keys)}): {RESTORE}")
     return value
 
 

@@ -54,7 +54,7 @@ def test_a_damaged_file_of_a_run_that_recommends(ranked_run: Run, tmp_path: Path
     file = ranked_run.save(tmp_path / "copy").path / name
     for damage in ("cut", "empty", "zeros", "word"):
         file.write_bytes(DAMAGES[damage]((ranked_run.path / name).read_bytes()))
-        with pytest.raises(UserError, match=f"{name} is damaged"):
+        with pytest.raises(UserError, match=f"{name} is corrupt"):
             read_results(tmp_path / "copy")
 
 

@@ -22,6 +22,7 @@ def ask(tmp_path: Path) -> Callable[..., tuple[Run, str]]:
     def ask(log: pd.DataFrame, *words: str, joins: list[dict[str, str]] | None = None) -> tuple[Run, str]:
         log.to_csv(tmp_path / "log.csv", index=False)
         folders = [f"data.path={tmp_path}/log.csv", f"paths.data_dir={tmp_path}", f"paths.output_dir={tmp_path}/run"]
+        folders.append("overwrite=true")
         roles = ["data.roles.customer=cust", "data.roles.time=ts"]
         config = compose("train", ["experiment=churn_events", *roles, *QUICK, *folders, *words])
         config.data.joins = joins or []
