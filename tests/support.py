@@ -73,7 +73,8 @@ def task_of(*overrides: str) -> Any:
 
 def shipped(question: str, *overrides: str) -> dict[str, Spec]:
     """Every baseline of configs/ that answers a question, those that see a pretrained network's vectors among them."""
-    task = task_of(f"task={question}", "baselines=all", "init=RUN", *overrides)
+    own = ["sequence=line"] if question == "next_item" else []
+    task = task_of(f"task={question}", "baselines=all", "init=RUN", *own, *overrides)
     return {spec.name: spec for spec in task.settings.specs}
 
 

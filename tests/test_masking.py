@@ -131,6 +131,7 @@ def test_an_older_run_that_kept_a_password_does_not_show_it(run: Run, tmp_path: 
     config = (old.path / "config.yaml").read_text()
     config = re.sub(r"\n  path: .*", f"\n  path: postgres://user:{SECRET}@host/db", config)
     (old.path / "config.yaml").write_text(config)
+    (old.path / "manifest.json").unlink()
     assert load_run(old.path).config["data"]["path"].endswith(f":{SECRET}@host/db")
     [results] = read_results(old.path)
     assert SECRET not in json.dumps(results.config)

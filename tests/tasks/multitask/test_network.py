@@ -184,7 +184,7 @@ def test_a_loss_below_0_does_not_run_away(multi: Multi) -> None:
 
 @pytest.mark.parametrize("nothing", ["0", "0.0", "null"])
 def test_a_part_without_a_weight_is_left_out(inputs: SequenceInputs, multi: Multi, nothing: str) -> None:
-    network = multi(f"task.weights.survival={nothing}", f"task.weights.next_event={nothing}")
+    network = multi("task.weighting=fixed", f"task.weights.survival={nothing}", f"task.weights.next_event={nothing}")
     assert list(network.questions) == list(network.heads) == ["churn", "value"]
     assert not hasattr(network, "next_event")
     assert network.questions["value"].columns == slice(0, 2)
