@@ -23,11 +23,11 @@ def main(config: DictConfig) -> None:
         raise UserError(
             "data=table has no events to prepare: train on it directly with clm-train experiment=churn_table"
         )
-    store = open_store(settings["data"], settings["paths"])
-    print(
-        f"{describe_counts(store.counts)}\n{store.num_customers:,} customers, {store.num_events:,} events\n"
-        f"store: {store.path}"
-    )
+    said: list[str] = []
+    store = open_store(settings["data"], settings["paths"], said.append)
+    counts = describe_counts(store.counts)
+    size = f"{store.num_customers:,} customers, {store.num_events:,} events"
+    print(*(line for line in said if line != counts), counts, size, f"store: {store.path}", sep="\n")
     for line in log_lines(store.facts):
         print(line)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clm_dl.data import ids
 from clm_dl.data.log import parse
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.joins import Joins
@@ -31,57 +32,56 @@ class Encoder:
     def __init__(self, spec: DataSpec, engine: DuckDB, folder: Path):
         self.spec, self.engine, self.folder = spec, engine, folder
         self.dictionaries: dict[str, pa.Array] = {}  # texts of each categorical field, by code
+        self.alike: list[np.ndarray] = []  # times at which events are equal in all that is stored
 
-    def write_dictionaries(self, events: ir.Table) -> dict[str, ir.Table]:
+    def write_dictionaries(self, events: ir.Table, *, text: bool) -> dict[str, ir.Table]:
         """Write each categorical field's values, sorted as text; return value → code as tables."""
-        codes = {}
+        codes, own = {}, self.spec.own
         for name in [name for name, kind in self.spec.kinds.items() if kind == "categorical"]:
             found = (
-                self.engine.fetch(events.select(events[name].name("value")).distinct())["value"]
+                self.engine.fetch(events.select(value=events[own[name]]).distinct())["value"]
                 .drop_null()
                 .combine_chunks()
             )
             texts = found.cast(pa.string())
-            order = pc.sort_indices(texts)
-            self.dictionaries[name] = texts.take(order)
+            texts = ids.untyped(texts) if text and name == "item" else texts
+            some = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0)  # a blank is no value, NA is one
+            found, texts = found.filter(some), texts.filter(some)
+            self.dictionaries[name], code = distinct(texts)
             pq.write_table(pa.table({"value": self.dictionaries[name]}), self.folder / f"dict_{name}.parquet")
-            numbers = np.arange(len(found), dtype=np.int32)
-            codes[name] = self.engine.view(pa.table({f"key:{name}": found.take(order), f"code:{name}": numbers}))
+            codes[name] = self.engine.view(pa.table({f"k{own[name]}": found, f"n{own[name]}": code}))
         return codes
 
     def encode_customers(self, events: ir.Table, groups: pd.DataFrame, *, text: bool) -> tuple[ir.Table, np.ndarray]:
         """Replace customer ids by something that sorts as they do; write ids and offsets."""
-        ids = pa.array(groups["customer"])
-        ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
-        if pa.types.is_large_string(ids.type) or pa.types.is_string_view(ids.type):
-            ids = ids.cast(pa.string())
-        keys, numbers = ids, as_integers(ids) if text else None
-        ids = ids if numbers is None else numbers
-        order = pc.sort_indices(ids)
-        rows = groups["rows"].to_numpy(dtype=np.int64)[order.to_numpy()]
+        keys = pa.array(groups["customer"])
+        keys = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+        if not pa.types.is_integer(keys.type):
+            keys = keys.cast(pa.string())
+        of_numbers = text and not pa.types.is_integer(keys.type)
+        self.customers, code = distinct(ids.as_numbers(ids.untyped(keys)) if of_numbers else keys)
+        rows = np.bincount(code, groups["rows"].to_numpy(dtype=np.int64), minlength=len(self.customers))
         offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
         np.save(self.folder / "offsets.npy", offsets)
-        self.customers = ids.take(order)
         pq.write_table(pa.table({"customer_id": self.customers}), self.folder / "customers.parquet")
         if pa.types.is_integer(keys.type):
             return events.mutate(customer_id=events.customer), offsets
-        codes = self.engine.view(
-            pa.table({"customer_key": keys.take(order), "customer_id": np.arange(len(keys), dtype=np.int32)})
-        )
+        codes = self.engine.view(pa.table({"customer_key": keys, "customer_id": code}))
         return events.inner_join(codes, [("customer", "customer_key")]).drop("customer_key"), offsets
 
     def encode_fields(self, events: ir.Table, codes: dict[str, ir.Table]) -> ir.Table:
         """Replace categorical values by their codes, and numbers by those that are stored: narrow rows sort faster."""
+        own = self.spec.own
         for name, table in codes.items():
-            events = events.left_join(table, [(name, f"key:{name}")])
-        columns = {name: events[f"code:{name}"].fill_null(MISSING_CODE).cast("int32") for name in codes}
-        numeric = [name for name, kind in self.spec.kinds.items() if kind == "numeric"]
+            events = events.left_join(table, [(own[name], f"k{own[name]}")])
+        columns = {own[name]: events[f"n{own[name]}"].fill_null(MISSING_CODE).cast("int32") for name in codes}
+        numeric = [own[name] for name, kind in self.spec.kinds.items() if kind == "numeric"]
         return events.mutate(**columns, **{name: events[name].cast("float32") for name in numeric})
 
     def write_static(self, events: ir.Table, raws: Sequence[Source], joins: Joins) -> list[str]:
         """Customer attributes, one row a customer in the order of codes, and when they changed; names those that do."""
         frame = pd.DataFrame(index=pd.RangeIndex(len(self.customers)))
-        ids = pd.Index(self.customers.to_pandas())
+        customers = pd.Index(self.customers.cast(pa.string()).to_pandas())
         wanted = list(self.spec.static)
         changes: dict[str, Changes] = {}  # by attribute; those of one table share theirs
         for log, source in zip(self.spec.logs, raws, strict=True):
@@ -93,38 +93,36 @@ class Encoder:
                         f"a join to customers is on the customer column {log.roles['customer']!r}, got {join.left!r}"
                     )
                 names = [name for name in joins.columns(join, source) if not wanted or name in wanted]
-                key = joined.table[join.right]
-                dates = {} if since is None else {"row:since": since}
-                columns = {f"value:{name}": joined.table[name] for name in names}
-                table = joined.table.select(**{"row:key": key}, **dates, **columns)
-                table = table.filter([table[name].notnull() for name in ("row:key", *dates)])
-                joins.check_unique(table, ["row:key", *dates], joined, join)
-                rows = self.engine.fetch(table).to_pandas()
-                keys = rows.pop("row:key")
-                index = pd.Index(
-                    keys.astype(str) if ids.dtype.kind not in "iu" else pd.to_numeric(keys, errors="coerce")
-                )
+                parse.check_columns(joined, names, "column")
+                key = parse.as_written(joined[join.right], untyped=joined.text)
+                dates = {} if since is None else {"since": since}
+                table = joined.table.select(*(joined[name] for name in names), key=key, **dates)
+                table = table.filter([table[name].notnull() for name in ("key", *dates)])
+                joins.check_unique(table, ["key", *dates], joined, join)
+                rows = self.engine.fetch(table).to_pandas().set_index("key")
+                matched = int(np.isin(customers, rows.index).sum())
+                if matched < len(customers):
+                    joins.log(
+                        f"{joined.what}: {matched:,} of {len(customers):,} customers of the log are in it; nothing is "
+                        "known of the others"
+                    )
                 if since is not None:
-                    code, at = ids.get_indexer(index), rows.pop("row:since").to_numpy()
-                    values = rows.set_axis(names, axis=1)
-                    changes |= dict.fromkeys(names, Changes.of(code, at, values, len(ids)))
+                    code, at = customers.get_indexer(rows.index), rows["since"].to_numpy()
+                    values = rows[[joined.own(name) for name in names]].set_axis(names, axis=1)
+                    changes |= dict.fromkeys(names, Changes.of(code, at, values, len(customers)))
                     continue
-                rows.index = index
+                found = rows.reindex(customers)
                 for name in names:
                     changes.pop(name, None)
-                    frame[name] = rows[f"value:{name}"].reindex(ids).to_numpy()
+                    frame[name] = found[joined.own(name)].to_numpy()
                 joins.always |= set(names)
-        for name in wanted:
-            if f"static:{name}" in events.columns:
-                changes[name] = self._changes(events, name)
+        for position, name in enumerate(wanted):
+            if f"s{position}" in events.columns:
+                changes[name] = self._changes(events, name, events[f"s{position}"])
                 joins.always.discard(name)
-            elif name in changes:
-                continue
-            elif name not in frame:
-                known = sorted({*frame.columns, *(column for source in raws for column in source.table.columns)})
-                parse.check_columns(
-                    replace(raws[0], table=ibis.table(dict.fromkeys(known, "string"))), [name], "static column"
-                )
+            elif name not in changes and name not in frame:
+                known = sorted({*frame.columns, *changes, *(column for source in raws for column in source.names)})
+                parse.check_columns(raws[0], [name], "static column", known=known)
         for name, part in changes.items():
             frame[name] = taken(part.values[[name]], part.newest)[name].to_numpy()
         write_changes(self.folder, [replace(part, values=part.values[[name]]) for name, part in changes.items()])
@@ -134,38 +132,35 @@ class Encoder:
         )
         return list(changes)
 
-    def _changes(self, events: ir.Table, name: str) -> Changes:
+    def _changes(self, events: ir.Table, name: str, value: ir.Column) -> Changes:
         """When a column of the log took another value than before, missing ones left out; the greatest of several at
         one time.
         """
-        value = events[f"static:{name}"]
         value = ibis.ifelse(value.isnan(), ibis.null(value.type()), value) if value.type().is_floating() else value
         known = events.select("customer_id", "time", value=value).filter(lambda t: t.value.notnull())
         known = known.group_by("customer_id", "time").aggregate(value=known.value.max())
         known = known.mutate(before=known.value.lag().over(ibis.window(group_by="customer_id", order_by="time")))
         rows = self.engine.fetch(known.filter(known.before.isnull() | (known.before != known.value))).to_pandas()
         is_number = pa.types.is_integer(events.customer.type().to_pyarrow())
-        ids = pd.Index(self.customers.to_pandas() if is_number else range(len(self.customers)))
-        code, values = ids.get_indexer(rows["customer_id"]), rows[["value"]].set_axis([name], axis=1)
-        return Changes.of(code, rows["time"].to_numpy(), values, len(ids))
+        keys = pd.Index(self.customers.to_pandas() if is_number else range(len(self.customers)))
+        code, values = keys.get_indexer(rows["customer_id"]), rows[["value"]].set_axis([name], axis=1)
+        return Changes.of(code, rows["time"].to_numpy(), values, len(keys))
 
     def write_columns(self, events: ir.Table, offsets: np.ndarray, fields: list[Field], *, tie: str) -> int:
         """Sort the events and write them; returns the last time."""
         has_order = "order" in events.columns
+        own = self.spec.own
+        boundary = [*(["order"] if has_order else []), *([own["source"]] if has_order and self.spec.merged else [])]
         if tie == "file":
             ties = ["log_row", *(["order_row"] if has_order else []), "file_row"]
             if has_order:  # lines of one order stay together
                 one = ibis.window(group_by=["customer_id", "time", "log_row", "order"])
                 events = events.mutate(order_row=events.file_row.min().over(one))
         else:
-            ties = [
-                *(["source"] if has_order and self.spec.merged else []),
-                *(["order"] if has_order else []),
-                *self.spec.kinds,
-            ]
+            ties = [*boundary[::-1], *own.values()]
+        self.alike.clear()
         keys = dict.fromkeys(["customer_id", "time", *ties])
-        boundary = ["order", *(["source"] if self.spec.merged else [])] if has_order else []
-        names = dict.fromkeys(["time", *boundary, *self.spec.kinds])
+        names = dict.fromkeys(["time", *boundary, *own.values()])
         ordered = events.order_by([ibis.asc(events[name], nulls_first=True) for name in keys]).select(*names)
         total = int(offsets[-1])
         writers = {
@@ -186,8 +181,10 @@ class Encoder:
                 moments = batch["time"].to_numpy()
                 latest = max(latest, int(moments.max(initial=latest)))
                 times.append(moments)
-                for field in fields:
-                    writers[field.name].append(values(batch[field.name], field.kind))
+                stored = [values(batch[own[field.name]], field.kind) for field in fields]
+                for field, column in zip(fields, stored, strict=True):
+                    writers[field.name].append(column)
+                self.alike.append(np.unique(moments[alike(start, stored if tie == "sort" else [])]))
                 row, previous = row + batch.num_rows, batch.slice(batch.num_rows - 1, 1)
         finally:
             for writer in (*writers.values(), times, starts):
@@ -199,7 +196,8 @@ class Encoder:
         batches = self.engine.stream(ordered)
         if tie != "seeded":
             return batches
-        known = {"customers": self.customers, "dictionaries": self.dictionaries, "orders": boundary}
+        texts = {self.spec.own[name]: values for name, values in self.dictionaries.items()}
+        known = {"customers": self.customers, "dictionaries": texts, "orders": boundary}
         return draw_ties(batches, seed=self.spec.tie_seed, offsets=offsets, **known)
 
 
@@ -226,12 +224,17 @@ def changes(column: pa.Array, previous: pa.Array | None) -> np.ndarray:
     return result
 
 
-def as_integers(ids: pa.Array) -> pa.Array | None:
-    """Text ids as int64 if every one is written as an integer is (no leading zeros), else None."""
-    if not pa.types.is_string(ids.type):
-        return None
-    try:
-        numbers = ids.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return None
-    return numbers if numbers.cast(pa.string()).equals(ids) else None
+def alike(start: np.ndarray, stored: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of a batch that begin no order and equal the row before in every stored column; its first one may do so."""
+    same = np.flatnonzero(~start)
+    for column in stored:
+        bits = column.view(f"i{column.itemsize}")  # NaN equals NaN
+        same = same[(same == 0) | (bits[same] == bits[same - 1])]
+    return same
+
+
+def distinct(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """The distinct values in their order, and the int32 position of each value among them."""
+    found = values.unique()
+    found = found.take(pc.sort_indices(found))
+    return found, pc.index_in(values, found).to_numpy().astype(np.int32)

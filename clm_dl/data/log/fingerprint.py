@@ -13,6 +13,8 @@ from clm_dl.data.log.roles import DataSpec, parse_data
 from clm_dl.data.log.sources import source_state
 from clm_dl.data.store.home import STORE_VERSION
 
+UNHASHED = ("memory_limit", "data_dir", "engine", "max_quarantined")  # options that change no byte of a store
+
 
 def source_fingerprint(data: Mapping[str, Any]) -> str:
     """Hash of all that decides the store's bytes: state of every source, roles, options and the store's version."""
@@ -36,7 +38,7 @@ def _options(spec: DataSpec) -> dict[str, Any]:
             replace(log, frame=None, joins=tuple(replace(join, frame=None) for join in log.joins)) for log in spec.logs
         ),
     )
-    return {key: value for key, value in asdict(plain).items() if key not in ("memory_limit", "data_dir", "engine")}
+    return {key: value for key, value in asdict(plain).items() if key not in UNHASHED}
 
 
 def _hash(value: list[Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ def _types(file: Path) -> dict[str, str]:
         return atomic_names(lines.readline().rstrip("\r\n").split("\t"), str(file))
 
 
-def read_sequences(files: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
+def read_sequences(files: Sequence[Path], what: str) -> tuple[pa.Table, pa.Table]:
     """Lines `customer item item …` as events (customer, time, item), and the lines without an item (column `row`); read
     into memory.
 
@@ -98,21 +97,18 @@ def read_sequences(files: Sequence[Path]) -> tuple[pa.Table, pa.Table]:
     """
     rows = []
     for file in files:
-        with (
-            gzip.open(file, "rt", encoding="utf-8-sig")
-            if file.suffix == ".gz"
-            else file.open(encoding="utf-8-sig") as lines
-        ):
+        with file.open(encoding="utf-8-sig") as lines:
             try:
                 rows += lines.read().removesuffix("\n").split("\n")
             except UnicodeDecodeError as error:
-                raise UserError(f"cannot read {file} as text: save it as UTF-8") from error
+                raise UserError(f"cannot read {what} as text: save it as UTF-8") from error
     text = pa.array(rows, pa.large_string())
     words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(text))
     whole = pc.greater(pc.list_value_length(words), 1)
     if not pc.any(whole).as_py():
         raise UserError(
-            f"no line of {files[0]} has an item: write a line a customer, customer item item …, divided by blanks"
+            f"no line of {what} has an item: write a line a customer, customer item item …, divided by blanks, and "
+            "save it as UTF-8"
         )
     items = pc.list_slice(words.filter(whole), 1)
     line = pc.list_parent_indices(items)

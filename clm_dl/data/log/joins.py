@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import ibis
 import ibis.expr.types as ir
 
 from clm_dl.data.log import parse
 from clm_dl.data.log.engine import DuckDB, Source
+from clm_dl.data.log.numbers import Marks, find_marks, number
+from clm_dl.data.log.reading import read
 from clm_dl.data.log.roles import Join, Log
+from clm_dl.data.log.times import find_format, time
 from clm_dl.errors import UserError
 
 
@@ -24,7 +27,7 @@ class Joins:
     def table(self, join: Join) -> Source:
         """The join's table."""
         if id(join) not in self.tables:
-            self.tables[id(join)] = self.engine.read(join, self.data_dir)
+            self.tables[id(join)] = read(self.engine, join, self.data_dir, self.log)
         return self.tables[id(join)]
 
     def columns(self, join: Join, source: Source) -> list[str]:
@@ -32,9 +35,9 @@ class Joins:
         table = self.table(join)
         parse.check_columns(table, [join.right, *(join.columns or ())], "join column")
         if join.columns is None:
-            taken = {join.right, self.dated_by(join), *source.table.columns}
-            return [name for name in table.table.columns if name not in taken]
-        clash = [name for name in join.columns if name in source.table.columns]
+            taken = {join.right, self.dated_by(join), *source.names}
+            return [name for name in table.names if name not in taken]
+        clash = [name for name in join.columns if name in source.names]
         if clash:
             raise UserError(
                 f"column {clash[0]!r} is in {source.what} and in {table.what}: leave it out of the join's columns"
@@ -46,49 +49,85 @@ class Joins:
         table = self.table(join)
         if len(join.dates) == 1:
             parse.check_columns(table, join.dates, "column of data.joins[].valid_from")
-        return next((name for name in join.dates if name in table.table.columns), None)
+        return next((name for name in join.dates if name in table.names), None)
 
     def since(self, join: Join, log: Log) -> ir.Column | None:
         """Microseconds UTC from which each row of the table holds; None where it has no dates."""
         table, name = self.table(join), self.dated_by(join)
         if name is None:
             return None
-        moment = parse.time(table.table[name], log.timezone, None)[0]
+        moment = time(table[name], log.timezone, find_format(self.engine, table, name, self.log))[0]
         if rows := self.engine.fetch(table.table.aggregate(rows=moment.isnull().sum()))["rows"][0].as_py():
             self.log(f"{table.what}: {rows:,} rows have no date in {name} and are left out")
         self.log(f"{table.what}: a row holds from its {name} on")
         return moment
 
-    def items(self, table: ir.Table, join: Join, log: Log, source: Source) -> ir.Table:
-        """The log with the fields that an item table adds: those that hold at the time of a line, if it has dates."""
+    def items(self, table: ir.Table, join: Join, log: Log, source: Source, own: Mapping[str, str]) -> ir.Table:
+        """The log with the fields that an item table adds, called by `own`: those that hold at the time of a line, if
+        the table has dates.
+        """
         joined = self.table(join)
         names = self.columns(join, source)
-        columns = {}
-        for name, (kind, column) in log.fields().items():
-            if column in names and column not in source.table.columns:
-                values = joined.table[column]
-                columns[name] = parse.category(values) if kind == "categorical" else self.number(joined, column, name)
-        if not columns:
+        wanted = {
+            name: (kind, column)
+            for name, (kind, column) in log.fields().items()
+            if column in names and column not in source.names
+        }
+        if not wanted:
             return table
-        left, right = same_type(table[f"raw:{join.left}"], joined.table[join.right])
+        parse.check_columns(joined, [column for _, column in wanted.values()], "column")
+        marks = find_marks(
+            self.engine,
+            joined,
+            [column for kind, column in wanted.values() if kind == "numeric"],
+            decimal=log.decimal,
+            thousands=log.thousands,
+            say=self.log,
+        )
+        columns = {
+            own[name]: self.number(joined, column, name, marks.get(column))
+            if kind == "numeric"
+            else parse.category(joined[column])
+            for name, (kind, column) in wanted.items()
+        }
+        left, right = table[source.own(join.left)], joined[join.right]
+        if parse.is_small_integer(left) and parse.is_small_integer(right):
+            left, right = left.cast("int64"), right.cast("int64")
+        else:
+            left = parse.as_written(left, untyped=source.text)
+            right = parse.as_written(right, untyped=joined.text)
         since = self.since(join, log)
         dates = {} if since is None else {"item_from": since}
         items = joined.table.select(item_key=right, **dates, **columns).filter(lambda t: t.item_key.notnull())
         lines = table.mutate(line_key=left)
         if since is None:
-            self.always |= set(columns)
+            self.always |= set(wanted)
             self.check_unique(items, ["item_key"], joined, join)
+            self.say_matches(lines, items, joined, join)
             return lines.left_join(items, [("line_key", "item_key")]).drop("line_key", "item_key")
         items = items.filter(lambda t: t.item_from.notnull())
         self.check_unique(items, ["item_key", "item_from"], joined, join)
+        self.say_matches(lines, items, joined, join)
         until = items.item_from.lead().over(ibis.window(group_by="item_key", order_by="item_from"))
         items = self.engine.hold(items.mutate(item_until=until.fill_null(parse.LATEST)))
         holds = [lines.line_key == items.item_key, lines.time >= items.item_from, lines.time < items.item_until]
         return lines.left_join(items, holds).drop("line_key", "item_key", "item_from", "item_until")
 
-    def number(self, joined: Source, column: str, name: str) -> ir.Column:
+    def say_matches(self, lines: ir.Table, items: ir.Table, joined: Source, join: Join) -> None:
+        """Say how many lines of the log find no row of the table, if any."""
+        keys = lines.group_by("line_key").aggregate(rows=lines.count())
+        found = keys.left_join(items.select("item_key").distinct(), [("line_key", "item_key")])
+        lost = ibis.ifelse(found.item_key.isnull(), found.rows, 0).sum()
+        row = self.engine.fetch(found.aggregate(rows=found.rows.sum(), lost=lost)).to_pylist()[0]
+        if row["lost"]:
+            self.log(
+                f"{joined.what}: {row['rows'] - row['lost']:,} of {row['rows']:,} lines of the log find their "
+                f"{join.right}; the others miss what it says"
+            )
+
+    def number(self, joined: Source, column: str, name: str, marks: Marks | None) -> ir.Column:
         """The numeric field `name` of a joined table; what is no finite number is missing, and said to be."""
-        value, wrong, not_finite = parse.number(joined.table[column], name)
+        value, wrong, not_finite = number(joined[column], name, marks)
         bad = wrong | not_finite.fill_null(False)
         if rows := self.engine.fetch(joined.table.aggregate(rows=bad.sum()))["rows"][0].as_py():
             self.log(f"{joined.what}: {rows:,} values of {column} are no finite numbers and count as missing")
@@ -104,10 +143,3 @@ class Joins:
                 f"{joined.what} has {repeated['rows'][0]} rows with {join.right} = {repeated[keys[0]][0]}{dated}: a "
                 "joined table needs one row a key, or a column valid_from that says from when each holds"
             )
-
-
-def same_type(left: ir.Column, right: ir.Column) -> tuple[ir.Column, ir.Column]:
-    """Two join keys made comparable: as they are if both are numbers or both are text, else both as text."""
-    if left.type().is_numeric() == right.type().is_numeric() and left.type().is_string() == right.type().is_string():
-        return left, right
-    return left.cast("string"), right.cast("string")

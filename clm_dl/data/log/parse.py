@@ -2,176 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
-import pandas as pd
 
-from clm_dl.data.log.engine import Source, epoch_us, epoch_us_zoned, from_zone, try_strptime
+from clm_dl.data.ids import MISSING_WORDS, POINT_ZERO
+from clm_dl.data.log.engine import Source
+from clm_dl.data.log.numbers import Marks, number
 from clm_dl.data.log.roles import Log
-from clm_dl.data.zone import DAY, Zone
+from clm_dl.data.log.times import time
 from clm_dl.errors import UserError, nearest
 
 EARLIEST = -2_208_988_800_000_000  # 1900-01-01
 LATEST = 7_289_654_400_000_000  # 2201-01-01: the first microsecond after the year 2200
-FLOAT32_MAX = 3.4028234663852886e38
-OFFSET = r"[0-9](Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"  # a zone at the end of a time
-BLANK_NUMBERS = ("", "na", "n/a", "null", "none")
+MISSING_CUSTOMER = "missing customer"
+WHOLE = "decimal(38, 0)"
 
 
-def check_columns(source: Source, needed: Iterable[str], what: str) -> None:
-    columns = list(source.table.columns)
+@dataclass(frozen=True)
+class Writing:
+    """How the text columns of a log are written: `time_format` of times and marks of numbers, by column."""
+
+    times: Mapping[str, str | None] = field(default_factory=dict)
+    marks: Mapping[str, Marks] = field(default_factory=dict)
+
+
+def check_columns(source: Source, needed: Iterable[str], what: str, *, known: Sequence[str] | None = None) -> None:
+    """Raise ValueError for a column that is not there, or there twice. `known`: more than the source's own columns."""
+    columns = list(source.names if known is None else known)
     for name in needed:
         if name not in columns:
             raise UserError(
                 f"{what} {name!r} is not a column of {source.what}{nearest(name, columns)}; it has "
                 f"{', '.join(columns) or 'none'}"
             )
+        if source.names.count(name) > 1:
+            raise UserError(f"{what} {name!r} is there twice in {source.what}: rename one of the two")
 
 
-def parse_moment(value: Any, timezone: str, what: str) -> int:
-    """One time of a config (text, date, datetime, microseconds) in microseconds UTC."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    try:
-        moment = pd.Timestamp(value)
-        return Zone(timezone).parse(moment.isoformat())
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{what} must be a date such as 2017-12-31, got {value!r}") from error
-
-
-def next_midnight(moment: int, timezone: str) -> int:
-    """The midnight (in `timezone`) a day after a midnight, both in microseconds UTC."""
-    return Zone(timezone).add(moment, DAY)
-
-
-def customer(column: ir.Column) -> tuple[ir.Column, ir.BooleanValue, ir.BooleanValue]:
-    """Customer id as int64 or text, where it is missing (null or blank), and where it is of a wrong type."""
+def is_small_integer(column: ir.Column) -> bool:
+    """Whether every value of the column's type is an int64."""
     kind = column.type()
-    wrong = ibis.literal(False)
-    if kind.is_integer():
-        return column.cast("int64"), column.isnull(), wrong
-    if kind.is_floating() or kind.is_decimal():
+    return bool(kind.is_integer()) and not kind.is_uint64()
+
+
+def ids(column: ir.Column) -> ir.Column:
+    """Ids as int64, or as text by the rule of `clm_dl.data.ids`; null where a number is missing."""
+    kind = column.type()
+    if is_small_integer(column):
+        return column.cast("int64")
+    if kind.is_floating():
         value = column.cast("float64")
-        missing = value.isnull() | value.isnan()
-        return value.try_cast("int64"), missing, ~missing & (value.isinf() | (value != value.floor()))
-    # what is blank sorts before "!": stripping every id would take longer than all the rest
-    text = column.cast("string")
-    return text, text.isnull() | ibis.ifelse(text < "!", text.strip() == "", False), wrong
+        whole = ibis.ifelse(value == value.floor(), value, ibis.null("float64")).try_cast(WHOLE).cast("string")
+        return ibis.ifelse(value.isnan(), ibis.null("string"), ibis.coalesce(whole, column.cast("string")))
+    if kind.is_decimal():
+        return column.cast("string").re_replace(POINT_ZERO, r"\1")
+    if kind.is_boolean():
+        return ibis.cases((column, "True"), (~column, "False"), else_=ibis.null("string"))
+    return column.cast("string")
 
 
-def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.Column, ir.Column]:
-    """Time in microseconds UTC (null where unparseable), and the same on the clock of its zone."""
-    kind = column.type()
-    if time_format is not None and (kind.is_integer() or kind.is_string()):
-        return _localised(try_strptime(column.cast("string").strip(), time_format), timezone)
-    if kind.is_timestamp() and kind.timezone is not None:
-        moment = epoch_us_zoned(column.cast("timestamp('UTC')"))
-        return moment, moment
-    if kind.is_timestamp() or kind.is_date():
-        return _localised(column.cast("timestamp(6)"), timezone)
-    if kind.is_numeric():
-        moment = _from_epoch(column.try_cast("int64"))
-        return moment, moment
-    if not kind.is_string():
-        raise UserError(
-            f"column {column.get_name()!r} of type {kind} cannot be a time: give text, dates, timestamps or integers"
-        )
-    text = column.strip()
-    digits = text.re_search(r"^-?[0-9]+(\.[0-9]+)?$")
-    utc, local = _localised(ibis.ifelse(digits, ibis.null("string"), text).try_cast("timestamp(6)"), timezone)
-    zoned = text.re_search(OFFSET) & text.contains(":")
-    stamped = epoch_us_zoned(ibis.ifelse(zoned, text, ibis.null("string")).try_cast("timestamp('UTC')"))
-    epoch = _from_epoch(ibis.ifelse(digits, text, ibis.null("string")).try_cast("int64"))
-    return ibis.cases((digits, epoch), (zoned, stamped), else_=utc), ibis.cases(
-        (digits, epoch), (zoned, stamped), else_=local
-    )
+def as_written(column: ir.Column, *, untyped: bool) -> ir.Column:
+    """Ids as text to compare with those of another table; null where missing. `untyped`: of a file without types."""
+    text = ids(column).cast("string")
+    if not column.type().is_string():
+        return text
+    text = text.re_replace(POINT_ZERO, r"\1") if untyped else text
+    return ibis.ifelse(text.isin(MISSING_WORDS) | (text.strip() == ""), ibis.null("string"), text)
 
 
-def _localised(moment: ir.Column, timezone: str) -> tuple[ir.Column, ir.Column]:
-    local = epoch_us(moment)
-    if Zone(timezone).is_utc:
-        return local, local
-    return epoch_us_zoned(from_zone(timezone, moment)), local
+def category(column: ir.Column) -> ir.Column:
+    """A categorical column as int64 or text."""
+    if is_small_integer(column):
+        return column.cast("int64")
+    return column if column.type().is_string() else column.cast("string")
 
 
-def _from_epoch(number: ir.Column) -> ir.Column:
-    """Seconds, milli-, micro- or nanoseconds since 1970, told by their magnitude."""
-    size = number.abs()
-    return ibis.cases(
-        (size < 10**11, number * 1_000_000),
-        (size < 10**14, number * 1_000),
-        (size < 10**17, number),
-        else_=(number // 1_000).cast("int64"),
-    )
-
-
-def number(column: ir.Column, name: str) -> tuple[ir.Column, ir.Column, ir.Column]:
-    """A numeric column as float64 (null where missing), where it is of a wrong type, and where it is not finite."""
-    kind = column.type()
-    false = ibis.literal(False)
-    if kind.is_string():
-        text = column.strip().lower()
-        text = ibis.ifelse(text.isin(BLANK_NUMBERS), ibis.null("string"), text)
-        value = text.try_cast("float64")
-        wrong = text.notnull() & value.isnull()
-        if name == "churn_event":
-            value = ibis.cases((text == "true", 1.0), (text == "false", 0.0), else_=value)
-            wrong = wrong & ~text.isin(("true", "false"))
-    elif kind.is_numeric() or kind.is_boolean():
-        value, wrong = column.cast("float64"), false
-    else:
-        raise UserError(
-            f"column {column.get_name()!r} of type {kind} cannot be numeric: list it in data.categorical, or leave it "
-            "out"
-        )
-    if kind.is_integer() or kind.is_boolean():
-        return value, wrong, false
-    if name != "amount":  # a missing measurement is often written as NaN; a missing amount is a fault
-        value = ibis.ifelse(value.isnan(), ibis.null("float64"), value)
-    return value, wrong, value.abs() > FLOAT32_MAX  # NaN is greater than every number
-
-
-def parse_log(source: Source, log: Log, names: list[str]) -> dict[str, ir.Column]:
+def parse_log(
+    source: Source, log: Log, own: Mapping[str, str], writing: Writing, names: list[str]
+) -> dict[str, ir.Column]:
     """Canonical columns of a log: customer, time, local (time on its clock), reason, order and the fields that the log
-    itself holds.
+    itself holds, called by `own`.
 
-    `reason` is null where a row can be kept, else a position in `names`, which grows as reasons are met.
+    `reason` is null where a row can be kept, else a position in `names`, which grows as reasons are met. Customers
+    whose id is a blank or a word for missing are found later, among the distinct ones.
     """
-    raw = source.table
-    columns = set(raw.columns)
-    ids, missing, wrong_id = customer(raw[log.roles["customer"]])
-    moment, local = time(raw[log.roles["time"]], log.timezone, log.time_format)
-    reasons: list[tuple[Any, str]] = [(missing, "missing customer"), (wrong_id, "customer of the wrong type")]
+    customer, when = source[log.roles["customer"]], log.roles["time"]
+    known = ids(customer)
+    moment, local = time(source[when], log.timezone, writing.times.get(when))
+    reasons: list[tuple[Any, str]] = [(known.isnull(), MISSING_CUSTOMER)]
+    if customer.type().is_floating():
+        reasons.append((customer.isinf(), "customer of the wrong type"))
     reasons += [(moment.isnull(), "unparseable time"), (~moment.between(EARLIEST, LATEST - 1), "absurd time")]
     fields: dict[str, ir.Column] = {}
     if "order" in log.roles:
-        order = raw[log.roles["order"]]
-        fields["order"] = order.cast("int64" if order.type().is_integer() else "string")
+        order = source[log.roles["order"]]
+        fields["order"] = order.cast("int64") if is_small_integer(order) else as_written(order, untyped=source.text)
     for name, (kind, column) in log.fields().items():
-        if column not in columns:
+        if column not in source.names:
             continue  # comes with a join
+        raw = source[column]
         if kind == "numeric":
-            fields[name], wrong, infinite = number(raw[column], name)
-            if raw[column].type().is_string():
+            fields[own[name]], wrong, infinite = number(raw, name, writing.marks.get(column))
+            if raw.type().is_string():
                 reasons.append((wrong, f"{name} of the wrong type"))
-            if not (raw[column].type().is_integer() or raw[column].type().is_boolean()):
+            if not (raw.type().is_integer() or raw.type().is_boolean()):
                 reasons.append((infinite, f"non-finite {name}"))
         elif kind == "time":
-            fields[name] = time(raw[column], log.timezone, log.time_format)[0]
+            fields[own[name]] = time(raw, log.timezone, writing.times.get(column))[0]
         else:
-            fields[name] = category(raw[column])
+            fields[own[name]] = ids(raw) if name == "item" else category(raw)
     for _, name in reasons:
         if name not in names:
             names.append(name)
     codes = [(where, ibis.literal(names.index(name), "int16")) for where, name in reasons]
     reason = ibis.cases(*codes, else_=ibis.null("int16"))
-    return {"customer": ids, "time": moment, "local": local, "reason": reason, **fields}
-
-
-def category(column: ir.Column) -> ir.Column:
-    """A categorical column as int64 or text."""
-    kind = column.type()
-    return column.cast("int64") if kind.is_integer() else column if kind.is_string() else column.cast("string")
+    return {"customer": known, "time": moment, "local": local, "reason": reason, **fields}

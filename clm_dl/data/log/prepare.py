@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -14,18 +15,23 @@ import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from clm_dl.data.log import parse
+from clm_dl.data import ids
+from clm_dl.data.log import parse, times
 from clm_dl.data.log.encode import Encoder
 from clm_dl.data.log.engine import DuckDB, Source, open_engine
 from clm_dl.data.log.fingerprint import configuration_fingerprint, source_fingerprint
 from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.log.joins import Joins
+from clm_dl.data.log.numbers import find_marks
 from clm_dl.data.log.orders import settle_orders
-from clm_dl.data.log.quarantine import WRONG_SHAPE, write_quarantine
+from clm_dl.data.log.quarantine import WRONG_SHAPE, examples, write_quarantine
+from clm_dl.data.log.reading import read
 from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
 from clm_dl.data.log.sources import describe, is_database
 from clm_dl.data.log.ties import Ties, count_ties
+from clm_dl.data.log.times import find_format
 from clm_dl.data.store.files import publish, write_meta
 from clm_dl.data.store.home import home_of, staged_folder
 from clm_dl.data.store.store import EventStore, Field
@@ -108,6 +114,7 @@ class _Preparation:
         raws = [self._read(log) for log in spec.logs]
         typed = [self._typed(log, source) for log, source in zip(spec.logs, raws, strict=True)]
         groups = self._rows([t.select("customer", "reason") for t in typed])
+        typed, groups = self._without_nobody(typed, groups)
         bad = groups[groups["reason"].notna()].groupby("reason")["rows"].sum()
         reasons = {self.reasons[reason]: int(rows) for reason, rows in bad.items()}
         rejected = sum(source.rejected.num_rows for source in raws if source.rejected is not None)
@@ -117,28 +124,30 @@ class _Preparation:
         quarantined = sum(reasons.values())
         groups = groups[groups["reason"].isna()]
         rows_in = int(groups["rows"].sum()) + quarantined
-        self._check_some_left(rows_in, quarantined, reasons)
+        shown = examples(engine, spec.logs, typed, raws, self.reasons) if quarantined else {}
+        counts: dict[str, Any] = {
+            "rows_in": rows_in,
+            "kept": rows_in - quarantined,
+            "quarantined": quarantined,
+            "duplicates": 0,
+            "quarantine_reasons": reasons,
+            "quarantine_examples": {reason: shown[reason] for reason in reasons if reason in shown},
+        }
+        self._check_enough_left(counts)
         write_quarantine(self.folder, engine, spec.logs, typed, raws, self.reasons, quarantined > 0)
         good = [t.filter(t.reason.isnull()) if quarantined else t for t in typed]
         if spec.dedupe:
-            good = [engine.hold(self._distinct(table, source)) for table, source in zip(good, raws, strict=True)]
+            good = [engine.hold(self._distinct(table)) for table in good]
             groups = self._rows([t.select("customer", "reason") for t in good])
         kept = int(groups["rows"].sum())
-        counts: dict[str, Any] = {
-            "rows_in": rows_in,
-            "kept": kept,
-            "quarantined": quarantined,
-            "duplicates": rows_in - quarantined - kept,
-            "quarantine_reasons": reasons,
-        }
-        self.log(describe_counts(counts))
-        good = [settle_orders(engine, table, close=spec.close_orders, log=self.log) for table in good]
+        counts |= {"kept": kept, "duplicates": rows_in - quarantined - kept}
+        settled = [settle_orders(engine, table, close=spec.close_orders, log=self.log) for table in good]
         events = self._merge(
-            [self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, good, strict=True)]
+            [self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, settled, strict=True)]
         )
         events = engine.named(events)
         encoder = Encoder(spec, engine, self.folder)
-        codes = encoder.write_dictionaries(events)
+        codes = encoder.write_dictionaries(events, text=self.text)
         events, offsets = encoder.encode_customers(events, groups, text=self.text)
         dated = encoder.write_static(events, raws, self.joins)
         events = encoder.encode_fields(events, codes)
@@ -153,12 +162,14 @@ class _Preparation:
                 ties = self._ties(encoder, offsets)
         assert counts["rows_in"] == counts["kept"] + counts["quarantined"] + counts["duplicates"]
         assert kept == offsets[-1]
+        counts["repeats"] = 0 if spec.dedupe else self._repeats(good, np.unique(np.concatenate(encoder.alike)))
+        self.log(describe_counts(counts))
         facts: dict[str, Any] = {"known_at_all_times": sorted(self.joins.always), "known_as_of": dated}
         facts = {name: columns for name, columns in facts.items() if columns}
         if self.tie != "sort":
             facts["ties"] = {"order": self.tie, **asdict(ties)}
         known = {"counts": counts, "facts": facts}
-        return {"fields": fields, "end": self._end(good, last), "num_events": kept, **known}
+        return {"fields": fields, "end": self._end(settled, last), "num_events": kept, **known}
 
     def _ties(self, encoder: Encoder, offsets: np.ndarray) -> Ties:
         """Those of the columns that are written."""
@@ -171,29 +182,34 @@ class _Preparation:
 
     def _read(self, log: Log) -> Source:
         keep_order = self.tie == "file"
-        source: Source = self.engine.read(log, self.spec.data_dir, keep_order=keep_order)
-        self.text |= source.text
-        items = {column for join in log.joins if join.to == "item" for column in self.joins.columns(join, source)}
+        self.engine.backend.raw_sql(f"SET preserve_insertion_order = {str(keep_order).lower()}")
+        source = read(self.engine, log, self.spec.data_dir, self.log)
+        items = [column for join in log.joins if join.to == "item" for column in self.joins.columns(join, source)]
         needed = [log.roles["customer"], log.roles["time"], *([log.roles["order"]] if "order" in log.roles else [])]
         parse.check_columns(source, needed, "role column")
         parse.check_columns(source, [join.left for join in log.joins], "join column")
-        known = {*source.table.columns, *items}
-        missing = [column for _, column in log.fields().values() if column not in known]
-        if missing:
-            parse.check_columns(
-                replace(source, table=ibis.table(dict.fromkeys(sorted(known), "string"))), missing, "column"
-            )
+        known = [*source.names, *items]
+        parse.check_columns(source, [column for _, column in log.fields().values()], "column", known=known)
+        customer = source[log.roles["customer"]]
+        self.text |= source.text or not (customer.type().is_string() or parse.is_small_integer(customer))
         if keep_order:
             return replace(source, table=self.engine.hold(source.table.mutate(file_row=ibis.row_number())))
         return source
 
     def _typed(self, log: Log, source: Source) -> ir.Table:
-        """Canonical columns beside the raw ones (renamed `raw:…`), rows before `before` only."""
-        columns = parse.parse_log(source, log, self.reasons)
-        raw = {f"raw:{name}": source.table[name] for name in source.table.columns}
-        table = source.table.select(**columns, **raw)
-        table = self.engine.named(table)
+        """Canonical columns beside the raw ones (c0, c1, …), rows before `before` only."""
+        columns = parse.parse_log(source, log, self.spec.own, self._writing(log, source), self.reasons)
+        table = self.engine.named(source.table.mutate(**columns))
         return table if self.before is None else table.filter(table.time.isnull() | (table.time < self.before))
+
+    def _writing(self, log: Log, source: Source) -> parse.Writing:
+        """How the log's times and numbers are written: as `data` says, else as its values tell."""
+        fields = [(kind, column) for kind, column in log.fields().values() if column in source.names]
+        times = [log.roles["time"], *(column for kind, column in fields if kind == "time")]
+        formats = {column: log.time_format or find_format(self.engine, source, column, self.log) for column in times}
+        numeric = [column for kind, column in fields if kind == "numeric"]
+        marks = find_marks(self.engine, source, numeric, decimal=log.decimal, thousands=log.thousands, say=self.log)
+        return parse.Writing(formats, marks)
 
     def _rows(self, tables: list[ir.Table]) -> pd.DataFrame:
         """Number of rows of each customer and reason."""
@@ -213,23 +229,70 @@ class _Preparation:
     def _same_ids(tables: list[ir.Table]) -> bool:
         return len({table.customer.type().is_integer() for table in tables}) == 1
 
-    def _check_some_left(self, rows_in: int, quarantined: int, reasons: dict[str, int]) -> None:
+    def _without_nobody(self, typed: list[ir.Table], groups: pd.DataFrame) -> tuple[list[ir.Table], pd.DataFrame]:
+        """Rows whose customer is a blank or a word for missing get that reason; looked for among the distinct ids."""
+        keys = groups["customer"]
+        if pd.api.types.is_integer_dtype(keys):
+            return typed, groups
+        text = pa.array(keys).cast(pa.string())
+        nobody = ids.is_missing(text).to_numpy(zero_copy_only=False) & keys.notna().to_numpy(dtype=bool)
+        if not nobody.any():
+            return typed, groups
+        reason = self.reasons.index(parse.MISSING_CUSTOMER)
+        words = keys[nobody].unique().tolist()
+        groups = groups.assign(reason=groups["reason"].mask(nobody, reason))
+        return [
+            self.engine.named(
+                t.mutate(
+                    reason=ibis.ifelse(t.customer.cast("string").isin(words), ibis.literal(reason, "int16"), t.reason)
+                )
+            )
+            for t in typed
+        ], groups
+
+    def _check_enough_left(self, counts: Mapping[str, Any]) -> None:
         what = ", ".join(describe(source) for source in self.spec.logs)
-        if not rows_in:
+        rows, quarantined, limit = counts["rows_in"], counts["quarantined"], self.spec.max_quarantined
+        if not rows:
             raise UserError(
                 f"{what} has no events{'' if self.before is None else ' before the cutoff'}: give a log with at least "
                 "one event"
             )
-        if quarantined == rows_in:
-            listed = ", ".join(f"{reason}: {rows}" for reason, rows in reasons.items())
-            hint = " (set data.time_format?)" if "unparseable time" in reasons else ""
-            raise UserError(f"all {rows_in} rows of {what} were quarantined ({listed}): check data.roles{hint}")
+        hint = ""
+        if "unparseable time" in counts["quarantine_reasons"]:
+            hint += " (set data.time_format?)"
+        if any(reason.endswith("of the wrong type") for reason in counts["quarantine_reasons"]):
+            hint += " (set data.decimal?)"
+        listed = describe_reasons(counts).removesuffix(",")
+        if quarantined == rows:
+            raise UserError(f"all {rows} rows of {what} were quarantined{listed}: check data.roles{hint}")
+        if limit is not None and quarantined > limit * rows:
+            raise UserError(
+                f"{quarantined:,} of {rows:,} rows of {what} were quarantined{listed}; that is more "
+                f"than data.max_quarantined={limit:g}: check data.roles{hint}, or allow it by data.max_quarantined=1"
+            )
 
-    def _distinct(self, table: ir.Table, source: Source) -> ir.Table:
+    def _distinct(self, table: ir.Table) -> ir.Table:
         if self.tie != "file":
             return table.distinct()
-        others = [name for name in table.columns if name != "raw:file_row"]
-        return table.group_by(others).aggregate(table["raw:file_row"].min().name("raw:file_row"))
+        others = [name for name in table.columns if name != "file_row"]
+        return table.group_by(others).aggregate(table["file_row"].min().name("file_row"))
+
+    def _repeats(self, good: list[ir.Table], moments: np.ndarray) -> int:
+        """Kept rows that are equal to another in every column of the log; they lie at `moments`."""
+        if not len(moments):
+            return 0
+        found, at = 0, self.engine.view(pa.table({"at": moments}))
+        for table in good:
+            if not self.spec.close_orders:  # else the times are no longer those of the rows
+                table = table.semi_join(at, [table.time == at["at"]])
+            raw = table.select([name for name in table.columns if re.fullmatch("c[0-9]+", name)])
+            rows, different = (
+                int(self.engine.fetch(one.aggregate(rows=one.count()))["rows"][0].as_py())
+                for one in (raw, raw.distinct())
+            )
+            found += rows - different
+        return found
 
     # -- one table of events
 
@@ -237,26 +300,25 @@ class _Preparation:
         """Customer, time, order and every field of the store; items joined."""
         for join in log.joins:
             if join.to == "item":
-                table = self.joins.items(table, join, log, source)
+                table = self.joins.items(table, join, log, source, self.spec.own)
         have = set(table.columns)
         columns = [table.customer, table.time]
         if any("order" in other.roles for other in self.spec.logs):
             columns.append(table.order if "order" in have else ibis.null("string").name("order"))
         types = {"numeric": "float64", "time": "int64", "categorical": "string"}
-        for name, kind in self.spec.kinds.items():
+        for name, own in self.spec.own.items():
             if name == "source":
-                columns.append(ibis.literal(log.name).name("source"))
+                columns.append(ibis.literal(log.name).name(own))
             else:
-                columns.append(table[name] if name in have else ibis.null(types[kind]).name(name))
+                columns.append(table[own] if own in have else ibis.null(types[self.spec.kinds[name]]).name(own))
         columns += [
-            table[f"raw:{name}"].name(f"static:{name}") for name in self.spec.static if name in source.table.columns
-        ]
-        columns += [
-            table[f"raw:{join.left}"].name(f"key:{i}") for i, join in enumerate(log.joins) if join.to == "customer"
+            table[source.own(name)].name(f"s{position}")
+            for position, name in enumerate(self.spec.static)
+            if name in source.names
         ]
         if self.tie == "file":
             position = ibis.literal(self.spec.logs.index(log)).cast("int64")
-            columns += [position.name("log_row"), table["raw:file_row"].name("file_row")]
+            columns += [position.name("log_row"), table["file_row"]]
         return table.select(*columns)
 
     @staticmethod
@@ -275,17 +337,27 @@ class _Preparation:
     def _end(self, good: list[ir.Table], last: int) -> int:
         """`data.end`, or the last time; the midnight after it where every time is a midnight."""
         if self.spec.end is not None:
-            return parse.parse_moment(self.spec.end, self.spec.timezone, "data.end")
+            return times.parse_moment(self.spec.end, self.spec.timezone, "data.end")
         for table in good:
-            if self.engine.fetch(table.filter(table.local % parse.DAY != 0).select("local").limit(1)).num_rows:
+            if self.engine.fetch(table.filter(table.local % times.DAY != 0).select("local").limit(1)).num_rows:
                 return last
-        return parse.next_midnight(last, self.spec.logs[0].timezone)
+        return times.next_midnight(last, self.spec.logs[0].timezone)
 
 
 def describe_counts(counts: Mapping[str, Any]) -> str:
     """rows_in = kept + quarantined + duplicates, in words."""
-    reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in counts["quarantine_reasons"].items())
+    reasons, repeats = describe_reasons(counts), counts.get("repeats", 0)
     return (
-        f"{counts['rows_in']:,} rows in = {counts['kept']:,} kept + {counts['quarantined']:,} "
-        f"quarantined{f' ({reasons})' if reasons else ''} + {counts['duplicates']:,} duplicates"
+        f"{counts['rows_in']:,} rows in = {counts['kept']:,} kept + {counts['quarantined']:,} quarantined{reasons} + "
+        f"{counts['duplicates']:,} duplicates"
+        + (f"; {repeats:,} kept rows repeat another exactly (data.dedupe=true drops them)" if repeats else "")
     )
+
+
+def describe_reasons(counts: Mapping[str, Any]) -> str:
+    """The reasons in brackets, with their rows, and a value that gave each."""
+    if not counts["quarantine_reasons"]:
+        return ""
+    rows = ", ".join(f"{reason}: {rows:,}" for reason, rows in counts["quarantine_reasons"].items())
+    examples = ", ".join(f"{reason} {value!r}" for reason, value in counts.get("quarantine_examples", {}).items())
+    return f" ({rows}){f', such as {examples},' if examples else ''}"

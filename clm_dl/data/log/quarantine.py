@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import ibis
@@ -25,36 +26,68 @@ def write_quarantine(
     reasons: list[str],
     some: bool,
 ) -> None:
-    """Write the rows that were not kept, every value as text, with `source` and `reason` (its place in `reasons`)."""
-    names = list(
-        dict.fromkeys(n for source in raws for n in source.table.columns if n not in ("file_row", "source", "reason"))
-    )
-    extra = ["row"] if any(source.rejected is not None for source in raws) and "row" not in names else []
+    """Write the rows that were not kept, every value as text, with `source` and `reason` (its place in `reasons`).
+
+    A column of the log that is called so, or `row`, or twice, has a number behind its name.
+    """
+    columns = [_distinct_names(source.names) for source in raws]
+    names = list(dict.fromkeys(name for found in columns for name in found))
+    extra = ["row"] if any(source.rejected is not None for source in raws) else []
     schema = pa.schema([(name, pa.string()) for name in [*names, *extra, "source", "reason"]])
     with pq.ParquetWriter(folder / "quarantine.parquet", schema) as writer:
         if not some:
             return
-        for log, table, source in zip(logs, typed, raws, strict=True):
-            have = set(source.table.columns)
+        for log, table, source, found in zip(logs, typed, raws, columns, strict=True):
+            place = {name: position for position, name in enumerate(found)}
             texts = [
-                (table[f"raw:{n}"].cast("string") if n in have else ibis.null("string")).name(n)
-                for n in [*names, *extra]
+                (table[f"c{place[name]}"].cast("string") if name in place else ibis.null("string")).name(f"v{position}")
+                for position, name in enumerate([*names, *extra])
             ]
             bad = table.filter(table.reason.notnull()).select(
                 *texts, ibis.literal(log.name).name("source"), table.reason
             )
             for batch in engine.stream(bad):
-                columns = [*batch.columns[:-1], pa.array(reasons).take(batch.columns[-1])]
+                values = [*batch.columns[:-1], pa.array(reasons).take(batch.columns[-1])]
                 writer.write_batch(
-                    pa.RecordBatch.from_arrays([column.cast(pa.string()) for column in columns], schema=schema)
+                    pa.RecordBatch.from_arrays([column.cast(pa.string()) for column in values], schema=schema)
                 )
             if source.rejected is not None:
                 rows = source.rejected.num_rows
-                values = {
+                told = {
                     "row": source.rejected["row"],
                     "source": pa.repeat(log.name, rows),
                     "reason": pa.repeat(WRONG_SHAPE, rows),
                 }
                 writer.write_table(
-                    pa.table({n: values.get(n, pa.nulls(rows, pa.string())) for n in schema.names}, schema=schema)
+                    pa.table({n: told.get(n, pa.nulls(rows, pa.string())) for n in schema.names}, schema=schema)
                 )
+
+
+def _distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, a number behind those that are there already or are ours."""
+    taken, found = {"source", "reason", "row"}, []
+    for name in names:
+        new = next(new for n in count(1) if (new := name if n == 1 else f"{name}_{n}") not in taken)
+        taken.add(new)
+        found.append(new)
+    return found
+
+
+def examples(
+    engine: DuckDB, logs: Sequence[Log], typed: list[ir.Table], raws: list[Source], reasons: list[str]
+) -> dict[str, str]:
+    """For each reason a value that gave it, as the log has it; the greatest, so that it is always the same one."""
+    found: dict[str, str] = {}
+    for log, table, source in zip(logs, typed, raws, strict=True):
+        columns = {name: column for name, (_, column) in log.fields().items()}
+        columns |= {"customer": log.roles["customer"], "time": log.roles["time"]}
+        for reason in reasons:
+            name = next((name for name in sorted(columns, key=len, reverse=True) if name in reason), None)
+            if name is None or columns[name] not in source.names:
+                continue
+            bad = table.filter(table.reason == reasons.index(reason))
+            value = bad[source.own(columns[name])].cast("string").max()
+            text = engine.fetch(bad.aggregate(value=value))["value"][0].as_py()
+            if text is not None:
+                found.setdefault(reason, text if len(text) <= 40 else f"{text[:40]}…")
+    return found

@@ -22,7 +22,7 @@ ROLES = ("customer", "time", "order", *ROLE_KINDS)
 RESERVED = {*ROLES, "source", "offsets", "order_start"}
 LOG_KEYS = (
     *("name", "path", "frame", "format", "table", "separator", "columns", "roles", "categorical", "numeric", "joins"),
-    *("timezone", "time_format"),
+    *("timezone", "time_format", "encoding", "decimal", "thousands"),
 )
 DATA_KEYS = (
     *LOG_KEYS,
@@ -35,10 +35,12 @@ DATA_KEYS = (
     "tie_seed",
     "close_orders",
     "dedupe",
+    "max_quarantined",
     "memory_limit",
     "data_dir",
     "calendar",
 )
+LONGEST_NAME = 200  # bytes; a file of the store is named after it
 JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to", "valid_from")
 DATES = ("valid_from", "updated")  # columns that date the rows of a joined table, where no other is named
 
@@ -75,6 +77,9 @@ class Log:
     time_format: str | None
     separator: str | None = None  # of a text file; None: found out
     columns: tuple[str, ...] | None = None  # names of the columns of a text file without a header
+    encoding: str | None = None  # of a text file; None: found out
+    decimal: str | None = None  # of numbers written as text; None: found out, and so
+    thousands: str | None = None
 
     def fields(self) -> dict[str, tuple[str, str]]:
         """Stored name → (kind, column), roles first, in a fixed order."""
@@ -96,10 +101,16 @@ class DataSpec:
     tie: str = "sort"
     tie_seed: int = 0
     dedupe: bool = False
+    max_quarantined: float | None = None  # share of the rows; more is an error
     close_orders: bool = False
     memory_limit: str = "2.5GB"
     data_dir: str = "data"
     kinds: dict[str, str] = field(default_factory=dict)  # stored name → kind, over all logs
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Stored name → its column while a log is prepared: no name of a user meets one of ours, or another's case."""
+        return {name: f"f{position}" for position, name in enumerate(self.kinds)}
 
 
 def parse_data(data: Mapping[str, Any]) -> DataSpec:
@@ -139,6 +150,7 @@ def parse_data(data: Mapping[str, Any]) -> DataSpec:
         tie=choice(data.get("tie") or "sort", TIES, "data.tie"),
         tie_seed=int(data.get("tie_seed") or 0),
         dedupe=bool(data.get("dedupe")),
+        max_quarantined=share(data.get("max_quarantined"), "data.max_quarantined"),
         close_orders=bool(data.get("close_orders")),
         memory_limit=str(data.get("memory_limit") or "2.5GB"),
         data_dir=str(data.get("data_dir") or "data"),
@@ -183,17 +195,38 @@ def _parse_log(source: Mapping[str, Any], data: Mapping[str, Any], timezone: str
         time_format=source.get("time_format") or data.get("time_format"),
         separator=None if source.get("separator") is None else str(source["separator"]),
         columns=None if source.get("columns") is None else tuple(str(name) for name in source["columns"]),
+        **_text_options({**data, **{key: value for key, value in source.items() if value is not None}}),
     )
     if log.columns is not None and len(set(log.columns)) < len(log.columns):
         raise UserError(f"data.columns names a column twice: {', '.join(log.columns)}")
     for name in (*log.categorical, *log.numeric):
-        if name in RESERVED or "/" in name or "\0" in name:
+        if name in RESERVED or "/" in name or "\0" in name or len(name.encode()) > LONGEST_NAME:
             raise UserError(
                 f"column {name!r} cannot be stored under that name: give it through data.roles, or rename it in the log"
             )
     for name in set(log.categorical) & set(log.numeric):
         raise UserError(f"column {name!r} is listed in both data.categorical and data.numeric: keep it in one")
     return log
+
+
+def share(value: Any, what: str) -> float | None:
+    """A number from 0 to 1, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise UserError(f"{what} is a share and must be in [0, 1], got {value!r}")
+    return float(value)
+
+
+def _text_options(given: Mapping[str, Any]) -> dict[str, str | None]:
+    """Encoding, decimal and thousands mark of a text file."""
+    for key in ("decimal", "thousands"):
+        if given.get(key) is not None and (len(str(given[key])) != 1 or str(given[key]).isalnum()):
+            raise UserError(f"data.{key} must be one mark such as ',' or '.', got {given[key]!r}")
+    decimal, thousands = given.get("decimal"), given.get("thousands")
+    if decimal is not None and decimal == thousands:
+        raise UserError(f"data.decimal and data.thousands are both {decimal!r}: they must differ")
+    return {key: None if given.get(key) is None else str(given[key]) for key in ("encoding", "decimal", "thousands")}
 
 
 def _parse_join(join: Mapping[str, Any]) -> Join:

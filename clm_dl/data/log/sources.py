@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import hashlib
 import importlib.util
 import io
@@ -17,8 +16,10 @@ import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
+from clm_dl.data.ids import written
 from clm_dl.data.log.interchange import ATOMIC_SUFFIXES
 from clm_dl.data.log.roles import Join, Log
+from clm_dl.data.log.text import inner_suffix
 from clm_dl.errors import MissingExtra, MissingFile, UserError, nearest
 from clm_dl.masking import STARS, masked
 
@@ -29,7 +30,18 @@ WHEELS = {  # source: (pip requirement, start of the wheel's name, member)
     "ml-100k:item": ("recbole==1.2.1", "recbole-1.2.1-", "recbole/dataset_example/ml-100k/ml-100k.item"),
 }
 DATABASES = ("postgres://", "postgresql://", "sqlite://", "mysql://", "mssql://", "snowflake://", "bigquery://")
-TEXT_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "txt", ".inter": "csv"}
+TEXT_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "text", ".inter": "csv"}
+UNREAD = {  # suffix: (what it is, how it becomes readable)
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), ("a spreadsheet", "pd.read_excel")),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), ("JSON", "pd.read_json")),
+    **dict.fromkeys((".feather", ".arrow", ".ipc"), ("a Feather file", "pd.read_feather")),
+    **dict.fromkeys((".pkl", ".pickle"), ("a pickle", "pd.read_pickle")),
+    **dict.fromkeys((".sas7bdat", ".xpt"), ("a SAS file", "pd.read_sas")),
+    **dict.fromkeys((".dta",), ("a Stata file", "pd.read_stata")),
+    **dict.fromkeys((".sav",), ("an SPSS file", "pd.read_spss")),
+    **dict.fromkeys((".orc",), ("an ORC file", "pd.read_orc")),
+    **dict.fromkeys((".h5", ".hdf5", ".hdf"), ("an HDF file", "pd.read_hdf")),
+}
 
 
 def describe(source: Log | Join) -> str:
@@ -60,12 +72,7 @@ def find_files(path: str, data_dir: str) -> list[Path]:
         return wheels[:1]
     place = Path(path).expanduser()
     if place.is_dir():
-        files = sorted(place.rglob("*.parquet")) or sorted(place.rglob("*.csv")) or sorted(place.rglob("*.csv.gz"))
-        if not files:
-            raise MissingFile(
-                f"folder {path} holds no .parquet and no .csv file: give the folder or pattern of the log"
-            )
-        return files
+        return _of_folder(place)
     if place.exists():
         return [place]
     files = sorted(Path(name) for name in glob.glob(str(place), recursive=True))
@@ -79,8 +86,28 @@ def find_files(path: str, data_dir: str) -> list[Path]:
     return files
 
 
+def _of_folder(place: Path) -> list[Path]:
+    """The Parquet or the CSV files of a folder, compressed ones too; a folder of both is refused."""
+    files = {"parquet": [], "csv": []}  # type: dict[str, list[Path]]
+    for file in sorted(place.rglob("*")):
+        suffix = inner_suffix(file)
+        kind = "parquet" if suffix in (".parquet", ".pq") else "csv" if suffix in (".csv", ".tsv") else None
+        if kind is not None and file.is_file():
+            files[kind].append(file)
+    if files["parquet"] and files["csv"]:
+        raise UserError(
+            f"folder {place} holds Parquet and CSV files: give a pattern of those of the log, such as "
+            f"{place / '*.parquet'}"
+        )
+    if not (found := files["parquet"] or files["csv"]):
+        raise MissingFile(f"folder {place} holds no .parquet and no .csv file: give the folder or pattern of the log")
+    return found
+
+
 def file_format(file: Path, given: str | None, separator: str | None = None) -> str:
-    """`parquet`, `csv`, `txt` (runs of blanks), `sequences` or `atomic`, from `format`, `separator` or the suffix."""
+    """`parquet`, `csv`, `txt` (runs of blanks), `text` (either), `sequences` or `atomic`, from `format`, `separator` or
+    the suffix.
+    """
     if given == "atomic":  # of RecBole's files; a log in another format has plain names
         given = "atomic" if file.suffix in ATOMIC_SUFFIXES else None
     if given is not None:
@@ -99,19 +126,21 @@ def file_format(file: Path, given: str | None, separator: str | None = None) -> 
         return formats[given]
     if separator is not None:
         return "csv"
-    suffix = Path(file.stem).suffix.lower() if file.suffix.lower() == ".gz" else file.suffix.lower()
+    suffix = inner_suffix(file)
     if suffix in (".parquet", ".pq"):
         return "parquet"
-    if suffix not in TEXT_SUFFIXES:
+    if suffix in UNREAD:
+        what, reader = UNREAD[suffix]
+        raise UserError(
+            f"{file} is {what}, which is not read: give CSV or Parquet, or a pandas table "
+            f"({reader}({file.name!r}).to_parquet('{file.stem}.parquet') makes one of it)"
+        )
+    if suffix not in TEXT_SUFFIXES and file.suffix.lower() != ".zip":  # a .zip is named after anything
         raise UserError(
             f"cannot tell the format of {file} by its suffix: set data.separator, or data.format to csv, tsv, txt or "
             "parquet"
         )
-    if suffix == ".txt":  # divided by commas and the like, or by blanks?
-        with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
-            first = lines.readline()
-        return "csv" if any(mark in first for mark in ",;|\t") else "txt"
-    return TEXT_SUFFIXES[suffix]
+    return TEXT_SUFFIXES.get(suffix, "csv")
 
 
 def to_arrow(frame: Any) -> pa.Table:
@@ -119,30 +148,30 @@ def to_arrow(frame: Any) -> pa.Table:
     if isinstance(frame, pa.Table):
         table = frame
     elif isinstance(frame, pd.DataFrame):
-        columns = {}
-        for name in frame.columns:
-            column = frame[name]
-            try:
-                columns[str(name)] = pa.Array.from_pandas(column)
-            except (pa.ArrowInvalid, pa.ArrowTypeError):
-                columns[str(name)] = pa.Array.from_pandas(column.map(str, na_action="ignore"))
-        table = pa.table(columns)
+        columns = [_arrow_column(frame.iloc[:, position]) for position in range(len(frame.columns))]
+        table = pa.Table.from_arrays(columns, names=[str(name) for name in frame.columns])
     elif hasattr(frame, "to_arrow"):
         table = frame.to_arrow()
     else:
         raise UserError(f"data.frame must be a pandas, Polars or Arrow table, got {type(frame).__name__}")
-    plain = [
-        pa.field(
-            f.name,
-            f.type.value_type
-            if pa.types.is_dictionary(f.type)
-            else pa.string()
-            if pa.types.is_null(f.type)
-            else f.type,
-        )
+    kinds = [
+        f.type.value_type if pa.types.is_dictionary(f.type) else pa.string() if pa.types.is_null(f.type) else f.type
         for f in table.schema
     ]
-    return table.cast(pa.schema(plain))
+    arrays = [
+        column if column.type == kind else column.cast(kind) for column, kind in zip(table.columns, kinds, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, names=table.column_names)
+
+
+def _arrow_column(column: pd.Series) -> pa.Array | pa.ChunkedArray:
+    """A pandas column in Arrow: a period as its start, mixed types as text, a whole float among them as that number."""
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    try:
+        return pa.Array.from_pandas(column)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.Array.from_pandas(column.map(written, na_action="ignore").astype(object))
 
 
 def source_state(source: Log | Join, data_dir: str) -> list[Any]:
