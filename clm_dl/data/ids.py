@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import decimal
 import math
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -57,25 +56,29 @@ def written(value: Any) -> str | None:
     return None if value is None or value is pd.NA or value is pd.NaT else str(value)
 
 
-def written_all(values: Iterable[Any], *, typed: bool = True) -> pa.Array:
-    """Values as ids are written, null where missing; `typed=False`: text of a file without types."""
-    text = pa.array([written(value) for value in values], pa.string())
-    text = text if typed else untyped(text)
+def written_all(values: Iterable[Any]) -> pa.Array:
+    """Typed values as ids are written, null where missing."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        return pa.array(values).cast(pa.string())
+    return pa.array([written(value) for value in values], pa.string())
+
+
+def customer_ids(values: Iterable[Any]) -> pa.Array:
+    """Ids of customers as they are written, null where a blank or a word says that there is none."""
+    text = written_all(values)
     return pc.if_else(is_missing(text), pa.scalar(None, pa.string()), text)
 
 
 def lookup(known: Iterable[Any], wanted: Iterable[Any]) -> np.ndarray:
-    """int64 positions of `wanted` ids among `known` ones, −1 where there is none; a word is taken as it is written, and
-    17850.0 for 17850 where nobody is called so.
+    """int64 positions of `wanted` ids among the `known` ones, −1 where there is none: each as it is written, and
+    17850.0 as 17850 where nothing is called so.
     """
-    index = pd.Index(written_all(known).to_pandas().astype(object))
-    texts = written_all(wanted)
-    code = index.get_indexer(pd.Index(texts.to_pandas().astype(object)))
-    again = index.get_indexer(pd.Index(untyped(texts).to_pandas().astype(object)))
-    code = np.where(code < 0, again, code)
+    index, texts = pd.Index(_objects(written_all(known))), written_all(wanted)
+    code = index.get_indexer(pd.Index(_objects(texts)))
+    lost = code < 0
+    code[lost] = index.get_indexer(pd.Index(_objects(untyped(texts.filter(pa.array(lost))))))
     return np.where(texts.is_null().to_numpy(zero_copy_only=False), -1, code).astype(np.int64)
 
 
-def number_like(text: str) -> bool:
-    """Whether text is a number and no code: leading zeros make a code."""
-    return re.match(r"^\s*[+-]?0[0-9]", text) is None
+def _objects(text: pa.Array) -> np.ndarray:
+    return np.asarray(text.to_numpy(zero_copy_only=False), dtype=object)

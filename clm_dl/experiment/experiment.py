@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -64,6 +64,14 @@ class Fold:
     training: Training | None
 
 
+def describe_labels(counts: Mapping[str, int]) -> str:
+    """Rows of a label file, and those that became no snapshot, by reason."""
+    lost = ", ".join(
+        f"{name.replace('_', ' ')}: {rows:,}" for name, rows in counts.items() if rows and name != "given_rows"
+    )
+    return f"labels: {counts['given_rows']:,} rows given{f', without a snapshot: {lost}' if lost else ''}"
+
+
 def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -> Path:
     """Train and evaluate what `config` (of train.yaml) describes.
 
@@ -89,11 +97,19 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
     if plan.is_table:
         with clock("baselines"):
             scores, counts = task.table_scores(data)
+        if counts.get("repeats"):
+            log(
+                f"table: {counts['repeats']:,} rows equal another customer's in every column, "
+                f"{counts['repeats_across_folds']:,} of them one in another fold, where a model has learnt it"
+            )
     else:
         with clock("prepare"):
             store = open_store(data, plan.paths, log)
         folds = [prepare_fold(plan, store, number, clock) for number in range(plan.folds)]
         counts = {**store.counts, "customers": store.num_customers, "events": store.num_events, **store.facts}
+        if given := dict(folds[0].cases.snapshots.counts):  # of a label file
+            counts["labels"] = given
+            log(describe_labels(given))
         with clock("features"):
             counts |= probe(folds[0].cases)
     for line in (*log_lines(counts), *leakage_lines(counts.get("leakage"))):

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from clm_dl.data.ids import lookup
 from clm_dl.data.snapshots.features import rfm_features
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.store.store import EventStore
@@ -65,12 +66,11 @@ class Cases:
         return replace(self, snapshots=self.snapshots.select(rows), memo={}, **chosen)
 
     def of_customers(self, customers: Sequence[Any]) -> Self:
-        """Those of the given ids, compared as text; ValueError for one without a history."""
+        """Those of the given ids, by the rule of `clm_dl.data.ids`; ValueError for one without a history."""
         customers = one_or_many(customers)
         if not customers:
             raise UserError("customers names nobody: give ids, or leave it out for everyone in the log")
-        ids = pd.Index(self.store.customer_ids[self.snapshots.customer].astype(str))
-        place = ids.get_indexer([str(customer) for customer in customers])
+        place = lookup(self.store.customer_ids[self.snapshots.customer], customers)
         if (place < 0).any():
             missing = [str(customer) for customer, found in zip(customers, place, strict=True) if found < 0]
             raise UserError(

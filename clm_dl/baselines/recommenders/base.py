@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from clm_dl.data.ids import lookup
 from clm_dl.data.ranking.catalogue import item_dictionary
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
@@ -110,7 +111,7 @@ class Recommender(BaseEstimator):
         choice(repeats, REPEATS, "repeats")
         if not 1 <= k <= num_items:
             raise UserError(f"k must be from 1 to the {num_items} items of the catalogue, got {k}")
-        code = pd.Index(self.store_.customer_ids).get_indexer(pd.Index(customers))
+        code = lookup(self.store_.customer_ids, customers)
         if (code < 0).any():
             unknown = np.asarray(customers, dtype=object)[code < 0][0]
             near = nearest(str(unknown), [str(customer) for customer in self.store_.customer_ids])

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from clm_dl.baselines.recommenders.base import BLOCK_CELLS, Recommender
+from clm_dl.data.ids import lookup
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError, choice
 
@@ -201,7 +201,7 @@ def _check(k: int, similarity: str) -> None:
 
 
 def _codes(ids: np.ndarray, wanted: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
-    code = pd.Index(ids).get_indexer(pd.Index(wanted))
+    code = lookup(ids, wanted)
     if (code < 0).any():
         raise UserError(
             f"{what} {np.asarray(wanted, dtype=object)[code < 0][0]!r} is not in the log: give ids that it has"

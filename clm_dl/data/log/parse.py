@@ -66,12 +66,18 @@ def ids(column: ir.Column) -> ir.Column:
 
 
 def as_written(column: ir.Column, *, untyped: bool) -> ir.Column:
-    """Ids as text to compare with those of another table; null where missing. `untyped`: of a file without types."""
+    """Ids as text to compare with those of another table; null where blank. `untyped`: of a file without types."""
     text = ids(column).cast("string")
     if not column.type().is_string():
         return text
     text = text.re_replace(POINT_ZERO, r"\1") if untyped else text
-    return ibis.ifelse(text.isin(MISSING_WORDS) | (text.strip() == ""), ibis.null("string"), text)
+    return ibis.ifelse(text.strip() == "", ibis.null("string"), text)
+
+
+def _order(column: ir.Column, source: Source) -> ir.Column:
+    """Order ids as text; null where a blank or a word says that there is none."""
+    text = as_written(column, untyped=source.text)
+    return ibis.ifelse(text.isin(MISSING_WORDS), ibis.null("string"), text)
 
 
 def category(column: ir.Column) -> ir.Column:
@@ -82,25 +88,27 @@ def category(column: ir.Column) -> ir.Column:
 
 
 def parse_log(
-    source: Source, log: Log, own: Mapping[str, str], writing: Writing, names: list[str]
+    source: Source, log: Log, own: Mapping[str, str], writing: Writing, names: dict[str, str]
 ) -> dict[str, ir.Column]:
     """Canonical columns of a log: customer, time, local (time on its clock), reason, order and the fields that the log
     itself holds, called by `own`.
 
-    `reason` is null where a row can be kept, else a position in `names`, which grows as reasons are met. Customers
+    `reason` is null where a row can be kept, else a position in `names` (reason → what of the row it is about), which
+    grows as reasons are met. Customers
     whose id is a blank or a word for missing are found later, among the distinct ones.
     """
     customer, when = source[log.roles["customer"]], log.roles["time"]
     known = ids(customer)
     moment, local = time(source[when], log.timezone, writing.times.get(when))
-    reasons: list[tuple[Any, str]] = [(known.isnull(), MISSING_CUSTOMER)]
+    reasons: list[tuple[Any, str, str]] = [(known.isnull(), MISSING_CUSTOMER, "customer")]
     if customer.type().is_floating():
-        reasons.append((customer.isinf(), "customer of the wrong type"))
-    reasons += [(moment.isnull(), "unparseable time"), (~moment.between(EARLIEST, LATEST - 1), "absurd time")]
+        reasons.append((customer.isinf(), "customer of the wrong type", "customer"))
+    reasons += [(moment.isnull(), "unparseable time", "time")]
+    reasons += [(~moment.between(EARLIEST, LATEST - 1), "absurd time", "time")]
     fields: dict[str, ir.Column] = {}
     if "order" in log.roles:
         order = source[log.roles["order"]]
-        fields["order"] = order.cast("int64") if is_small_integer(order) else as_written(order, untyped=source.text)
+        fields["order"] = order.cast("int64") if is_small_integer(order) else _order(order, source)
     for name, (kind, column) in log.fields().items():
         if column not in source.names:
             continue  # comes with a join
@@ -108,16 +116,15 @@ def parse_log(
         if kind == "numeric":
             fields[own[name]], wrong, infinite = number(raw, name, writing.marks.get(column))
             if raw.type().is_string():
-                reasons.append((wrong, f"{name} of the wrong type"))
+                reasons.append((wrong, f"{name} of the wrong type", name))
             if not (raw.type().is_integer() or raw.type().is_boolean()):
-                reasons.append((infinite, f"non-finite {name}"))
+                reasons.append((infinite, f"non-finite {name}", name))
         elif kind == "time":
             fields[own[name]] = time(raw, log.timezone, writing.times.get(column))[0]
         else:
             fields[own[name]] = ids(raw) if name == "item" else category(raw)
-    for _, name in reasons:
-        if name not in names:
-            names.append(name)
-    codes = [(where, ibis.literal(names.index(name), "int16")) for where, name in reasons]
+    for _, why, what in reasons:
+        names.setdefault(why, what)
+    codes = [(where, ibis.literal(list(names).index(why), "int16")) for where, why, _ in reasons]
     reason = ibis.cases(*codes, else_=ibis.null("int16"))
     return {"customer": known, "time": moment, "local": local, "reason": reason, **fields}

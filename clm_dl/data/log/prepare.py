@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from clm_dl.data import ids
-from clm_dl.data.log import parse, times
+from clm_dl.data.log import parse, strays, times
 from clm_dl.data.log.encode import Encoder
 from clm_dl.data.log.engine import DuckDB, Source, open_engine
 from clm_dl.data.log.fingerprint import configuration_fingerprint, source_fingerprint
@@ -36,6 +36,8 @@ from clm_dl.data.store.files import publish, write_meta
 from clm_dl.data.store.home import home_of, staged_folder
 from clm_dl.data.store.store import EventStore, Field
 from clm_dl.errors import UserError
+
+STRAY = "time long before all others"
 
 
 def prepare_store(
@@ -106,7 +108,7 @@ class _Preparation:
         if spec.tie == "auto":
             has_order = spec.engine == "duckdb" and not any(is_database(source.path) for source in spec.logs)
             self.tie = "file" if has_order else "seeded"
-        self.reasons: list[str] = []
+        self.reasons: dict[str, str] = {}  # why a row cannot be kept → what of it: customer, time or a field
         self.joins = Joins(engine, spec.data_dir, log)
 
     def run(self) -> dict[str, Any]:
@@ -115,8 +117,9 @@ class _Preparation:
         typed = [self._typed(log, source) for log, source in zip(spec.logs, raws, strict=True)]
         groups = self._rows([t.select("customer", "reason") for t in typed])
         typed, groups = self._without_nobody(typed, groups)
+        typed, groups = self._without_strays(typed, groups)
         bad = groups[groups["reason"].notna()].groupby("reason")["rows"].sum()
-        reasons = {self.reasons[reason]: int(rows) for reason, rows in bad.items()}
+        reasons = {list(self.reasons)[reason]: int(rows) for reason, rows in bad.items()}
         rejected = sum(source.rejected.num_rows for source in raws if source.rejected is not None)
         if rejected:
             reasons[WRONG_SHAPE] = rejected
@@ -134,7 +137,7 @@ class _Preparation:
             "quarantine_examples": {reason: shown[reason] for reason in reasons if reason in shown},
         }
         self._check_enough_left(counts)
-        write_quarantine(self.folder, engine, spec.logs, typed, raws, self.reasons, quarantined > 0)
+        write_quarantine(self.folder, engine, spec.logs, typed, raws, list(self.reasons), quarantined > 0)
         good = [t.filter(t.reason.isnull()) if quarantined else t for t in typed]
         if spec.dedupe:
             good = [engine.hold(self._distinct(table)) for table in good]
@@ -238,7 +241,7 @@ class _Preparation:
         nobody = ids.is_missing(text).to_numpy(zero_copy_only=False) & keys.notna().to_numpy(dtype=bool)
         if not nobody.any():
             return typed, groups
-        reason = self.reasons.index(parse.MISSING_CUSTOMER)
+        reason = list(self.reasons).index(parse.MISSING_CUSTOMER)
         words = keys[nobody].unique().tolist()
         groups = groups.assign(reason=groups["reason"].mask(nobody, reason))
         return [
@@ -249,6 +252,38 @@ class _Preparation:
             )
             for t in typed
         ], groups
+
+    def _without_strays(self, typed: list[ir.Table], groups: pd.DataFrame) -> tuple[list[ir.Table], pd.DataFrame]:
+        """A few rows long before all others are quarantined; such rows behind them, where `data.end` is not set, would
+        decide the end of the data and are an error.
+        """
+        day, rows = strays.count_days(self.engine, typed)
+        tail = strays.newest_strays(day, rows) if self.spec.end is None else None
+        if tail is not None:
+            where = strays.name_rows(self.engine, typed, "newest", tail)
+            end = np.datetime64(tail.edge + 1, "D")
+            raise UserError(
+                f"{', '.join(describe(source) for source in self.spec.logs)}: {where} "
+                f"{'lies' if tail.rows == 1 else 'lie'} {tail.gap:,} days after all others and would be the end of the "
+                f"data: set data.end={end}, or drop the {'row' if tail.rows == 1 else 'rows'}"
+            )
+        tail = strays.oldest_strays(day, rows)
+        if tail is None:
+            return typed, groups
+        self.log(
+            f"quarantined {strays.name_rows(self.engine, typed, 'oldest', tail)}: {tail.gap:,} days before all others"
+        )
+        reason, start = len(self.reasons), tail.edge * times.DAY
+        self.reasons[STRAY] = "time"
+        typed = [
+            self.engine.named(
+                t.mutate(
+                    reason=ibis.ifelse(t.reason.isnull() & (t.time < start), ibis.literal(reason, "int16"), t.reason)
+                )
+            )
+            for t in typed
+        ]
+        return typed, self._rows([t.select("customer", "reason") for t in typed])
 
     def _check_enough_left(self, counts: Mapping[str, Any]) -> None:
         what = ", ".join(describe(source) for source in self.spec.logs)

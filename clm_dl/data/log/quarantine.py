@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.roles import Log
 
 WRONG_SHAPE = "row of the wrong shape"
+LONGEST_EXAMPLE = 40  # letters
 
 
 def write_quarantine(
@@ -74,20 +75,26 @@ def _distinct_names(names: Sequence[str]) -> list[str]:
 
 
 def examples(
-    engine: DuckDB, logs: Sequence[Log], typed: list[ir.Table], raws: list[Source], reasons: list[str]
+    engine: DuckDB, logs: Sequence[Log], typed: list[ir.Table], raws: list[Source], reasons: Mapping[str, str]
 ) -> dict[str, str]:
-    """For each reason a value that gave it, as the log has it; the greatest, so that it is always the same one."""
+    """For each reason (→ what of a row it is about) a value that gave it, as the log has it; the greatest, so that it
+    is always the same one.
+    """
     found: dict[str, str] = {}
     for log, table, source in zip(logs, typed, raws, strict=True):
         columns = {name: column for name, (_, column) in log.fields().items()}
         columns |= {"customer": log.roles["customer"], "time": log.roles["time"]}
-        for reason in reasons:
-            name = next((name for name in sorted(columns, key=len, reverse=True) if name in reason), None)
-            if name is None or columns[name] not in source.names:
-                continue
-            bad = table.filter(table.reason == reasons.index(reason))
-            value = bad[source.own(columns[name])].cast("string").max()
-            text = engine.fetch(bad.aggregate(value=value))["value"][0].as_py()
+        about = {why: columns[what] for why, what in reasons.items() if columns.get(what) in source.names}
+        code = {why: position for position, why in enumerate(reasons)}
+        values = {
+            f"v{code[why]}": ibis.ifelse(
+                table.reason == code[why], table[source.own(column)].cast("string"), ibis.null("string")
+            ).max()
+            for why, column in about.items()
+        }
+        row = engine.fetch(table.aggregate(**values)).to_pylist()[0]
+        for why in about:
+            text = row[f"v{code[why]}"]
             if text is not None:
-                found.setdefault(reason, text if len(text) <= 40 else f"{text[:40]}…")
+                found.setdefault(why, text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}…")
     return found

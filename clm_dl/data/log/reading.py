@@ -14,7 +14,8 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clm_dl.data.log import interchange, sources, text
+from clm_dl.data import text
+from clm_dl.data.log import interchange, sources
 from clm_dl.data.log.engine import BATCH_ROWS, DuckDB, Source, named, own_names
 from clm_dl.data.log.roles import Join, Log
 from clm_dl.errors import UserError

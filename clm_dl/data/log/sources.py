@@ -19,7 +19,7 @@ import pyarrow as pa
 from clm_dl.data.ids import written
 from clm_dl.data.log.interchange import ATOMIC_SUFFIXES
 from clm_dl.data.log.roles import Join, Log
-from clm_dl.data.log.text import inner_suffix
+from clm_dl.data.text import inner_suffix
 from clm_dl.errors import MissingExtra, MissingFile, UserError, nearest
 from clm_dl.masking import STARS, masked
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clm_dl.data.ids import lookup, written_all
 from clm_dl.data.sequences.schema import robust_scale
 from clm_dl.data.store.store import MISSING_CODE, EventStore
 from clm_dl.errors import MissingFile, UserError, nearest
@@ -122,10 +123,7 @@ class Catalogue:
 
     def lookup(self, item_ids: Sequence[Any] | np.ndarray | pd.Series) -> np.ndarray:
         """int64 codes of item ids (compared as text), −1 where the catalogue has no such item."""
-        return np.asarray(
-            pd.Index(self.item_ids).get_indexer(pd.Index([str(item) for item in item_ids], dtype=object)),
-            dtype=np.int64,
-        )
+        return lookup(self.item_ids, item_ids)
 
     def to_frame(self) -> pd.DataFrame:
         """One row an item in code order: item_id, count, categories as text, numbers, and vector where E > 0."""
@@ -251,10 +249,10 @@ def _read_vectors(path: Path, item_ids: np.ndarray) -> np.ndarray:
     ):
         raise UserError(f"the column {VECTOR} of {path} holds {kind}: give every item a list of numbers")
     table = table.filter(pc.is_valid(table[VECTOR]))
-    named = pd.Index([str(value) for value in table[ITEM_ID].to_pylist()], dtype=object)
+    named = pd.Index(written_all(table[ITEM_ID].to_pylist()).to_numpy(zero_copy_only=False), dtype=object)
     if named.has_duplicates:
         raise UserError(f"{path} has several vectors of item {named[named.duplicated()][0]}: give every item one")
-    place = pd.Index(item_ids).get_indexer(named)
+    place = lookup(item_ids, named)
     if not (place >= 0).any():
         raise UserError(
             f"{path} has a vector of none of the {len(item_ids):,} items: check that its {ITEM_ID} is the log's item"

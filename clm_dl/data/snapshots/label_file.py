@@ -7,8 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clm_dl.data.ids import MISSING_WORDS, lookup
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.tables import read_table
 from clm_dl.errors import UserError
+
+LABELS = {True: 1.0, False: 0.0} | {
+    word: value for value, words in ((1.0, "1 1.0 true True"), (0.0, "0 0.0 false False")) for word in words.split()
+}
 
 
 def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -24,22 +30,16 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
         raise UserError(
             f"labels.path: no file {path}, so give a CSV or Parquet file with columns customer, time, label"
         )
-    frame = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
+    frame = read_table(path)
     missing = [name for name in ("customer", "time", "label") if name not in frame]
     if missing:
         raise UserError(
             f"labels.path: {path} has no column {missing[0]!r}, it has {', '.join(map(str, frame.columns))}"
         )
-    index = pd.Index(store.customer_ids)
-    ids = frame["customer"]
-    if pd.api.types.is_numeric_dtype(index) != pd.api.types.is_numeric_dtype(ids):
-        index, ids = index.astype(str), ids.astype(str)
-    code = index.get_indexer(ids)
+    code = lookup(store.customer_ids, frame["customer"])
     time = store.zone.moments(frame["time"])
-    words = frame["label"].map(
-        {True: 1.0, False: 0.0, "1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0, "True": 1.0, "False": 0.0}
-    )
-    bad = words.isna() & frame["label"].notna()
+    words = frame["label"].map(LABELS)
+    bad = words.isna() & frame["label"].notna() & ~frame["label"].isin(MISSING_WORDS)
     if bad.any():
         raise UserError(f"labels.path: label must be 1, 0 or empty (censored), got {frame['label'][bad].iloc[0]!r}")
     repeated = pd.DataFrame({"code": code, "time": time}).duplicated().to_numpy()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from clm_dl.data.ids import lookup
 from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.store.history import count_before, rows_where
@@ -169,11 +170,13 @@ def has_value(store: EventStore, field: str, values: Iterable[Any], key: str) ->
         role = ", but the log has no data.roles.event_type" if field == "event_type" else ""
         raise UserError(f"{key} needs the categorical field {field!r}{role}; its categorical fields are {known}")
     dictionary = store.dictionary(field)
-    unknown = sorted({str(value) for value in values} - set(dictionary))
-    if unknown:
+    wanted = list(values)
+    code = lookup(dictionary, wanted)
+    if (code < 0).any():
+        unknown = min(str(value) for value, place in zip(wanted, code, strict=True) if place < 0)
         known = ", ".join(sorted(dictionary)[:20]) + (" …" if len(dictionary) > 20 else "")
-        raise UserError(f"{key}: no event with {field} {unknown[0]!r} in the log, it has {known}")
-    chosen = np.isin(dictionary, [str(value) for value in values])
+        raise UserError(f"{key}: no event with {field} {unknown!r} in the log, it has {known}")
+    chosen = np.isin(np.arange(len(dictionary)), code)
     return np.append(chosen, False)[store.column(field)]  # code −1 (missing) reads the last one
 
 

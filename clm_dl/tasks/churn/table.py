@@ -9,9 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from clm_dl.baselines.tabular.classifier import TabularClassifier
+from clm_dl.data.ids import MISSING_WORDS, as_numbers, customer_ids, untyped
+from clm_dl.data.tables import PARQUET
+from clm_dl.data.tables import read_table as read_rows
+from clm_dl.data.text import inner_suffix
 from clm_dl.errors import MissingFile, UserError, nearest
 from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.evaluation.leakage import leakage
@@ -19,6 +24,7 @@ from clm_dl.tasks.settings import Settings
 
 POSITIVE = ("1", "1.0", "true", "yes", "y")
 NEGATIVE = ("0", "0.0", "false", "no", "n")
+LEADING_ZERO = r"[+-]?0[0-9]"  # of a code, not of a number
 CALIBRATION_SHARE = 0.2  # of each fold's training rows: early stopping and Platt calibration
 
 
@@ -48,7 +54,9 @@ def table_scores(data: Mapping[str, Any], settings: Settings) -> tuple[pd.DataFr
         if set(spec.columns or ()) <= set(X.columns) and not hasattr(spec.make(), "horizon_days")
     ]
     raw, score = np.zeros((2, len(specs), len(label)))
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(X, label):
+    fold_of = np.zeros(len(label), dtype=np.int64)
+    for fold, (train, test) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(X, label)):
+        fold_of[test] = fold
         fitting, held = train_test_split(train, test_size=CALIBRATION_SHARE, stratify=label[train], random_state=seed)
         for row, spec in enumerate(specs):
             model = TabularClassifier.of(spec, impute=settings.impute, imbalance=settings.imbalance, seed=seed)
@@ -56,6 +64,7 @@ def table_scores(data: Mapping[str, Any], settings: Settings) -> tuple[pd.DataFr
             calibrator = PlattCalibrator(prior=model.prior).fit(model.raw_score(X.iloc[held]), label[held])
             raw[row, test] = model.raw_score(X.iloc[test])
             score[row, test] = calibrator.predict(raw[row, test])
+    counts |= _repeats(X, label, fold_of)
     never = pd.Series(pd.NaT, index=range(len(ids)), dtype="datetime64[us, UTC]")
     shared = {"customer_id": ids, "cutoff": never, "split": "test", "task": "churn", "horizon": np.nan}
     last = {"label": label.astype(float), "recent": False}
@@ -65,6 +74,16 @@ def table_scores(data: Mapping[str, Any], settings: Settings) -> tuple[pd.DataFr
     ]
     columns = ["customer_id", "cutoff", "split", "model", "task", "horizon", "score", "score_raw", "label", "recent"]
     return pd.concat(parts, ignore_index=True)[columns], counts | leakage(X, label, np.arange(len(label)))
+
+
+def _repeats(X: pd.DataFrame, label: np.ndarray, fold: np.ndarray) -> dict[str, int]:
+    """Rows that are equal to another customer's in every column and the label, and those of them with one in another
+    fold: what a model learnt there by heart helps it here.
+    """
+    rows = X.set_axis(range(X.shape[1]), axis=1).assign(label=label)
+    alike = rows.groupby(list(rows.columns), dropna=False, sort=False).ngroup()
+    folds = pd.Series(fold).groupby(alike.to_numpy()).transform("nunique").to_numpy()
+    return {"repeats": int(alike.duplicated(keep=False).sum()), "repeats_across_folds": int((folds > 1).sum())}
 
 
 def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, dict[str, Any]]:
@@ -83,7 +102,11 @@ def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.nd
             if name not in frame:
                 raise UserError(f"{key}: the table has no column {name!r}{nearest(str(name), map(str, frame.columns))}")
     ids = frame[customer] if customer is not None else pd.Series(np.arange(rows_in), index=frame.index)
+    plain_text = customer is not None and data.get("frame") is None and inner_suffix(Path(data["path"])) not in PARQUET
+    if customer is not None and not pd.api.types.is_integer_dtype(ids):  # one rule for ids, wherever they come from
+        ids = pd.Series(customer_ids(ids).to_numpy(zero_copy_only=False), index=frame.index)
     text = _text(frame[label])
+    text = text.mask(text.isin(MISSING_WORDS))
     reasons = {
         "missing customer": _text(ids).isna(),
         "missing label": text.isna(),
@@ -109,6 +132,8 @@ def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.nd
         "customers": len(y),
         "fingerprint": digest.hexdigest(),
     }
+    if plain_text:
+        return as_numbers(untyped(pa.array(ids))).to_numpy(zero_copy_only=False), X, y, counts
     return ids.to_numpy(), X, y, counts
 
 
@@ -121,7 +146,7 @@ def _load(data: Mapping[str, Any]) -> pd.DataFrame:
     path = Path(data["path"])
     if not path.is_file():
         raise MissingFile(f"data.path: no file {path}, so give a CSV or Parquet file with one row a customer")
-    return pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
+    return read_rows(path)
 
 
 def _text(column: pd.Series) -> pd.Series:
@@ -158,9 +183,11 @@ def _features(frame: pd.DataFrame, numeric: Sequence[str] | None, categorical: S
     columns = {}
     for name in frame.columns:
         text = _text(frame[name])
-        parsed = pd.to_numeric(text, errors="coerce").astype(float)
+        number = text.mask(text.isin(MISSING_WORDS))
+        parsed = pd.to_numeric(number, errors="coerce").astype(float)
         parsed = parsed.where(np.isfinite(parsed))
-        reads = not pd.api.types.is_bool_dtype(frame[name]) and bool((parsed.notna() == text.notna()).all())
+        reads = not pd.api.types.is_bool_dtype(frame[name]) and bool((parsed.notna() == number.notna()).all())
+        reads &= not number.str.match(LEADING_ZERO).fillna(False).any()
         if name in (numeric or ()) or (numeric is None and name not in (categorical or ()) and reads):
             columns[str(name)] = parsed
         elif name in (categorical or ()) or categorical is None:

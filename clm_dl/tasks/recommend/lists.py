@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from clm_dl.data.ids import lookup
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.errors import UserError, nearest
 from clm_dl.retrieval import Ragged, Scorer, as_tensor, one_or_many
@@ -89,13 +90,12 @@ def wanted_items(catalogue: Catalogue, where: Mapping[str, Any]) -> np.ndarray:
         values = one_or_many(value)
         if not values:
             raise UserError(f"where={{{name}: []}} leaves no item: give a value, or leave the column out")
-        for one in values:
-            if str(one) not in catalogue.values[name]:
-                raise UserError(
-                    f"no item has {name}={one}{nearest(str(one), catalogue.values[name])}: filter by a value of the "
-                    "catalogue"
-                )
-        positions = [catalogue.values[name].index(str(one)) for one in values]
+        positions = lookup(catalogue.values[name], values)
+        for one in (one for one, place in zip(values, positions, strict=True) if place < 0):
+            raise UserError(
+                f"no item has {name}={one}{nearest(str(one), catalogue.values[name])}: filter by a value of the "
+                "catalogue"
+            )
         wanted_V &= np.isin(catalogue.categorical[name], positions)
     return wanted_V
 

@@ -29,7 +29,7 @@ ITEM = (
 
 def data_of(name: str, **changes: Any) -> dict[str, Any]:
     """The `data` mapping that the shipped configuration `name` gives."""
-    return {**plain(compose("prepare", [f"data={name}"]))["data"], **changes}
+    return {**plain(compose("prepare", [f"data={name}"]))["data"], "max_quarantined": None, **changes}
 
 
 def values(store: EventStore, name: str) -> list[Any]:

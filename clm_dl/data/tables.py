@@ -1,0 +1,39 @@
+"""Small tables beside a log (labels, customers of data=table): CSV as text, nothing but blanks missing, or Parquet."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from clm_dl.data.text import decompressed, header, in_utf8, inner_suffix
+from clm_dl.errors import UserError
+
+PARQUET = (".parquet", ".pq")
+SEPARATORS = (",", ";", "\t", "|")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV's values as they are written (ids keep their zeros, NA is a word), or a Parquet file's with their types.
+
+    Raises ValueError for a file that is damaged, or that names a column twice.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = decompressed(path, folder)
+        if inner_suffix(path) in PARQUET:
+            return pd.read_parquet(file)
+        file = in_utf8(file, folder, None, print, whole=True)
+        best = max(SEPARATORS, key=lambda mark: len(header(file, mark, '"', 0)))
+        columns = header(file, best, '"', 0)
+        if twice := [column for column in columns if columns.count(column) > 1]:
+            raise UserError(f"{path} has two columns {twice[0]!r}: rename one of them")
+        try:
+            return pd.read_csv(
+                file, sep=best, dtype=str, keep_default_na=False, na_values=[""], skipinitialspace=True, engine="c"
+            )
+        except pd.errors.EmptyDataError as error:
+            raise UserError(f"{path} is empty: give a table with a header") from error
+        except (pd.errors.ParserError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
