@@ -1,0 +1,105 @@
+"""Times are read by what all values of a column say, or refused by a sentence that names data.time_format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.store.store import EventStore
+
+ROLES = {"customer": "id", "time": "when"}
+
+
+def stored(values: Any, folder: Path, said: list[str] | None = None, **data: Any) -> EventStore:
+    frame = values if isinstance(values, pd.DataFrame) else pa.table({"id": [1] * len(values), "when": values})
+    log = (lambda line: None) if said is None else said.append
+    return prepare_store({"frame": frame, "roles": ROLES, **data}, folder / "store", log=log)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "named"),
+    [
+        ([20240115, 20240301], ["2024-01-15", "2024-03-01"], "%Y%m%d"),
+        (["20240115", "20240301"], ["2024-01-15", "2024-03-01"], "%Y%m%d"),
+        ([20240115.0, None, 20240301.0], ["2024-01-15", "2024-03-01"], "%Y%m%d"),
+        ([202401151030, 202403012359], ["2024-01-15T10:30", "2024-03-01T23:59"], "%Y%m%d%H%M"),
+        ([20240115103007, 20240301235900], ["2024-01-15T10:30:07", "2024-03-01T23:59"], "%Y%m%d%H%M%S"),
+        ([2023, 2024], ["2023-01-01", "2024-01-01"], "%Y"),
+        ([202312, 202401], ["2023-12-01", "2024-01-01"], "%Y%m"),
+        (["2024-01", "2024-03"], ["2024-01-01", "2024-03-01"], "%Y-%m"),
+        ([45306, 45352.5], ["2024-01-15", "2024-03-01T12:00"], "excel"),
+        (["45306", "45352.521527777779"], ["2024-01-15", "2024-03-01T12:31"], "excel"),
+        (["15/01/2024", "03/02/2024"], ["2024-01-15", "2024-02-03"], "%d/%m/%Y"),
+        (["01/15/2024 8:05 PM", "02/03/2024 1:00 AM"], ["2024-01-15T20:05", "2024-02-03T01:00"], "%m/%d/%Y %I:%M %p"),
+        (["15.01.2024 10:30", "03.02.2024 00:00"], ["2024-01-15T10:30", "2024-02-03"], "%d.%m.%Y %H:%M"),
+        (["15-Jan-2024", "03-Feb-2024"], ["2024-01-15", "2024-02-03"], "%d-%b-%Y"),
+        (["1.7052768e9", "1.7092512E+09"], ["2024-01-15", "2024-03-01"], None),
+        (["1705276800.123456", "1705276800.123457"], ["2024-01-15T00:00:00.123456", "2024-01-15T00:00:00.123457"], None),
+        ([1705276800.123456, 1705276800.623457], ["2024-01-15T00:00:00.123456", "2024-01-15T00:00:00.623457"], None),
+        ([1705276800123.25], ["2024-01-15T00:00:00.123250"], None),
+        (["2024-01-15", "1705276801"], ["2024-01-15", "2024-01-15T00:00:01"], None),
+    ],
+)
+def test_times_are_found_out_and_said(values: Any, wanted: list[str], named: str | None, tmp_path: Path):
+    said: list[str] = []
+    store = stored(values, tmp_path, said)
+    assert store.time.tolist() == np.array(wanted, "datetime64[us]").astype(np.int64).tolist()
+    told = [line for line in said if line.startswith("times of when are read as")]
+    assert told == ([] if named is None else [f"times of when are read as {named} (data.time_format)"])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["03/04/2024", "05/06/2024"], r"day first or the month: set data.time_format='%d/%m/%Y' or .*'%m/%d/%Y'"),
+        ([2024011510, 2024011511], r"set data.time_format='%Y%m%d%H' or data.time_format=epoch_s"),
+        ([19737, 19745], r"as seconds since 1970 from 1970-01-01 .*: set data.time_format"),
+        (["2024Q1", "2024Q2"], r"unparseable time '2024Q2'.*set data.time_format\?"),
+    ],
+)
+def test_times_that_may_be_two_things_are_refused(values: Any, words: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=words):
+        stored(values, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "time_format", "wanted"),
+    [
+        ([19737, 19745], "epoch_s", ["1970-01-01T05:28:57", "1970-01-01T05:29:05"]),
+        ([2024011510], "%Y%m%d%H", ["2024-01-15T10:00"]),
+        ([5, 6], "epoch_ms", ["1970-01-01T00:00:00.005", "1970-01-01T00:00:00.006"]),
+        ([3], "excel", ["1900-01-02"]),
+        (["03/04/2024"], "%m/%d/%Y", ["2024-03-04"]),
+    ],
+)
+def test_what_data_says_decides(values: Any, time_format: str, wanted: list[str], tmp_path: Path):
+    store = stored(values, tmp_path, time_format=time_format)
+    assert store.time.tolist() == np.array(wanted, "datetime64[us]").astype(np.int64).tolist()
+
+
+@pytest.mark.parametrize("freq", ["M", "Q", "D"])
+def test_a_period_is_its_start(freq: str, tmp_path: Path):
+    when = pd.PeriodIndex(["2024-01", "2024-04"], freq=freq)
+    store = stored(pd.DataFrame({"id": ["a", "b"], "when": when}), tmp_path)
+    assert store.time.astype("datetime64[us]").astype(str).tolist() == [
+        "2024-01-01T00:00:00.000000",
+        "2024-04-01T00:00:00.000000",
+    ]
+
+
+def test_excel_times_are_of_the_logs_zone(tmp_path: Path):
+    store = stored([45306], tmp_path, timezone="Europe/Berlin")
+    assert store.time.astype("datetime64[us]").astype(str).tolist() == ["2024-01-14T23:00:00.000000"]
+
+
+def test_a_few_values_of_another_shape_do_not_decide(tmp_path: Path):
+    days = pd.date_range("2024-01-01", periods=60).strftime("%Y%m%d").astype(int).tolist()
+    store = stored([*days, 0, 99991231], tmp_path)
+    assert store.counts["quarantine_reasons"] == {"unparseable time": 1, "absurd time": 1}
+    assert store.counts["quarantine_examples"] == {"unparseable time": "0", "absurd time": "99991231"}
