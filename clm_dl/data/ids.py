@@ -35,8 +35,6 @@ def untyped(text: pa.Array) -> pa.Array:
 
 def as_numbers(ids: pa.Array) -> pa.Array:
     """Text as int64 if every one is written as an integer is (no leading zeros) and fits, else as it is."""
-    if not pa.types.is_string(ids.type):
-        return ids
     try:
         numbers = ids.cast(pa.int64())
     except pa.ArrowInvalid:

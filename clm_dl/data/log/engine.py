@@ -101,6 +101,15 @@ class DuckDB:
         """A table computed now and kept (in memory, or spilled), so that later passes do not compute it again."""
         return self.backend.create_table(self.name(), expr, temp=True)
 
+    def instead(self, held: ir.Table, expr: ir.Table) -> ir.Table:
+        """What is worked out of a held table, kept in its place."""
+        table = self.hold(expr)
+        name = held.get_name()
+        found = "SELECT count(*) FROM duckdb_tables() WHERE table_name = ?"
+        if self.backend.con.execute(found, [name]).fetchall()[0][0]:  # a view of Arrow's stays
+            self.backend.con.execute(f"DROP TABLE {name}")
+        return table
+
     def named(self, expr: ir.Table) -> ir.Table:
         """The same expression under a name: what builds on it is short, so that Ibis compiles it in no time."""
         return self.backend.create_view(self.name(), expr)

@@ -56,8 +56,9 @@ def ids(column: ir.Column) -> ir.Column:
         return column.cast("int64")
     if kind.is_floating():
         value = column.cast("float64")
-        whole = ibis.ifelse(value == value.floor(), value, ibis.null("float64")).try_cast(WHOLE).cast("string")
-        return ibis.ifelse(value.isnan(), ibis.null("string"), ibis.coalesce(whole, column.cast("string")))
+        whole = ibis.ifelse(value == value.floor(), value, ibis.null("float64"))
+        text = ibis.coalesce(whole.try_cast("int64").cast("string"), whole.try_cast(WHOLE).cast("string"))
+        return ibis.ifelse(value.isnan(), ibis.null("string"), ibis.coalesce(text, column.cast("string")))
     if kind.is_decimal():
         return column.cast("string").re_replace(POINT_ZERO, r"\1")
     if kind.is_boolean():

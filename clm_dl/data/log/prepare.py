@@ -202,7 +202,9 @@ class _Preparation:
     def _typed(self, log: Log, source: Source) -> ir.Table:
         """Canonical columns beside the raw ones (c0, c1, …), rows before `before` only."""
         columns = parse.parse_log(source, log, self.spec.own, self._writing(log, source), self.reasons)
-        table = self.engine.named(source.table.mutate(**columns))
+        table = source.table.mutate(**columns)
+        # text is slow to parse: once; a typed file is read again as fast as it is kept
+        table = self.engine.instead(source.table, table) if source.text else self.engine.named(table)
         return table if self.before is None else table.filter(table.time.isnull() | (table.time < self.before))
 
     def _writing(self, log: Log, source: Source) -> parse.Writing:

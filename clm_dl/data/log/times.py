@@ -63,8 +63,7 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
     kind = column.type()
     if time_format is not None and (kind.is_numeric() or kind.is_string()):
         if time_format in NUMBERED:
-            number = column if kind.is_numeric() else column.strip().try_cast("decimal(38, 9)")
-            moment = _counted(number, time_format)
+            moment = _counted(column if kind.is_numeric() else column.strip().try_cast("float64"), time_format)
             return _localised(make_timestamp(moment), timezone) if time_format == "excel" else (moment, moment)
         return _localised(try_strptime(_digits(column), time_format), timezone)
     if kind.is_timestamp() and kind.timezone is not None:
@@ -84,7 +83,7 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
     utc, local = _localised(ibis.ifelse(digits, ibis.null("string"), text).try_cast("timestamp(6)"), timezone)
     zoned = text.re_search(OFFSET) & text.contains(":")
     stamped = epoch_us_zoned(ibis.ifelse(zoned, text, ibis.null("string")).try_cast("timestamp('UTC')"))
-    epoch = _from_epoch(ibis.ifelse(digits, text, ibis.null("string")).try_cast("decimal(38, 9)"))
+    epoch = _of_digits(ibis.ifelse(digits, text, ibis.null("string")))
     return ibis.cases((digits, epoch), (zoned, stamped), else_=utc), ibis.cases(
         (digits, epoch), (zoned, stamped), else_=local
     )
@@ -127,6 +126,12 @@ def _from_epoch(number: ir.Column) -> ir.Column:
     )
 
 
+def _of_digits(text: ir.Column) -> ir.Column:
+    """`_from_epoch` of text; as an integer where a float64 may be off by a microsecond."""
+    number = text.try_cast("float64")
+    return ibis.ifelse(number.abs() < 10**14, _from_epoch(number), _from_epoch(text.try_cast("int64")))
+
+
 # -- how a column is written
 
 
@@ -150,7 +155,7 @@ def find_format(engine: DuckDB, source: Source, name: str, say: Callable[[str], 
     sample = engine.fetch(shown.select("text", iso, digits=shown.text.re_search(DIGITS)))
     texts, plain, digits = (sample[key].to_pylist() for key in ("text", "iso", "digits"))
     if sum(digits) > len(texts) / 2:
-        numbers = table.filter(table.text.re_search(DIGITS)).select(number=table.text.try_cast("decimal(38, 9)"))
+        numbers = table.filter(table.text.re_search(DIGITS)).select(number=table.text.try_cast("float64"))
         return _said(_of_numbers(engine, numbers.number, name, source.what, say), name, say)
     others = [word for word, good, number in zip(texts, plain, digits, strict=True) if not good and not number]
     if len(others) <= len(texts) / 2:

@@ -133,7 +133,7 @@ def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.nd
         "fingerprint": digest.hexdigest(),
     }
     if plain_text:
-        return as_numbers(untyped(pa.array(ids))).to_numpy(zero_copy_only=False), X, y, counts
+        return as_numbers(untyped(pa.array(ids, pa.string()))).to_numpy(zero_copy_only=False), X, y, counts
     return ids.to_numpy(), X, y, counts
 
 

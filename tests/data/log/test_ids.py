@@ -1,4 +1,4 @@
-"""Ids are one rule through CSV, Parquet, SQLite and frames: text as written, whole numbers as numbers, nobody is null."""
+"""Ids are one rule through CSV, Parquet, SQLite and frames: text as written, whole numbers as such, nobody is null."""
 
 from __future__ import annotations
 
@@ -77,7 +77,13 @@ id_text = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), m
 
 
 @settings(max_examples=8, deadline=None)
-@given(ids=st.lists(st.one_of(id_text, st.integers(-(10**20), 10**20).map(str), st.sampled_from(MISSING_WORDS)), min_size=1, max_size=8))
+@given(
+    ids=st.lists(
+        st.one_of(id_text, st.integers(-(10**20), 10**20).map(str), st.sampled_from(MISSING_WORDS)),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_text_ids_stay_as_they_are_written(ids: list[str]):
     people = {word for word in ids if word not in MISSING_WORDS}
     with tempfile.TemporaryDirectory() as name:

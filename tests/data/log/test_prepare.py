@@ -170,6 +170,19 @@ def test_rows_of_another_shape_are_quarantined(tmp_path: Path):
     assert any("27 rows in = 25 kept + 2 quarantined" in line for line in lines_seen)
 
 
+def test_more_quarantined_rows_than_allowed_are_an_error_with_examples(tmp_path: Path):
+    frame = table(id=["a"] * 9 + [None], when=["2020-01-01"] * 8 + ["soon", "2020-01-02"])
+    data = {"frame": frame, "roles": ROLES}
+    words = (
+        r"2 of 10 rows of .* \(missing customer: 1, unparseable time: 1\), such as unparseable time 'soon'; that is "
+        r"more than data.max_quarantined=0.1: check data.roles \(set data.time_format\?\), or allow it by"
+    )
+    with pytest.raises(ValueError, match=words):
+        prepare_store({**data, "max_quarantined": 0.1}, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    assert prepare_store({**data, "max_quarantined": 0.2}, tmp_path / "store").counts["quarantined"] == 2
+
+
 # -- order of events
 
 
@@ -211,6 +224,20 @@ def test_exact_duplicates_are_dropped_only_if_asked(tmp_path: Path):
         store = prepare_store({**data, "dedupe": True, "tie": tie}, tmp_path / tie)
         assert (store.counts["kept"], store.counts["duplicates"]) == (2, 1)
         assert store.column("n").tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("tie", ["sort", "file"])
+def test_exact_repeats_are_counted_and_said(tie: str, tmp_path: Path):
+    said: list[str] = []
+    lines = [("a", "2020-01-01", 1, "x")] * 3 + [("a", "2020-01-01", 1, "y"), ("b", "2020-01-01", 1, "x")] * 2
+    lines += [("c", f"2020-01-{i + 1:02d}", None, "z") for i in range(20)]
+    frame = pd.DataFrame(lines, columns=["id", "when", "n", "note"])
+    data = {"frame": frame, "roles": ROLES, "numeric": ["n"], "tie": tie}
+    store = prepare_store(data, tmp_path / "store", log=said.append)
+    assert (store.counts["duplicates"], store.counts["repeats"], store.counts["kept"]) == (0, 4, 27)
+    assert any("4 kept rows repeat another exactly (data.dedupe=true drops them)" in line for line in said)
+    dropped = prepare_store({**data, "dedupe": True}, tmp_path / "store")
+    assert (dropped.counts["duplicates"], dropped.counts["repeats"], dropped.counts["kept"]) == (4, 0, 23)
 
 
 def test_the_first_of_duplicates_keeps_its_place_in_the_file(tmp_path: Path):

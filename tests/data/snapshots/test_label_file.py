@@ -57,3 +57,28 @@ def test_given_labels_say_what_is_wrong(store: EventStore, tmp_path: Path) -> No
     path.write_text("customer,when,label\n0,1970-01-05,1\n")
     with pytest.raises(ValueError, match="no column 'time'"):
         read_given(store, path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_ids_of_given_labels_keep_their_zeros(tmp_path: Path, suffix: str) -> None:
+    ids = np.array(["0950", "1000", "17850", "950"], dtype=object)
+    options = {"columns": {}, "fields": [], "dictionaries": {}, "end": 10 * DAY, "fingerprint": "test"}
+    store = write_store(tmp_path / "t", customer_ids=ids, offsets=np.arange(5), time=np.zeros(4, int), **options)
+    who = ["0950", "1000", "950", "17850.0", "00950", "NULL", None]
+    frame = pd.DataFrame({"customer": who, "time": "1970-01-05", "label": ["1", "0", "1", "0", "1", "1", "1"]})
+    path = tmp_path / f"labels.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    used, counts = read_given(store, path)
+    assert used["customer"].tolist() == [0, 1, 3, 2]
+    assert counts == {"given_rows": 7, "unknown_customer": 3, "unparseable_time": 0, "repeated": 0}
+
+
+def test_given_labels_may_be_words_for_missing(store: EventStore, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("customer;time;label\n0.0;1970-01-05;NA\n1;1970-01-05;1.0\n")
+    used, _ = read_given(store, path)
+    assert used["customer"].tolist() == [0, 1]
+    np.testing.assert_array_equal(used["label"], [np.nan, 1])

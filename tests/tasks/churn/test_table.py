@@ -159,3 +159,41 @@ def test_missing_file_and_one_class(frame: pd.DataFrame) -> None:
         read_table(settings(frame=frame.assign(left="Yes")))
     with pytest.raises(ValueError, match="all rows are quarantined"):
         read_table(settings(frame=frame.assign(left=None)))
+
+
+def test_a_csv_is_read_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    rows = ["id,plan,zip,spend,left"]
+    rows += [
+        f"{i:03d},{('NA', 'None', 'gold')[i % 3]},0{i % 7}123,{'NULL' if i == 4 else i},{'Yes' if i % 2 else 'No'}"
+        for i in range(40)
+    ]
+    path.write_text("\n".join([*rows, "NULL,gold,01123,1,Yes", "7.0,gold,01123,1,nan"]) + "\n")
+    ids, X, _, counts = read_table(settings(path=str(path)))
+    assert ids.tolist() == [f"{i:03d}" for i in range(40)]
+    assert sorted(X["plan"].unique()) == ["NA", "None", "gold"]
+    assert X["zip"][0] == "00123"  # a code, no number
+    assert X["spend"].isna().sum() == 1
+    assert X["spend"].dtype == float
+    assert counts["quarantine_reasons"] == {"missing customer": 1, "missing label": 1}
+
+
+@pytest.mark.parametrize("ids", [[5, 7], [5.0, 7.0], ["5.0", "7.0"]])
+def test_whole_numbers_are_the_same_customers_however_they_are_written(ids: list, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    frame = pd.DataFrame({"id": ids, "n": [1, 2], "left": ["Yes", "No"]})
+    frame.to_csv(path, index=False)
+    assert read_table(settings(path=str(path)))[0].tolist() == [5, 7]
+
+
+def test_repeats_of_a_table_that_cross_folds_are_counted(frame: pd.DataFrame) -> None:
+    twice = pd.concat([frame, frame.iloc[:60].assign(id=lambda rows: "again " + rows["id"])], ignore_index=True)
+    _, counts = table_scores(settings(frame=twice, network=None), "baselines=[base_rate]")
+    assert counts["repeats"] >= 120
+    assert 0 < counts["repeats_across_folds"] <= counts["repeats"]
+    assert (
+        table_scores(settings(frame=frame.assign(tenure=range(300)), network=None), "baselines=[base_rate]")[1][
+            "repeats"
+        ]
+        == 0
+    )
