@@ -95,8 +95,8 @@ def parse_log(
     itself holds, called by `own`.
 
     `reason` is null where a row can be kept, else a position in `names` (reason → what of the row it is about), which
-    grows as reasons are met. Customers
-    whose id is a blank or a word for missing are found later, among the distinct ones.
+    grows as reasons are met. Customers whose id is a blank or a word for missing are found later, among the distinct
+    ones.
     """
     customer, when = source[log.roles["customer"]], log.roles["time"]
     known = ids(customer)

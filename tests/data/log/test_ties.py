@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clm_dl.data.log import engine
 from clm_dl.data.log.prepare import prepare_store
-from clm_dl.data.log.ties import count_ties
+from clm_dl.data.log.ties import TIES, count_ties
 from clm_dl.data.store.store import EventStore
 
 ROLES = {"customer": "who", "time": "when", "item": "sku"}
@@ -135,3 +135,11 @@ def test_numbers_sort_as_numbers_too() -> None:
     ties = count_ties(np.array([0, 40]), np.zeros(40, np.int64), codes, sorted(items))
     assert ties.by_item
     assert ties.share == 1.0
+
+
+@pytest.mark.parametrize("tie", TIES)
+def test_repeats_are_counted_in_every_order_of_ties(tmp_path: Path, tie: str) -> None:
+    rows = [("a", "2024-01-01", item) for item in "xyxyzx"] + [("b", "2024-01-02", "x"), ("b", "2024-01-02", "x")]
+    frame = pd.DataFrame(rows, columns=["who", "when", "sku"])
+    store = prepare_store({"frame": frame, "roles": ROLES, "tie": tie}, tmp_path / "store")
+    assert store.counts["repeats"] == 4

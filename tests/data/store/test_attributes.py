@@ -117,3 +117,25 @@ def test_items_have_what_holds_at_the_time_of_a_line(tmp_path: Path) -> None:
     assert store.facts["known_at_all_times"] == ["brand", "price"]
     with pytest.raises(UserError, match="valid_from 'since' is not a column"):
         prepare_store({**data, "joins": [{**join, "valid_from": "since"}]}, tmp_path / "unknown")
+
+
+@pytest.mark.parametrize("dates", [["20240102", "20240107"], ["02.01.2024", "27.01.2024"], [20240102, 20240107]])
+def test_dates_of_a_table_are_read_as_they_are_written(tmp_path: Path, dates: list) -> None:
+    log = pd.DataFrame(
+        {"key": ["007", "007", "08"], "when": ["2024-01-01", "2024-01-05", "2024-01-05"], "item_key": "s"}
+    )
+    data = {"roles": {"customer": "key", "time": "when", "item": "item_key"}, "categorical": ["item_from", "line_key"]}
+    items = pd.DataFrame({"item_key": "s", "since": dates, "item_from": ["a", "b"], "line_key": ["c", "d"]})
+    people = pd.DataFrame({"key": "007", "since": dates, "customer_id": ["x", "y"], "time": ["v", "w"]})
+    joins = [
+        {"frame": items, "on": "item_key", "valid_from": "since"},
+        {"frame": people, "on": "key", "to": "customer", "valid_from": "since"},
+    ]
+    store = prepare_store({**data, "frame": log, "joins": joins}, tmp_path / "store")
+    for name, value in (("item_from", "a"), ("line_key", "c")):
+        known = [None if code < 0 else store.dictionary(name)[code] for code in store.column(name)]
+        assert known == [None, value, value]
+    at = np.full(2, (pd.Timestamp("2024-01-05").value // 1000), np.int64)
+    found, place = attributes_at(store, np.arange(2), at)
+    assert found.iloc[place[0]].to_dict() == {"customer_id": "x", "time": "v"}
+    assert found.iloc[place[1]].isna().all()
