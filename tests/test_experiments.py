@@ -396,8 +396,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(name: str) -> None:
     world, metrics, noiseless = study.WORLDS[name]
     known = study.truth(world, metrics, noiseless)
     for row in study.coverage(name, 1500, datasets=100, resamples=200, known=known):
-        # a standard error is .022; where nothing is wrong the interval of an ECE begins at 0 and never misses it
-        assert row["holds"] >= 0.88, row
+        # three standard errors below .93; where nothing is wrong the interval of an ECE begins at 0 and never misses it
+        assert row["holds"] >= 0.85, row
         assert row["holds"] <= 0.99 or "ece" in row["metric"] or row["of"] == "difference", row
 
 
