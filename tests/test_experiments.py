@@ -401,6 +401,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(name: str) -> None:
         assert row["holds"] <= 0.99 or "ece" in row["metric"] or row["of"] == "difference", row
 
 
+@pytest.mark.slow
 def test_no_damage_to_a_file_goes_unseen(
     run: Run, ranked_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def test_frozen_weights_are_the_pretrained_ones_to_the_last_bit(
     assert any(not tensor.equal(tuned[name]) for name, tensor in theirs.items())
 
 
+@pytest.mark.slow
 def test_a_random_encoder_can_be_frozen_too(train: Callable[..., Run]) -> None:
     one, two = (train("encoder.frozen=true", "baselines=none", f"trainer.max_epochs={epochs}") for epochs in (1, 2))
     assert all(tensor.equal(parts(two)[name]) for name, tensor in parts(one).items())
@@ -112,6 +113,7 @@ def test_a_run_is_whole_without_the_run_it_started_from(
     assert (tmp_path / "started" / "evaluation.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_resumed_start_equals_the_uninterrupted_one(
     train: Callable[..., Run], pretrained: Run, tmp_path: Path
 ) -> None:
@@ -180,6 +182,7 @@ def test_only_a_finished_pretraining_is_started_from(train: Callable[..., Run], 
         train(f"init={tmp_path / 'nowhere'}")
 
 
+@pytest.mark.slow
 def test_the_command_refuses_with_one_sentence(pretrained: Run, shop_csv: Path, tmp_path: Path) -> None:
     log = [
         f"data.path={shop_csv}",

@@ -44,6 +44,7 @@ def test_order_world_an_lstm_reaches_the_oracle_and_features_are_blind(tmp_path:
     assert auc["oracle"] > 0.8
 
 
+@pytest.mark.slow
 def test_rfm_world_features_reach_the_oracle(tmp_path: Path) -> None:
     auc = aucs(
         tmp_path, "data.world=rfm", "encoder=none", "baselines=[logistic,forest,lightgbm]", "data.num_customers=4000"

@@ -101,6 +101,7 @@ def test_resumed_run_equals_the_uninterrupted_one(
     assert in_place.history.query("name == 'val/log_loss'").drop_duplicates("step")["value"].tolist() == curve
 
 
+@pytest.mark.slow
 def test_resumed_run_remembers_a_best_epoch_before_the_interruption(
     train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_silence_longer_than_any_in_training_still_says_more(inputs: SequenceI
     assert ((logits[1] - logits[0]).abs() > 1e-4).all()
 
 
+@pytest.mark.slow
 def test_weighted_and_unweighted_training_give_nearly_the_same_probabilities(train: Callable[..., Run]) -> None:
     mean = []
     for weight in (1.0, 6.0):

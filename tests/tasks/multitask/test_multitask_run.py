@@ -66,6 +66,7 @@ def test_scores_and_metrics_are_those_of_every_question(multitask_run: Run) -> N
     assert objective(first.metrics, first.known, optimised) == loss
 
 
+@pytest.mark.slow
 def test_a_part_scores_the_snapshots_of_a_run_of_its_question_alone(
     multitask_run: Run, train: Callable[..., Run]
 ) -> None:

@@ -77,6 +77,7 @@ def test_hidden_tokens_are_learnt_from_both_sides_and_not_from_themselves(
     assert counts[:, network.fields.index("num_lines")].sum() == hidden_BT.sum()
 
 
+@pytest.mark.slow
 def test_masked_run_starts_another(train: Callable[..., Run]) -> None:
     run = train(*PRETRAIN_QUICK, *MASKED)
     assert run.metrics["fields"] == ["dept", "amount", "num_lines"]
