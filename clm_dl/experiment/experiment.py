@@ -22,7 +22,6 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.fitted import keep_best
-from clm_dl.experiment.folder import check_folder, locked
 from clm_dl.experiment.manifest import sealed, sound_checkpoint
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.probe import probe
@@ -38,6 +37,7 @@ from clm_dl.experiment.run_files import (
     write_json,
     write_parquet,
 )
+from clm_dl.experiment.run_home import check_folder, locked
 from clm_dl.experiment.scoring import fit_baselines, network_rows, run_metrics
 from clm_dl.experiment.settings import Plan, read_plan
 from clm_dl.experiment.timing import Clock

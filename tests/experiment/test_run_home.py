@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from clm_dl.errors import UserError
-from clm_dl.experiment.folder import LOCK, check_folder, locked
+from clm_dl.experiment.run_home import LOCK, check_folder, locked
 from clm_dl.run import Run, load_run
 
 QUICK = ("encoder=none", "baselines=[base_rate]")
@@ -76,7 +76,7 @@ def test_a_file_is_no_folder(train: Callable[..., Run], tmp_path: Path) -> None:
 # --- the lock
 
 
-HOLD = "import sys, time, pathlib; from clm_dl.experiment.folder import locked\n"
+HOLD = "import sys, time, pathlib; from clm_dl.experiment.run_home import locked\n"
 HOLD += "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(100)"
 
 
