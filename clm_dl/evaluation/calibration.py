@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from clm_dl.errors import UserError
 from clm_dl.evaluation.classification import cumulate, rank
+from clm_dl.evaluation.correction import Line, corrected
 
 CLIP = 1e-7  # probabilities enter the logit no closer to 0 and 1 than this (float32 scores reach both)
 
@@ -38,16 +40,47 @@ class PlattCalibrator:
     """p → expit(slope · logit(p) + intercept), fitted by maximum likelihood on Platt's smoothed labels (Platt 1999).
 
     The intercept moves the base rate, the slope the confidence. Constant scores get slope 1 and the intercept that
-    meets the rate. `prior` (train_rate, sampled_rate) is undone first, see `prior_correction`.
+    meets the rate. `prior` (train_rate, sampled_rate) is undone first, see `prior_correction`. `told`: in words, how it
+    was chosen.
     """
 
-    def __init__(self, slope: float = 1.0, intercept: float = 0.0, *, prior: tuple[float, float] | None = None) -> None:
-        self.slope, self.intercept, self.prior = float(slope), float(intercept), prior
+    def __init__(
+        self,
+        slope: float = 1.0,
+        intercept: float = 0.0,
+        *,
+        prior: tuple[float, float] | None = None,
+        told: str | None = None,
+    ) -> None:
+        self.slope, self.intercept, self.prior, self.told = float(slope), float(intercept), prior, told
 
     def fit(self, p: ArrayLike, y: ArrayLike) -> PlattCalibrator:
         """Fit on probabilities p [N] in [0, 1] and labels y [N] in {0, 1}; returns self. ValueError on one class."""
-        x_N = self._logit(p)
-        y_N = np.asarray(y, dtype=np.float64)
+        line = self._line(self._logit(p), np.asarray(y, dtype=np.float64))
+        self.slope, self.intercept = line.slope, line.intercept
+        return self
+
+    def fit_over(self, p: ArrayLike, y: ArrayLike, *, cutoff: ArrayLike, newest: ArrayLike) -> PlattCalibrator:
+        """Fit on the `newest` of validation snapshots at several cutoffs, chosen and shrunk by the others, see
+        `corrected`; returns self.
+        """
+        x_N, y_N = self._logit(p), np.asarray(y, dtype=np.float64)
+
+        def fit(kind: str, rows_N: NDArray[np.bool_]) -> Line:
+            if kind == "raw":
+                return Line()
+            return self._line(x_N[rows_N], y_N[rows_N], slope=None if kind == "line" else 1.0)
+
+        def loss(line: Line, rows_N: NDArray[np.bool_]) -> float:
+            z_N = line(x_N[rows_N])
+            return float(np.mean(np.logaddexp(0, z_N) - y_N[rows_N] * z_N))
+
+        found = corrected(fit, loss, x_N, cutoff_N=np.asarray(cutoff), newest_N=np.asarray(newest, dtype=bool))
+        self.slope, self.intercept, self.told = found.line.slope, found.line.intercept, found.told("Platt")
+        return self
+
+    def _line(self, x_N: NDArray[np.float64], y_N: NDArray[np.float64], slope: float | None = None) -> Line:
+        """By maximum likelihood; with a given slope the intercept alone, which then meets the rate."""
         if x_N.shape != y_N.shape or x_N.ndim != 1:
             raise UserError(f"calibration needs one label a score, got {x_N.shape} scores and {y_N.shape} labels")
         num_positive = float(y_N.sum())
@@ -60,23 +93,27 @@ class PlattCalibrator:
         target_N = np.where(y_N == 1, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
         center, scale = float(x_N.mean()), float(x_N.std())
         if scale < 1e-9:
-            self.slope, self.intercept = 1.0, float(logit(num_positive / len(y_N)) - center)
-            return self
-        slope, intercept = _fit_logistic((x_N - center) / scale, target_N)
-        self.slope, self.intercept = slope / scale, intercept - slope * center / scale
-        return self
+            return Line(1.0, float(logit(num_positive / len(y_N)) - center))
+        if slope is not None:
+            start = float(logit(num_positive / len(y_N)))
+            reach = float(np.abs(slope * x_N).max()) + 1
+            found = brentq(lambda level: expit(slope * x_N + level).mean() - y_N.mean(), start - reach, start + reach)
+            return Line(slope, float(found))
+        steepness, level = _fit_logistic((x_N - center) / scale, target_N)
+        return Line(steepness / scale, level - steepness * center / scale)
 
     def predict(self, p: ArrayLike) -> NDArray[np.float64]:
         """Calibrated probabilities, of the shape of p."""
         return expit(self.slope * self._logit(p) + self.intercept)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"slope": self.slope, "intercept": self.intercept, **({"prior": list(self.prior)} if self.prior else {})}
+        known = {"prior": list(self.prior) if self.prior else None, "told": self.told}
+        return {"slope": self.slope, "intercept": self.intercept, **{key: one for key, one in known.items() if one}}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> PlattCalibrator:
-        prior = state.get("prior")
-        return cls(slope=state["slope"], intercept=state["intercept"], prior=None if prior is None else tuple(prior))
+        prior = None if state.get("prior") is None else tuple(state["prior"])
+        return cls(slope=state["slope"], intercept=state["intercept"], prior=prior, told=state.get("told"))
 
     def _logit(self, p: ArrayLike) -> NDArray[np.float64]:
         p = np.asarray(p, dtype=np.float64) if self.prior is None else prior_correction(p, *self.prior)

@@ -125,17 +125,20 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         if balanced := balance_line(task.settings, task.balances):
             log(balanced)
         kept: list[dict[str, list[Fitted]]] = []
+        told: list[dict[str, dict[str, str]]] = []
         tables = []
         for fold in folds:
             train_fold(fold, task, clock, log)
-            rows, fitted = score_fold(fold, task, clock, log)
+            rows, fitted, calibration = score_fold(fold, task, clock, log)
             tables += rows
             kept.append(fitted)
+            told.append(calibration)
         if folds:
             scores = pd.concat(tables, ignore_index=True)
         write_parquet(scores, plan.folder / "scores.parquet")
         with clock("metrics"):
-            cases, options = [fold.cases for fold in folds], {"resamples": plan.resamples, "seed": plan.seed}
+            cases, options = [fold.cases for fold in folds], dict[str, Any](resamples=plan.resamples, seed=plan.seed)
+            options["calibration"] = told[0] if told else None
             metrics = run_metrics(task, scores, cases, counts, fingerprint=counts.get("fingerprint"), **options)
         write_json(plan.folder / "metrics.json", metrics)
         for question in task.questions if folds else ():
@@ -173,9 +176,19 @@ def train_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> None:
             fit(fold.training, fold.folder, log)
 
 
-def score_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> tuple[list[pd.DataFrame], dict[str, list[Fitted]]]:
-    """Scores of network and baselines on validation and test, and the fitted baselines of every question."""
-    cases, tables = fold.cases, list[pd.DataFrame]()
+def score_fold(
+    fold: Fold, task: Task, clock: Clock, log: Log
+) -> tuple[list[pd.DataFrame], dict[str, list[Fitted]], dict[str, dict[str, str]]]:
+    """Scores of network and baselines on validation and test, and of every question the fitted baselines, and how each
+    model was calibrated, in words.
+    """
+    cases, tables, told = fold.cases, list[pd.DataFrame](), dict[str, dict[str, str]]()
+
+    def tell(question: str, model: str, calibration: Any) -> None:
+        if words := getattr(calibration, "told", None):
+            told.setdefault(question, {})[model] = words
+            log(f"calibration of {model}{f' ({question})' if task.holds_tasks else ''}: {words}")
+
     answers: dict[str, Any] = {}
     fold.folder.mkdir(exist_ok=True)
     if task.catalogue is not None:
@@ -189,6 +202,8 @@ def score_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> tuple[list[pd.
             tables, answers, calibrations = network_rows(task, cases, network, inputs)
             known: Any = {"vocabulary": inputs.vocabulary, "schema": inputs.schema, "calibrations": calibrations}
             save_trained(fold.folder, task, network.cpu(), **known)
+        for name, calibration in calibrations.items():
+            tell(name, NETWORK, calibration)
     kept: dict[str, list[Fitted]] = {}
     with clock("baselines"):
         for question in task.questions:
@@ -198,7 +213,8 @@ def score_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> tuple[list[pd.
                 model = fitted.spec.name
                 tables.append(question.write(part, part.held_out, found, fitted.calibration, model=model))
                 kept.setdefault(name, []).append(fitted)
-    return tables, kept
+                tell(name, model, fitted.calibration)
+    return tables, kept, told
 
 
 def show(plan: Plan, folds: list[Fold], scores: pd.DataFrame, metrics: dict[str, Any], clock: Clock) -> list[Results]:

@@ -37,7 +37,10 @@ def rescored(trained: Trained, store: EventStore | None, *, resamples: int) -> t
             tables, _, _ = network_rows(trained.task, cases, trained.network, inputs, trained.calibrations)
             again = pd.concat(tables, ignore_index=True)
             scores = pd.concat([again, scores[~scores["model"].isin(again["model"].unique())]], ignore_index=True)
+    parts = metrics.get("tasks", {trained.task.questions[0].name: metrics})
+    told = {name: part["calibration"] for name, part in parts.items() if "calibration" in part}
     options = {"resamples": resamples, "seed": trained.config["seed"], "fingerprint": metrics["fingerprint"]}
+    options["calibration"] = told
     return scores, partial(_summary, trained, folds=folds, counts=metrics["data"], **options)
 
 

@@ -74,11 +74,13 @@ def run_metrics(
     resamples: int,
     seed: int,
     fingerprint: str | None = None,
+    calibration: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """metrics.json: of several questions what a run of each alone would have, and beside it all that the first has.
 
     Args:
         folds: cases of every fold; none of a table. fingerprint: that of a finished run; None = that of the cases.
+        calibration: question -> model -> how its answers were calibrated, in words.
     """
     sizes = {
         split: int(sum((cases.snapshots.split == split).sum() for cases in folds)) for split in ("train", "val", "test")
@@ -89,12 +91,13 @@ def run_metrics(
         own = [task.cases_of(question, cases) for cases in folds]
         rows = scores[scores["task"] == question.name] if task.holds_tasks else scores
         tables = {split: question.read(rows, split) for split in ("test", "val")}
+        told = (calibration or {}).get(question.name)
         found[question.name] = summarise(
             question,
             tables,
             fingerprint=_part_of(fingerprint, place) or "-".join(question.fingerprint(cases) for cases in own),
             counts=counts,
-            extras=question.extras(tables, own),
+            extras={**question.extras(tables, own), **({"calibration": told} if told else {})},
             resamples=resamples,
             seed=seed,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clm_dl.evaluation.metric import NETWORK, UNDEFINED
+from clm_dl.visual.facts import calibration_lines
 from clm_dl.visual.results import Results
 from clm_dl.visual.tables import present
 from clm_dl.visual.terminal import difference_lines
@@ -24,6 +25,7 @@ def _sections(results: Results) -> dict[str, list[str]]:
     metrics, lines = results.metrics, [line.strip() for line in difference_lines(results)]
     return {
         **results.pages.setup(metrics, results.config),
+        **calibration_lines(metrics),
         "Test metrics": _markdown_tables(results),
         "Against the best baseline": lines or ["No network in this run, so no difference."],
         **results.pages.limits(metrics),

@@ -64,6 +64,12 @@ def log_lines(data: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def calibration_lines(metrics: Mapping[str, Any]) -> Lines:
+    """How every model was calibrated; nothing for a run that does not say."""
+    found = metrics.get("calibration")
+    return {"Calibration": [f"- {model}: {told}." for model, told in found.items()]} if found else {}
+
+
 def scored_line(config: Mapping[str, Any]) -> str:
     """Who is in the population."""
     active = config["snapshots"].get("active_days")

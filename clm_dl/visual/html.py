@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Drawing
 from clm_dl.evaluation.comparison import Group, group_runs, paired_difference
 from clm_dl.evaluation.metric import NETWORK, Figure, Metric
 from clm_dl.visual.drift import drift_figure, section
-from clm_dl.visual.facts import ONE_SEED_LINE
+from clm_dl.visual.facts import ONE_SEED_LINE, calibration_lines
 from clm_dl.visual.results import Results
 from clm_dl.visual.terminal import alike
 from clm_dl.visual.text import mean_sd, number, signed
@@ -92,7 +92,7 @@ def _judged(
 def _run(results: Results, *, draw: bool) -> dict[str, Any]:
     metrics, pages, names, config = results.metrics, results.pages, results.names, results.config
     figures = pages.figures(metrics, results.test, names) if draw and names else {}
-    facts = {**pages.setup(metrics, config), **pages.limits(metrics)}
+    facts = {**pages.setup(metrics, config), **calibration_lines(metrics), **pages.limits(metrics)}
     return {
         "name": _name(results),
         "encoder": f"encoder {config['encoder']['name']}" if config["data"]["name"] != "table" else "table",

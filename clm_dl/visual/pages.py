@@ -6,6 +6,7 @@ A `metrics` argument is a run's metrics.json (of a run with several questions, o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clm_dl.evaluation.metric import UNDEFINED, Metrics
@@ -80,11 +81,27 @@ class Pages:
         return {"title": "More metrics on test", "tables": [table], "note": note}
 
     def before(self, metrics: Summary) -> list[dict[str, Any]]:
-        """Scores before calibration, of a task that calibrates."""
-        raw, known = metrics["split"]["test"].get("raw"), self.known(metrics)
-        if raw is None:
+        """Figures before calibration and after, side by side, of a task that calibrates: those that it moves."""
+        test, known = metrics["split"]["test"], self.known(metrics)
+        if test.get("raw") is None:
             return []
-        return [{"title": "Before calibration", "tables": [models_table(known, whole(raw), known.table)], "note": ""}]
+        raw, calibrated = whole(test["raw"]), test["overall"]
+        moved = [
+            metric
+            for metric in known.table
+            if any(raw[name][metric.name]["value"] != calibrated[name][metric.name]["value"] for name in raw)
+        ]
+        both = {
+            name: {**calibrated[name], **{f"raw {metric}": found for metric, found in part.items()}}
+            for name, part in raw.items()
+        }
+        columns = [
+            column
+            for metric in moved
+            for column in (replace(metric, name=f"raw {metric.name}", title=f"{metric.title}, raw"), metric)
+        ]
+        note = "" if columns else "Calibration changes no figure."
+        return [{"title": "Before calibration and after", "tables": [models_table(known, both, columns)], "note": note}]
 
     def validation(self, metrics: Summary) -> dict[str, Any]:
         """The validation split."""

@@ -6,6 +6,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from clm_dl.evaluation.calibration import PlattCalibrator, ece, prior_correction, reliability
+from clm_dl.evaluation.classification import log_loss
 
 
 def test_ece_equals_bins_made_by_hand():
@@ -91,3 +92,73 @@ def test_platt_undoes_a_shifted_rate_before_it_is_fitted():
     expect = PlattCalibrator().fit(corrected, label).predict(corrected)
     np.testing.assert_allclose(shifted.predict(p), expect, rtol=1e-12)
     assert PlattCalibrator.from_dict(shifted.to_dict()).predict(p).tolist() == shifted.predict(p).tolist()
+
+
+def seasons(levels: list[float], num: int = 3000, *, slope: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(p, label, cutoff): at each cutoff the logit that comes true is slope · logit(p) + its level."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(0, 1.2, (len(levels), num))
+    true = slope * z + np.array(levels)[:, None]
+    label = (rng.random(z.shape) < expit(true)).astype(float)
+    return expit(z).ravel(), label.ravel(), np.repeat(np.arange(len(levels)), num)
+
+
+@pytest.mark.parametrize(
+    ("levels", "slope", "kind"),
+    [
+        ([0.3, -0.3, 0.3, -0.3], 1.0, "raw"),  # a season: what was right at one cutoff is wrong at the next
+        ([0.8, 0.8, 0.8], 1.0, "intercept"),
+        ([0.8, 0.8, 0.8], 2.0, "Platt"),
+    ],
+)
+def test_what_older_cutoffs_speak_for_is_chosen(levels: list[float], slope: float, kind: str) -> None:
+    p, label, cutoff = seasons(levels, slope=slope)
+    fitted = PlattCalibrator().fit_over(p, label, cutoff=cutoff, newest=cutoff == len(levels) - 1)
+    assert fitted.told is not None
+    assert fitted.told.startswith(kind)
+    assert f"chosen on {len(levels) - 1} older cutoffs" in fitted.told
+    if kind == "raw":
+        assert fitted.predict(p) == pytest.approx(p)
+    else:
+        assert fitted.slope == pytest.approx(slope, abs=0.2)
+        assert fitted.intercept == pytest.approx(0.8, abs=0.2)
+    again = PlattCalibrator.from_dict(fitted.to_dict())
+    assert (again.told, again.predict(p).tolist()) == (fitted.told, fitted.predict(p).tolist())
+
+
+def test_one_cutoff_moves_less_than_it_asks_for_and_more_cutoffs_more() -> None:
+    asked, moved = 0.3, []
+    for num in (1, 2, 5):
+        p, label, cutoff = seasons([asked] * num, num=20_000)
+        moved.append(PlattCalibrator().fit_over(p, label, cutoff=cutoff, newest=cutoff == num - 1).intercept)
+    assert 0.05 < moved[0] < 0.7 * asked
+    assert moved[0] < moved[1] < moved[2]
+    p, label, cutoff = seasons([3.0], num=20_000)  # a fault of the model and no season
+    sure = PlattCalibrator().fit_over(p, label, cutoff=cutoff, newest=cutoff == 0)
+    assert sure.intercept == pytest.approx(3, abs=0.15)
+
+
+def test_a_season_at_a_single_cutoff_hurts_less_than_a_full_calibration() -> None:
+    p, label, cutoff = seasons([0.35])
+    later, true, _ = seasons([0.0])
+    shrunk = PlattCalibrator().fit_over(p, label, cutoff=cutoff, newest=cutoff == 0)
+    loss = [log_loss(true, one.predict(later)) for one in (PlattCalibrator(), shrunk, PlattCalibrator().fit(p, label))]
+    assert loss[0] < loss[1] < loss[2]
+    assert loss[1] - loss[0] < 0.6 * (loss[2] - loss[0])
+
+
+def test_customers_at_the_training_cutoffs_are_pooled_and_not_shrunk() -> None:
+    p, label, cutoff = seasons([0.3, 0.3, 0.3], slope=1.5)
+    fitted = PlattCalibrator().fit_over(p, label, cutoff=cutoff, newest=np.ones(len(p), bool))
+    whole = PlattCalibrator().fit(p, label)
+    assert (fitted.slope, fitted.intercept) == pytest.approx((whole.slope, whole.intercept))
+    assert "shrunk" not in str(fitted.told)
+
+
+def test_an_older_cutoff_with_one_class_judges_nothing() -> None:
+    p, label, cutoff = seasons([0.5, 0.5])
+    label[cutoff == 0] = 0
+    told = PlattCalibrator().fit_over(p, label, cutoff=cutoff, newest=cutoff == 1).told
+    assert "not chosen" in str(told)
+    with pytest.raises(ValueError, match="both classes"):
+        PlattCalibrator().fit_over(p, label * 0, cutoff=cutoff, newest=cutoff == 1)

@@ -65,19 +65,20 @@ class Snapshots:
     @property
     def early_stopping(self) -> np.ndarray:
         """Bool `[N]`: labelled validation snapshots but the newest cutoff's; all where `calibration` takes all."""
-        rest = self._validation & ~self.calibration
+        rest = self.validation & ~self.calibration
         return rest if rest.any() else self.calibration
 
     @property
     def calibration(self) -> np.ndarray:
         """Bool `[N]`: labelled validation snapshots of the newest cutoff; all when they lie at the training cutoffs."""
-        validation = self._validation
+        validation = self.validation
         if np.isin(self.cutoff[validation], self.cutoff[self.training]).all():
             return validation
         return validation & (self.cutoff == self.cutoff[validation].max(initial=np.iinfo(np.int64).min))
 
     @property
-    def _validation(self) -> np.ndarray:
+    def validation(self) -> np.ndarray:
+        """Bool `[N]`: validation snapshots with a known label."""
         return (self.split == "val") & ~np.isnan(self.label)
 
     @property

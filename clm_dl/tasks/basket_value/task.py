@@ -107,8 +107,12 @@ class BasketValueTask(SnapshotTask):
         assert cases.outcome is not None
         part, order_N2 = cases.snapshots, cases.outcome[rows]
         window = part.gap_days + part.horizon_days
-        chosen = order_N2[:, DAYS] < window if aged else part.calibration[rows]
-        return LogNormalCalibrator().fit(answers[chosen], order_N2[chosen, AMOUNT])
+        if aged:
+            soon = order_N2[:, DAYS] < window
+            return LogNormalCalibrator().fit(answers[soon], order_N2[soon, AMOUNT])
+        known = part.validation[rows]
+        at = {"cutoff": part.cutoff[rows][known], "newest": part.calibration[rows][known]}
+        return LogNormalCalibrator().fit_over(answers[known], order_N2[known, AMOUNT], **at)
 
     def read_calibration(self, state: Mapping[str, Any]) -> LogNormalCalibrator:
         return LogNormalCalibrator.from_dict(state)

@@ -105,9 +105,14 @@ class ChurnTask(SnapshotTask):
     def calibrate(
         self, answers: Answers, cases: Cases, rows: np.ndarray, *, model: Any = None, aged: bool = False
     ) -> PlattCalibrator:
-        chosen = np.ones(len(rows), bool) if aged else cases.snapshots.calibration[rows]
-        calibrator = PlattCalibrator(prior=None if model is None else model.prior)
-        return calibrator.fit(answers[chosen], cases.snapshots.label[rows][chosen])
+        snapshots, calibrator = cases.snapshots, PlattCalibrator(prior=None if model is None else model.prior)
+        if aged:
+            return calibrator.fit(answers, snapshots.label[rows])
+        known = snapshots.validation[rows]
+        at = {"cutoff": snapshots.cutoff[rows][known]}
+        return calibrator.fit_over(
+            answers[known], snapshots.label[rows][known], **at, newest=snapshots.calibration[rows][known]
+        )
 
     def read_calibration(self, state: Mapping[str, Any]) -> PlattCalibrator:
         return PlattCalibrator.from_dict(state)

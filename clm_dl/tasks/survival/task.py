@@ -109,8 +109,13 @@ class SurvivalTask(SnapshotTask):
     ) -> CurveCalibrator:
         """Each horizon on the newest validation cutoff that was followed so far."""
         assert cases.outcome is not None
-        chosen_NS = ~np.isnan(cases.outcome) if aged else calibration_rows(cases.snapshots, cases.outcome)
-        return CurveCalibrator().fit(answers, cases.outcome[rows], chosen_NS[rows])
+        known_NS, active_NS = ~np.isnan(cases.outcome), cases.outcome[rows]
+        if aged:
+            return CurveCalibrator().fit(answers, active_NS, known_NS[rows])
+        known_NS &= (cases.snapshots.split == "val")[:, None]
+        newest_NS = calibration_rows(cases.snapshots, cases.outcome)[rows]
+        at = {"cutoff": cases.snapshots.cutoff[rows], "known_NS": known_NS[rows], "newest_NS": newest_NS}
+        return CurveCalibrator().fit_over(answers, active_NS, **at)
 
     def read_calibration(self, state: Mapping[str, Any]) -> CurveCalibrator:
         return CurveCalibrator.from_dict(state)

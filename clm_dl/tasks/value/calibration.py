@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clm_dl.errors import UserError
+from clm_dl.evaluation.correction import Line, corrected
 
 Floats = NDArray[np.float64]
+TINY = 1e-9  # of money, where nothing is expected
 FLOOR = 1e-3  # scores enter the logarithm no smaller than this share of their mean
 
 
@@ -31,12 +33,23 @@ class ValueCalibrator:
         slope, intercept, age, floor: of the mean; floor is the smallest score that counts, in money; age is 0 where
             tenure was not given.
         widen: of the interval, may be negative.
+        orders: the same of the expected number of orders; None of a model that expects none, and of old.
+        told: in words, how the mean was chosen.
     """
 
     def __init__(
-        self, slope: float = 1.0, intercept: float = 0.0, floor: float = 1e-9, widen: float = 0.0, age: float = 0.0
+        self,
+        slope: float = 1.0,
+        intercept: float = 0.0,
+        floor: float = 1e-9,
+        widen: float = 0.0,
+        age: float = 0.0,
+        *,
+        orders: ValueCalibrator | None = None,
+        told: str | None = None,
     ) -> None:
         self.slope, self.intercept, self.floor, self.widen, self.age = map(float, (slope, intercept, floor, widen, age))
+        self.orders, self.told = orders, told
 
     def fit(self, score: ArrayLike, spend: ArrayLike, log_tenure: ArrayLike | None = None) -> ValueCalibrator:
         """Fit the mean on expected and actual spend `[N]`, both ≥ 0; returns self. ValueError when nothing was spent or
@@ -71,6 +84,33 @@ class ValueCalibrator:
         self.intercept = float(np.log(spend_N.mean() / np.exp(x_NK @ factor_K).mean()))
         return self
 
+    def fit_over(self, score: ArrayLike, spend: ArrayLike, *, cutoff: ArrayLike, newest: ArrayLike) -> ValueCalibrator:
+        """Fit the mean on the `newest` of validation snapshots at several cutoffs, chosen and shrunk by the others, see
+        `corrected`; returns self.
+        """
+        score_N, spend_N = np.asarray(score, dtype=np.float64), np.asarray(spend, dtype=np.float64)
+        newest_N = np.asarray(newest, dtype=bool)
+        floor = FLOOR * float(score_N[newest_N].mean())
+        x_N = np.log(np.maximum(score_N, max(floor, TINY)))
+
+        def fit(kind: str, rows_N: NDArray[np.bool_]) -> Line:
+            if kind == "raw":
+                return Line()
+            found = ValueCalibrator().fit(score_N[rows_N], spend_N[rows_N])
+            if kind == "line":
+                return Line(found.slope, found.intercept)
+            return Line(1.0, float(np.log(spend_N[rows_N].sum() / score_N[rows_N].sum())))
+
+        def loss(line: Line, rows_N: NDArray[np.bool_]) -> float:
+            """Of a Poisson with this mean, in orders of a customer who spends as the average."""
+            log_N, mean = line(x_N[rows_N]), spend_N[newest_N].mean()
+            return float(np.mean(np.exp(log_N) - spend_N[rows_N] * log_N) / mean)
+
+        found = corrected(fit, loss, x_N, cutoff_N=np.asarray(cutoff), newest_N=newest_N)
+        self.slope, self.intercept, self.floor = found.line.slope, found.line.intercept, max(floor, TINY)
+        self.told = found.told("total and steepness")
+        return self
+
     def fit_interval(self, low: ArrayLike, high: ArrayLike, spend: ArrayLike, *, coverage: float) -> ValueCalibrator:
         """Fit the interval on its predicted ends and the spend `[N]`: `coverage` of them lie inside; returns self."""
         low_N, high_N, spend_N = (np.log1p(np.asarray(part, dtype=np.float64)) for part in (low, high, spend))
@@ -96,15 +136,18 @@ class ValueCalibrator:
             np.expm1(high_N + self.widen), 0.0
         )
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "slope": self.slope,
             "intercept": self.intercept,
             "floor": self.floor,
             "widen": self.widen,
             "age": self.age,
+            **({"orders": self.orders.to_dict()} if self.orders else {}),
+            **({"told": self.told} if self.told else {}),
         }
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> ValueCalibrator:
-        return cls(**state)
+        orders = state.get("orders")
+        return cls(**{**state, "orders": None if orders is None else cls.from_dict(orders)})

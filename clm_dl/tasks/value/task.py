@@ -121,15 +121,26 @@ class ValueTask(SnapshotTask):
     def calibrate(
         self, answers: Answers, cases: Cases, rows: np.ndarray, *, model: Any = None, aged: bool = False
     ) -> ValueCalibrator:
-        """Mean and interval; `aged`: long after training, when tenure counts, too."""
+        """Mean, interval and orders; `aged`: long after training, when tenure counts, too."""
         assert cases.outcome is not None
-        chosen = np.ones(len(rows), bool) if aged else cases.snapshots.calibration[rows]
-        answers, spend = answers[chosen], cases.outcome[rows][chosen, 0]
+        snapshots, value_N2, columns = cases.snapshots, cases.outcome[rows], answers.reshape(len(rows), -1)
+        known = np.ones(len(rows), bool) if aged else snapshots.validation[rows]
+        newest = known if aged else snapshots.calibration[rows]
+
+        def mean(column: int, truth: int) -> ValueCalibrator:
+            said, true = columns[known, column], value_N2[known, truth]
+            if aged:
+                return ValueCalibrator().fit(said, true, columns[known, TENURE] if answers.ndim > 1 else None)
+            return ValueCalibrator().fit_over(said, true, cutoff=snapshots.cutoff[rows][known], newest=newest[known])
+
+        calibrator = mean(MEAN, 0)
         if answers.ndim == 1:
-            return ValueCalibrator().fit(answers, spend)
-        calibrator = ValueCalibrator().fit(answers[:, MEAN], spend, answers[:, TENURE] if aged else None)
-        coverage = self.options.coverage
-        return calibrator.fit_interval(answers[:, LOW], answers[:, HIGH], spend, coverage=coverage)
+            return calibrator
+        calibrator.orders = mean(ORDERS, 1)
+        if calibrator.told:
+            calibrator.told = f"{calibrator.told}; orders: {calibrator.orders.told}"
+        low, high, spend = columns[newest, LOW], columns[newest, HIGH], value_N2[newest, 0]
+        return calibrator.fit_interval(low, high, spend, coverage=self.options.coverage)
 
     def read_calibration(self, state: Mapping[str, Any]) -> ValueCalibrator:
         return ValueCalibrator.from_dict(state)
@@ -140,10 +151,12 @@ class ValueTask(SnapshotTask):
         further: dict[str, np.ndarray] = {}
         if answers.ndim == 1:
             mean, score = answers, calibration.predict(answers)
-        else:  # only mean and interval are calibrated
+        else:  # all but the median is calibrated
             mean, score = answers[:, MEAN], calibration.predict(answers[:, MEAN], answers[:, TENURE])
             low, high = calibration.interval(answers[:, LOW], answers[:, HIGH])
-            further = {"median": answers[:, MEDIAN], "low": low, "high": high, "expected_orders": answers[:, ORDERS]}
+            orders = calibration.orders or ValueCalibrator()
+            further = {"median": answers[:, MEDIAN], "low": low, "high": high}
+            further["expected_orders"] = orders.predict(answers[:, ORDERS], answers[:, TENURE])
         columns = {"score": score, "score_raw": mean, "spend": value_N2[:, 0], "orders": value_N2[:, 1]}
         return value_table(cases.store, cases.snapshots, task=self.name, model=model, further=further, **columns)
 

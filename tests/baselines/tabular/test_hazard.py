@@ -72,7 +72,9 @@ def test_every_baseline_scores_curves_that_do_not_rise(score: Callable[..., pd.D
         assert (np.diff(curves, axis=1) <= 1e-12).all()
     validation = read_curves(scores, "val")
     newest = (validation.cutoff == validation.cutoff.max())[:, None] & ~np.isnan(validation.label)
-    calibrated = CurveCalibrator().fit(validation.raw[name], validation.label, newest).predict(table.raw[name])
+    known = {"cutoff": validation.cutoff.astype("int64"), "known_NS": ~np.isnan(validation.label)}
+    fitted = CurveCalibrator().fit_over(validation.raw[name], validation.label, newest_NS=newest, **known)
+    calibrated = fitted.predict(table.raw[name])
     np.testing.assert_allclose(table.active[name], calibrated, rtol=1e-6)  # on the newest validation cutoff alone
     known = ~np.isnan(table.label[:, 2])
     least = {"base_rate": 0.49, "recency": 0.55}.get(name, 0.65)

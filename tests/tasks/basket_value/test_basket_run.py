@@ -15,6 +15,7 @@ from clm_dl.experiment.backtest import backtest
 from clm_dl.experiment.rescoring import rescored
 from clm_dl.experiment.run_files import read_results
 from clm_dl.run import Run, load_run
+from clm_dl.tasks.basket_value.calibration import LogNormalCalibrator
 from clm_dl.tasks.basket_value.metrics import METRICS
 from clm_dl.visual.drift import rows as drift_rows
 from clm_dl.visual.html import render_report
@@ -43,16 +44,17 @@ def test_metrics_are_complete_and_of_the_known_next_orders(basket_run: Run, shop
         assert overall[model]["log_mae"]["value"] == pytest.approx(error), model
 
 
-def test_calibration_makes_the_mean_of_the_logs_of_its_own_snapshots_right(
-    basket_run: Run, shop_store: EventStore
-) -> None:
+def test_calibration_is_fitted_on_the_newest_validation_cutoff(basket_run: Run, shop_store: EventStore) -> None:
     cases = basket_run.trained.task.cases(shop_store)
     chosen = cases.snapshots.calibration[cases.held_out]
     assert chosen.sum() > 10
+    known = cases.snapshots.validation[cases.held_out]
+    options = {"cutoff": cases.snapshots.cutoff[cases.held_out][known], "newest": chosen[known]}
     for model, part in basket_run.scores.groupby("model"):
-        known = part[chosen]
-        assert known["label"].notna().all()
-        assert np.log(known["median"]).mean() == pytest.approx(np.log(known["label"]).mean()), model
+        raw = np.log(part["score_raw"])
+        expected = LogNormalCalibrator().fit_over(raw[known], part["label"][known], **options)
+        np.testing.assert_allclose(part["median"], expected.median(raw), rtol=1e-6, err_msg=str(model))
+        assert basket_run.metrics["calibration"][model] == expected.told
 
 
 def test_training_knows_nothing_of_what_comes_after_the_first_validation_cutoff(

@@ -63,7 +63,8 @@ def test_every_horizon_is_calibrated_on_the_newest_validation_cutoff_alone(survi
     newest = np.broadcast_to((validation.cutoff == validation.cutoff.max())[:, None], validation.label.shape)
     assert not np.isnan(validation.label[newest]).any()  # followed through each horizon
     for model, raw in validation.raw.items():
-        expected = CurveCalibrator().fit(raw, validation.label, newest)
+        options = {"cutoff": validation.cutoff.astype("int64"), "known_NS": ~np.isnan(validation.label)}
+        expected = CurveCalibrator().fit_over(raw, validation.label, newest_NS=newest, **options)
         np.testing.assert_allclose(validation.active[model], expected.predict(raw), rtol=1e-6, err_msg=model)
         np.testing.assert_allclose(test.active[model], expected.predict(test.raw[model]), rtol=1e-6, err_msg=model)
 

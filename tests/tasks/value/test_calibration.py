@@ -65,3 +65,17 @@ def test_conformal_interval_of_few_snapshots_looks_below_as_above() -> None:
     inside = ValueCalibrator().fit_interval(low, high, np.full(5, np.expm1(5.0)), coverage=0.8)
     assert inside.widen == pytest.approx(-1.0)
     np.testing.assert_allclose(inside.interval(low, high), [np.expm1(np.full(5, 5.0))] * 2)
+
+
+def test_a_total_that_is_off_at_every_cutoff_is_made_right_and_a_season_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    raw = np.exp(rng.normal(2.0, 1.0, (3, 4000)))
+    cutoff = np.repeat(np.arange(3), 4000)
+    for factors, expected in (([0.5, 0.5, 0.5], 0.5), ([1.3, 0.8, 1.3], 1.0)):
+        spend = raw * np.array(factors)[:, None] * rng.gamma(2.0, 0.5, raw.shape)
+        fitted = ValueCalibrator().fit_over(raw.ravel(), spend.ravel(), cutoff=cutoff, newest=cutoff == 2)
+        assert fitted.predict(raw).sum() / raw.sum() == pytest.approx(expected, abs=0.06), fitted.told
+    fitted.orders = ValueCalibrator(slope=0.9, told="raw")
+    again = ValueCalibrator.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    assert again.orders is not None
+    assert (again.orders.slope, again.orders.told, again.told) == (0.9, "raw", fitted.told)

@@ -22,6 +22,7 @@ from clm_dl.experiment.run_files import read_results
 from clm_dl.run import Run, load_run
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.module import SequenceTask
+from clm_dl.tasks.value.calibration import ValueCalibrator
 from clm_dl.tasks.value.metrics import METRICS
 from clm_dl.tasks.value.task import ValueTask
 from clm_dl.visual.drift import rows as drift_rows
@@ -57,11 +58,16 @@ def test_scores_are_money_and_metrics_are_complete(value_run: Run, cases: Cases)
     assert metrics["fingerprint"] == task.fingerprint(cases) != cases.snapshots.fingerprint(cases.store)
 
 
-def test_calibration_makes_the_total_of_its_own_snapshots_right(value_run: Run, cases: Cases) -> None:
+def test_spend_and_orders_are_calibrated_on_the_newest_validation_cutoff(value_run: Run, cases: Cases) -> None:
     chosen = cases.snapshots.calibration[cases.held_out]
+    known = cases.snapshots.validation[cases.held_out]
+    options = {"cutoff": cases.snapshots.cutoff[cases.held_out][known], "newest": chosen[known]}
     for model, part in value_run.scores.groupby("model"):
-        known = part[chosen]
-        assert known["score"].sum() == pytest.approx(known["label"].sum(), rel=1e-6), model
+        expected = ValueCalibrator().fit_over(part["score_raw"][known], part["label"][known], **options)
+        np.testing.assert_allclose(part["score"], expected.predict(part["score_raw"]), rtol=1e-6, err_msg=str(model))
+        assert value_run.metrics["calibration"][model].startswith(str(expected.told))
+    calibration = value_run.calibration
+    assert f"; orders: {calibration.orders.told}" in value_run.metrics["calibration"]["network"]
     network = value_run.scores[value_run.scores["model"] == "network"][chosen]
     inside = (network["label"] >= network["low"]) & (network["label"] <= network["high"])
     assert inside.mean() >= value_run.config["task"]["coverage"]
