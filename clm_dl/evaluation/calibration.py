@@ -14,8 +14,8 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from clm_dl.errors import UserError
-from clm_dl.evaluation.classification import cumulate, rank
 from clm_dl.evaluation.correction import Line, corrected
+from clm_dl.evaluation.ranked import Ranking
 
 CLIP = 1e-7  # probabilities enter the logit no closer to 0 and 1 than this (float32 scores reach both)
 
@@ -26,13 +26,12 @@ def ece(label: ArrayLike, p: ArrayLike, bins: int = 15, weight: ArrayLike | None
     A row on the edge of two bins is shared between them and tied scores carry their common rate, so the order of the
     rows never matters, and constant scores give exactly |mean p − rate|.
     """
-    order = rank(p)
-    return float(cumulate(label, p, order, weight).ece(bins)[0])
+    return float(Ranking(label, p)(weight, bins=bins).ece()[0])
 
 
 def reliability(label: ArrayLike, p: ArrayLike, bins: int = 15) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The bins behind `ece`: (mean p, rate) of each equal-mass bin, both [bins], from low to high p."""
-    mean_p_RK, rate_RK = cumulate(label, p, rank(p)).bins(bins)
+    mean_p_RK, rate_RK = Ranking(label, p)(bins=bins).bins()
     return mean_p_RK[0, ::-1], rate_RK[0, ::-1]
 
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clm_dl.evaluation.calibration import reliability
-from clm_dl.evaluation.classification import Curve, cumulate, rank
+from clm_dl.evaluation.ranked import Curve
+from clm_dl.evaluation.ranked import curve as curve_of
 from clm_dl.tasks.churn.profit import expected_profit_curve
 from clm_dl.tasks.churn.scores import ScoreTable
 from clm_dl.visual.figures import COLORS, CURVES, DARK, empty_figure, interval_figure, legend, styles
@@ -42,9 +43,9 @@ def precision_recall_figure(label: Floats, scores: Scores) -> Figure:
     """Precision against recall of the positives; the dotted line is the prevalence."""
     figure, axes = empty_figure("Precision and recall", "recall", "precision")
     for name, curve, style in _curves(label, scores):
-        reached = curve.positive[0, 1:]
+        reached = curve.positive[1:]
         axes.step(
-            reached / max(reached[-1], 1), reached / np.maximum(curve.mass[0, 1:], 1), where="post", label=name, **style
+            reached / max(reached[-1], 1), reached / np.maximum(curve.mass[1:], 1), where="post", label=name, **style
         )
     axes.axhline(float(label.mean()) if len(label) else 0.0, color=DARK, linestyle=":", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -55,7 +56,7 @@ def roc_figure(label: Floats, scores: Scores) -> Figure:
     """True against false positive rate."""
     figure, axes = empty_figure("ROC", "false positive rate", "true positive rate")
     for name, curve, style in _curves(label, scores):
-        reached, mass = curve.positive[0], curve.mass[0]
+        reached, mass = curve.positive, curve.mass
         axes.plot((mass - reached) / max(mass[-1] - reached[-1], 1), reached / max(reached[-1], 1), label=name, **style)
     axes.plot([0, 1], [0, 1], color=DARK, linestyle=":", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -66,12 +67,7 @@ def gain_figure(label: Floats, scores: Scores) -> Figure:
     """Share of the positives reached against the share contacted, between a random and a perfect ranking."""
     figure, axes = empty_figure("Cumulative gain", "share of snapshots contacted", "share of the positives reached")
     for name, curve, style in _curves(label, scores):
-        axes.plot(
-            curve.mass[0] / max(curve.mass[0, -1], 1),
-            curve.positive[0] / max(curve.positive[0, -1], 1),
-            label=name,
-            **style,
-        )
+        axes.plot(curve.mass / max(curve.mass[-1], 1), curve.positive / max(curve.positive[-1], 1), label=name, **style)
     axes.plot(
         [0, float(label.mean()) if len(label) else 0.0, 1],
         [0, 1, 1],
@@ -138,4 +134,4 @@ def churn_figures(table: ScoreTable, metrics: Mapping[str, Any], names: Sequence
 def _curves(label: Floats, scores: Scores) -> Iterator[tuple[str, Curve, dict[str, Any]]]:
     for name, score, style in styles(scores):
         if len(label):
-            yield name, cumulate(label, score, rank(score)), style
+            yield name, curve_of(label, score), style

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from clm_dl.evaluation.bootstrap import Measure, customer_codes
 from clm_dl.evaluation.classification import (
     Confusion,
-    accumulate,
     confusion_cells,
     lift_ceiling,
     log_loss,
     log_loss_terms,
     majority_floor,
-    rank,
 )
 from clm_dl.evaluation.metric import Metric, Metrics
+from clm_dl.evaluation.ranked import Ranking
 from clm_dl.tasks.churn.scores import ScoreTable
 
 Floats = NDArray[np.float64]
@@ -54,7 +53,7 @@ def binary_measure(table: ScoreTable, scores: Mapping[str, Floats], *, threshold
         tuple(metric.name for metric in METRICS),
         lambda weight_RC: np.stack([plan(weight_RC) for plan in plans], axis=1),
         num,
-        len(table),
+        num,
         distances=METRICS.distances,
     )
 
@@ -70,24 +69,21 @@ class _Plan:
         self.terms_C7 = np.column_stack(
             [np.bincount(code_N, weights=term_N, minlength=num_customers) for term_N in terms]
         )
-        order = rank(score_N)
-        rows_N, self.ends_G = order.rows_N, order.ends_G
-        self.label_N, self.score_N, self.code_N = label_N[rows_N], score_N[rows_N], code_N[rows_N]
+        self.ranking = Ranking(label_N, score_N, code_N)
 
     def __call__(self, weight_RC: Floats) -> Floats:
         """[R, C] -> [R, K] in the order of METRICS."""
-        weight_RN = np.take(weight_RC, self.code_N, axis=1, mode="clip")
-        curve = accumulate(self.label_N, self.score_N, self.ends_G, weight_RN)
+        ranked = self.ranking(weight_RC, bins=BINS, tops=[0.1])
         rows_R, log_loss_R, squared_R, *cells = (weight_RC @ self.terms_C7).T
-        recall10_R = curve.recall_at(0.1)
+        recall10_R = ranked.recall()[:, 0]
         with np.errstate(invalid="ignore", divide="ignore"):
             found = {
-                "auroc": curve.auroc(),
-                "auprc": curve.auprc(),
-                "auprc_stay": curve.auprc_stay(),
+                "auroc": ranked.auroc(),
+                "auprc": ranked.auprc(),
+                "auprc_stay": ranked.auprc_stay(),
                 "log_loss": log_loss_R / rows_R,
                 "brier": squared_R / rows_R,
-                "ece": curve.ece(BINS),
+                "ece": ranked.ece(),
                 "lift@10": recall10_R / 0.1,
                 "recall@10": recall10_R,
             }

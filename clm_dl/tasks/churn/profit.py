@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clm_dl.evaluation.classification import cumulate, divide, interpolate, rank
+from clm_dl.evaluation.ranked import Ranking, divide
 from clm_dl.tasks.churn.scores import ScoreTable
 
 Floats = NDArray[np.float64]
@@ -40,10 +40,8 @@ def expected_profit_curve(
 
     The curve starts at 0 (contact nobody), so its maximum is never negative. Ties are expected values.
     """
-    curve = cumulate(label, score, rank(score))
-    fraction_K = np.linspace(0, 1, points)
-    total = curve.mass[0, -1]
-    reached_K = interpolate(curve.mass, curve.positive, fraction_K)[0]
+    fraction_K, total = np.linspace(0, 1, points), len(np.asarray(label))
+    reached_K = Ranking(label, score)(tops=fraction_K.tolist()).top[0]
     return ProfitCurve(fraction_K, divide(benefit * reached_K - cost * fraction_K * total, np.full(points, total)))
 
 

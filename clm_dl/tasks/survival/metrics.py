@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clm_dl.evaluation.bootstrap import Measure, customer_codes
-from clm_dl.evaluation.classification import accumulate, log_loss, log_loss_terms, rank
+from clm_dl.evaluation.classification import log_loss, log_loss_terms
 from clm_dl.evaluation.metric import Metric, Metrics
+from clm_dl.evaluation.ranked import Ranking
 from clm_dl.tasks.survival.scores import CurveScores
 
 Floats = NDArray[np.float64]
@@ -117,7 +118,7 @@ def survival_measure(table: CurveScores, curves: Mapping[str, Floats], horizons_
         tuple(metric.name for metric in known),
         lambda weight_RC: np.stack([plan(weight_RC) for plan in plans], axis=1),
         num,
-        len(table),
+        num,
         distances=known.distances,
     )
 
@@ -160,8 +161,9 @@ class _Plan:
         num_customers: int,
         horizons_days: Sequence[float],
     ) -> None:
-        self.horizons, self.code_N = horizons_days, code_N
-        self.concordance = _Concordance(label_NS, restricted_mean(active_NS, horizons_days))
+        self.horizons = horizons_days
+        self.concordance = _Concordance(label_NS, restricted_mean(active_NS, horizons_days), code_N)
+        self.rows_C = np.bincount(code_N, minlength=num_customers).astype(np.float64)
 
         def by_customer(term_N: Floats, rows_N: NDArray[np.bool_] | None = None) -> Floats:
             code = code_N if rows_N is None else code_N[rows_N]
@@ -178,47 +180,41 @@ class _Plan:
                     for term_N in (np.ones_like(label_N), log_loss_terms(label_N, active_N), (label_N - active_N) ** 2)
                 ]
             )
-            order = rank(active_N)
-            rows_N = order.rows_N
-            self.each.append((label_N[rows_N], active_N[rows_N], code_N[known_N][rows_N], order.ends_G, terms_C3))
+            self.each.append((Ranking(label_N, active_N, code_N[known_N]), terms_C3))
 
     def __call__(self, weight_RC: Floats) -> Floats:
         """[R, C] -> [R, K] in the order of `known_metrics`."""
-        weight_RN = np.take(weight_RC, self.code_N, axis=1, mode="clip")
         with np.errstate(invalid="ignore", divide="ignore"):
-            ibs_R = integrate(weight_RC @ self.brier_CS / weight_RN.sum(axis=1, keepdims=True), self.horizons)
+            ibs_R = integrate(weight_RC @ self.brier_CS / (weight_RC @ self.rows_C)[:, None], self.horizons)
             each = []
-            for label_N, active_N, code_N, ends_G, terms_C3 in self.each:
-                curve = accumulate(label_N, active_N, ends_G, np.take(weight_RC, code_N, axis=1, mode="clip"))
+            for ranking, terms_C3 in self.each:
+                ranked = ranking(weight_RC, bins=BINS)
                 rows_R, log_loss_R, squared_R = (weight_RC @ terms_C3).T
-                each.append(np.stack([curve.auroc(), log_loss_R / rows_R, squared_R / rows_R, curve.ece(BINS)], axis=1))
+                each.append(np.stack([ranked.auroc(), log_loss_R / rows_R, squared_R / rows_R, ranked.ece()], axis=1))
         each_RS4 = np.stack(each, axis=1)
-        whole = (self.concordance(weight_RN), ibs_R, each_RS4[:, :, 1].mean(axis=1), each_RS4[:, :, 3].max(axis=1))
+        whole = (self.concordance(weight_RC), ibs_R, each_RS4[:, :, 1].mean(axis=1), each_RS4[:, :, 3].max(axis=1))
         return np.column_stack([*whole, each_RS4.reshape(len(weight_RC), -1)])
 
 
 class _Concordance:
     """Pairs of who left in an interval and who was active through it, summed over intervals: an AUC for each."""
 
-    def __init__(self, label_NS: Floats, lifetime_N: Floats) -> None:
-        order = rank(-lifetime_N)  # the shortest predicted lifetime first
-        self.rows_N, self.ends_G = order.rows_N, order.ends_G
-        self.left_NS, self.active_NS = left_in(label_NS)[self.rows_N], label_NS[self.rows_N] == 1
+    def __init__(self, label_NS: Floats, lifetime_N: Floats, code_N: NDArray[np.int64] | None = None) -> None:
+        code_N = np.arange(len(lifetime_N)) if code_N is None else code_N
+        self.rankings = []  # of who is known in each interval: the shortest predicted lifetime first
+        for left_N, active_N in zip(left_in(label_NS).T, (label_NS == 1).T, strict=True):
+            known_N = left_N | active_N
+            self.rankings.append(Ranking(left_N[known_N], -lifetime_N[known_N], code_N[known_N]))
         followed_S = still_followed(label_NS)
         self.weight_S = np.divide(1.0, followed_S**2, out=np.zeros_like(followed_S), where=followed_S > 0)
 
-    def __call__(self, weight_RN: Floats) -> Floats:
-        """[R, N] -> [R]."""
-        sorted_RN = np.take(weight_RN, self.rows_N, axis=1)
-        concordant_R, pairs_R = np.zeros(len(weight_RN)), np.zeros(len(weight_RN))
-        for left_N, active_N, weight in zip(self.left_NS.T, self.active_NS.T, self.weight_S, strict=True):
-            known_N = left_N | active_N
-            curve = accumulate(left_N.astype(float), np.zeros(len(left_N)), self.ends_G, sorted_RN * known_N)
-            active_RG = curve.mass - curve.positive
-            concordant_R += (
-                weight * np.einsum("rg,rg->r", np.diff(active_RG), curve.positive[:, 1:] + curve.positive[:, :-1]) / 2
-            )
-            pairs_R += weight * curve.positive[:, -1] * active_RG[:, -1]
+    def __call__(self, weight_RC: Floats) -> Floats:
+        """[R, C] -> [R]."""
+        concordant_R, pairs_R = np.zeros(len(weight_RC)), np.zeros(len(weight_RC))
+        for ranking, weight in zip(self.rankings, self.weight_S.tolist(), strict=True):
+            ranked = ranking(weight_RC)
+            concordant_R += weight * (ranked.area - ranked.gain**2 / 2)
+            pairs_R += weight * ranked.gain * (ranked.mass - ranked.gain)
         return np.divide(concordant_R, pairs_R, out=np.full(len(pairs_R), np.nan), where=pairs_R > 0)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clm_dl.evaluation.bootstrap import Measure, bootstrap, customer_codes
-from clm_dl.evaluation.classification import Curve, Order, accumulate, rank
 from clm_dl.evaluation.metric import Metric, Metrics
+from clm_dl.evaluation.ranked import Ranked, Ranking, curve, rank_correlation
 from clm_dl.tasks.value.scores import Forecast, ValueScores
 
 Floats = NDArray[np.float64]
@@ -59,20 +59,14 @@ def decile_mape(spend: ArrayLike, score: ArrayLike) -> float:
 
 def deciles(spend: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     """(mean score, mean spend) `[10]` of groups of equal size, from the lowest scores to the highest."""
-    spend_N, score_N = np.asarray(spend, dtype=np.float64), np.asarray(score, dtype=np.float64)
-    order = rank(score_N)
-    rows_N = order.rows_N
-    mean_R10, actual_R10 = accumulate(spend_N[rows_N], score_N[rows_N], order.ends_G, np.ones((1, len(rows_N)))).bins(
-        DECILES
-    )
+    mean_R10, actual_R10 = Ranking(spend, score)(bins=DECILES).bins()
     return mean_R10[0, ::-1], actual_R10[0, ::-1]
 
 
 def gain(spend: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     """(share of the customers, share of the spend) from the highest score down, both starting at 0."""
-    spend_N, order = np.asarray(spend, dtype=np.float64), rank(score)
-    curve = accumulate(spend_N[order.rows_N], spend_N, order.ends_G, np.ones((1, len(spend_N))))
-    return curve.mass[0] / curve.mass[0, -1], curve.positive[0] / curve.positive[0, -1]
+    found = curve(spend, score)
+    return found.mass / found.mass[-1], found.positive / found.positive[-1]
 
 
 def value_measure(table: ValueScores, forecasts: Mapping[str, Forecast]) -> Measure:
@@ -87,10 +81,10 @@ def _measure(customer: ArrayLike, spend: ArrayLike, orders: ArrayLike, forecasts
     plans = [_Plan(truth, forecast) for forecast in forecasts.values()]
 
     def values(weight_RC: Floats) -> Floats:
-        perfect_R, ranks_RN = truth(weight_RC)
-        return np.stack([plan(weight_RC, perfect_R, ranks_RN) for plan in plans], axis=1)
+        perfect_R = _area(truth.ranking(weight_RC))
+        return np.stack([plan(weight_RC, perfect_R) for plan in plans], axis=1)
 
-    return Measure(tuple(forecasts), NAMES, values, num, len(spend_N), distances=METRICS.distances)
+    return Measure(tuple(forecasts), NAMES, values, num, num, distances=METRICS.distances)
 
 
 def reference(table: ValueScores) -> dict[str, Any]:
@@ -113,25 +107,18 @@ def reference(table: ValueScores) -> dict[str, Any]:
 
 
 class _Truth:
-    """What all models are held against: the order of the actual spend, and its ranks for any weighting of customers."""
+    """What all models are held against: the order of the actual spend."""
 
     def __init__(self, spend_N: Floats, orders_N: Floats, code_N: NDArray[np.int64], num_customers: int) -> None:
         self.spend_N, self.orders_N, self.code_N, self.num_customers = spend_N, orders_N, code_N, num_customers
-        self.order = rank(spend_N)
-
-    def __call__(self, weight_RC: Floats) -> tuple[Floats, Floats]:
-        """[R, C] -> area of the perfect order [R], mid-ranks of the spend [R, N]."""
-        weight_RN = np.take(weight_RC, self.code_N, axis=1, mode="clip")
-        curve = _curve(self.order, self.spend_N, self.spend_N, weight_RN)
-        return _area(curve), _mid_ranks(self.order, curve.mass, len(self.spend_N))
+        self.ranking = Ranking(spend_N, spend_N, code_N)
 
 
 class _Plan:
     """One model's metrics for any weighting of customers."""
 
     def __init__(self, truth: _Truth, forecast: Forecast) -> None:
-        self.truth, self.score_N = truth, forecast.score
-        self.order = rank(forecast.score)
+        self.truth, self.ranking = truth, Ranking(truth.spend_N, forecast.score, truth.code_N)
         error_N = forecast.score - truth.spend_N
         terms = {
             "rows": np.ones_like(error_N),
@@ -154,19 +141,18 @@ class _Plan:
             [np.bincount(truth.code_N, weights=term, minlength=truth.num_customers) for term in terms.values()]
         )
 
-    def __call__(self, weight_RC: Floats, perfect_R: Floats, ranks_RN: Floats) -> Floats:
+    def __call__(self, weight_RC: Floats, perfect_R: Floats) -> Floats:
         """[R, C] -> [R, K] in the order of METRICS."""
-        weight_RN = np.take(weight_RC, self.truth.code_N, axis=1, mode="clip")
-        curve = _curve(self.order, self.truth.spend_N, self.score_N, weight_RN)
+        ranked = self.ranking(weight_RC, bins=DECILES)
         sums = dict(zip(self.names, (weight_RC @ self.terms_CK).T, strict=True))
         nothing = np.full(len(weight_RC), np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean_R10, actual_R10 = curve.bins(DECILES)
+            mean_R10, actual_R10 = ranked.bins()
             off_R10 = np.where(actual_R10 > 0, np.abs(mean_R10 - actual_R10) / actual_R10, np.nan)
             rows = sums["rows"]
             found = {
-                "gini": _area(curve) / np.where(np.abs(perfect_R) > 1e-12, perfect_R, np.nan),
-                "spearman": _correlation(_mid_ranks(self.order, curve.mass, len(self.score_N)), ranks_RN, weight_RN),
+                "gini": _area(ranked) / np.where(np.abs(perfect_R) > 1e-12, perfect_R, np.nan),
+                "spearman": rank_correlation(self.ranking, self.truth.ranking, weight_RC),
                 "decile_mape": off_R10.mean(axis=1),
                 "mae": sums["absolute"] / rows,
                 "rmse": np.sqrt(sums["squared"] / rows),
@@ -181,35 +167,10 @@ class _Plan:
         return np.column_stack([found[name] for name in NAMES])
 
 
-def _curve(order: Order, spend_N: Floats, score_N: Floats, weight_RN: Floats) -> Curve:
-    rows_N = order.rows_N
-    return accumulate(spend_N[rows_N], score_N[rows_N], order.ends_G, np.take(weight_RN, rows_N, axis=1))
-
-
-def _area(curve: Curve) -> Floats:
+def _area(ranked: Ranked) -> Floats:
     """[R]: area between the cumulative gain and the diagonal, by the trapezoidal rule over groups of equal scores."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        doubled = np.einsum("rg,rg->r", np.diff(curve.mass), curve.positive[:, 1:] + curve.positive[:, :-1])
-        return np.asarray(doubled / (2 * curve.mass[:, -1] * curve.positive[:, -1]) - 0.5)
-
-
-def _mid_ranks(order: Order, mass_RG: Floats, num: int) -> Floats:
-    """[R, N]: mid-rank of each row when rows are repeated by their weight, which is the mean position of its group."""
-    middle_RG = (mass_RG[:, 1:] + mass_RG[:, :-1]) / 2
-    group_N = np.empty(num, dtype=np.int64)
-    group_N[order.rows_N] = np.repeat(np.arange(len(order.ends_G)), np.diff(order.ends_G, prepend=-1))
-    return np.take(middle_RG, group_N, axis=1)
-
-
-def _correlation(a_RN: Floats, b_RN: Floats, weight_RN: Floats) -> Floats:
-    """[R]: weighted Pearson correlation; NaN where either is constant."""
-    total_R = weight_RN.sum(axis=1, keepdims=True)
-    a_RN, b_RN = (part - (part * weight_RN).sum(axis=1, keepdims=True) / total_R for part in (a_RN, b_RN))
-    covariance_R, *variance_2R = (
-        np.einsum("rn,rn,rn->r", one, other, weight_RN) for one, other in ((a_RN, b_RN), (a_RN, a_RN), (b_RN, b_RN))
-    )
-    square_R = variance_2R[0] * variance_2R[1]
-    return np.divide(covariance_R, np.sqrt(square_R), out=np.full(len(square_R), np.nan), where=square_R > 0)
+        return np.asarray(ranked.area / (ranked.mass * ranked.gain) - 0.5)
 
 
 def _value(metric: str, spend: ArrayLike, score: ArrayLike) -> float:
