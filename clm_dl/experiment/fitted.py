@@ -12,6 +12,7 @@ from clm_dl.baselines.spec import Fitted
 from clm_dl.data.open import open_store
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.kept_model import FORMAT, as_data, from_data, unknown_nodes
 from clm_dl.experiment.manifest import sound
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.rescoring import own_cases
@@ -21,27 +22,18 @@ from clm_dl.tasks.base import Answers, ScoredTask
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.trained import Trained
 
-FORMAT = 1
-# where classes and functions live that a kept baseline may hold beside scikit-learn's and numpy's own
-OWN = ("clm_dl.baselines.", "clm_dl.tasks.")
-DATA = ("scipy.sparse._csr.csr_array", "numpy.dtype", "sklearn.tree._tree.Tree")  # the last one is checked
-
 
 def keep_best(folder: Path, question: ScoredTask, fitted: Sequence[Fitted], metrics: Mapping[str, Any]) -> None:
     """Write the best model and the best baseline of a question, as far as they are fitted, with what they combine.
 
     One that holds classes other than those of this package and scikit-learn is not kept: it is fitted again.
     """
-    import skops.io  # imports all of scikit-learn
-
     by_name = {one.spec.name: one for one in fitted}
     chosen = {metrics.get(key, {}).get("name") for key in ("best_baseline", "best_model")}
     chosen |= {name for one in chosen if one in by_name for name in members(by_name[one])}
     for name in chosen & set(by_name):
         one, path = by_name[name], _path(folder, question, name)
-        calibration = None if one.calibration is None else one.calibration.to_dict()
-        content = skops.io.dumps({"format": FORMAT, "model": one.model, "calibration": calibration})
-        if _only_own(skops.io.get_untrusted_types(data=content)):
+        if (content := as_data(one.model, one.calibration)) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 
@@ -67,27 +59,6 @@ def members(fitted: Fitted) -> list[str]:
     return list(fitted.model.members_) if fitted.spec.is_hybrid else []
 
 
-def _only_own(types: Sequence[str]) -> bool:
-    """Whether what skops does not trust by itself is data, a class of this package, or checked on reading."""
-    return all(name.startswith(OWN) or name in DATA for name in types)
-
-
-def _trees(value: Any) -> Iterator[Any]:
-    """scikit-learn's trees anywhere in a model."""
-    if hasattr(value, "tree_"):
-        yield value.tree_
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for part in vars(value).values() if hasattr(value, "get_params") else parts:
-        yield from _trees(part)
-
-
-def _check_tree(tree: Any) -> None:
-    """Raise IndexError where a node of a tree points out of it: scikit-learn would follow it anywhere."""
-    for child in (tree.children_left, tree.children_right):
-        if ((child < -1) | (child >= tree.node_count)).any() or (tree.feature >= tree.n_features).any():
-            raise IndexError("a node points out of its tree")
-
-
 def _wanted(name: str, found: Mapping[str, Fitted]) -> Iterator[str]:
     """`name`, then, once it is found, the baselines that it combines."""
     yield name
@@ -99,8 +70,6 @@ def _path(folder: Path, question: ScoredTask, name: str) -> Path:
 
 
 def _read(run: Path, question: ScoredTask, name: str) -> Fitted:
-    import skops.io
-
     path = _path(run, question, name)
     again = f"delete it to fit {name} again"
     try:
@@ -108,12 +77,10 @@ def _read(run: Path, question: ScoredTask, name: str) -> Fitted:
     except UserError as error:
         raise UserError(f"{path} is corrupt: {again}") from error
     try:
-        held = skops.io.get_untrusted_types(file=path)
-        if not _only_own(held):
-            raise UserError(f"{path} holds more than data ({', '.join(sorted(held))}): {again}")
-        known = skops.io.load(path, trusted=held)
-        for tree in _trees(known):
-            _check_tree(tree)
+        content = path.read_bytes()
+        if strangers := unknown_nodes(content):
+            raise UserError(f"{path} holds more than data ({', '.join(strangers)}): {again}")
+        known = from_data(content)
     except UserError:
         raise
     except Exception as error:  # skops raises whatever it meets

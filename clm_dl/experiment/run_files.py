@@ -103,7 +103,10 @@ def save_trained(
 
 def clear_results(folder: Path, *, resumed: bool) -> None:
     """Take out of a run's `folder` what an earlier run left there; of a resumed one checkpoints and curve stay."""
-    names = [*WRITTEN, *([] if resumed else ["events.out.tfevents.*", "checkpoints/*.ckpt"])]
+    names = [
+        *WRITTEN,
+        *([] if resumed else ["events.out.tfevents.*", "checkpoints/best*.ckpt", "checkpoints/last*.ckpt"]),
+    ]
     for path in [path for name in names for path in folder.glob(name)]:
         path.unlink(missing_ok=True)  # two patterns may name one file
     for path in [path for name in FOLDERS for path in folder.glob(name)]:

@@ -40,6 +40,11 @@ def check_folder(folder: Path, *, overwrite: bool, resumed: bool) -> None:
     state = state_of(folder)
     if state is None:
         raise UserError(f"{folder} holds no run but other files ({held[0]}, …): choose another paths.output_dir")
+    if links := sorted(path.name for path in folder.iterdir() if path.is_symlink() and path.is_dir()):
+        raise UserError(
+            f"{folder / links[0]} leads elsewhere, and a run writes and clears its own folder alone: choose another "
+            "paths.output_dir"
+        )
     if state == "finished" and not (overwrite or resumed):
         raise UserError(f"{folder} holds a finished run: choose another paths.output_dir, or set overwrite=true")
 

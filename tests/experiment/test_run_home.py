@@ -51,6 +51,22 @@ def test_a_checkpoint_in_a_folder_that_is_no_run_does_not_make_it_one(
     assert (tmp_path / "metrics.json").read_text() == "mine"
 
 
+def test_a_link_in_a_run_leads_no_run_to_other_files(train: Callable[..., Run], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(*QUICK, f"paths.output_dir={folder}")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "best.ckpt").write_text("precious")
+    (folder / "checkpoints").symlink_to(tmp_path / "others", target_is_directory=True)
+    with pytest.raises(UserError, match="checkpoints leads elsewhere"):
+        train(*QUICK, f"paths.output_dir={folder}", "overwrite=true")
+    (folder / "checkpoints").unlink()
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "precious.ckpt").write_text("mine")
+    train(*QUICK, f"paths.output_dir={folder}", "overwrite=true")
+    assert (folder / "checkpoints" / "precious.ckpt").read_text() == "mine"
+    assert (tmp_path / "others" / "best.ckpt").read_text() == "precious"
+
+
 def test_a_finished_run_is_replaced_on_demand_alone(train: Callable[..., Run], tmp_path: Path) -> None:
     folder = f"paths.output_dir={tmp_path / 'run'}"
     train(*QUICK, folder)
