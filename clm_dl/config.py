@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,6 +31,7 @@ from clm_dl.recipes import recipe_overrides
 
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
+OWN_FOLDER = "CLM_CONFIG_DIR"  # names the folder of one's own options
 FROM_OUTSIDE = ("data", "labels", "logger")  # groups whose values the environment may give in secret
 # whole numbers, as the encoder's are
 WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")
@@ -36,10 +39,34 @@ WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration that a command line with `overrides` gives: for notebooks, tests and the Python API."""
-    given = command_line(config_name, overrides)
-    config = _compose(config_name, given)
+    own = own_folder()
+    given = command_line(config_name, overrides, own)
+    config = _compose(config_name, given, own)
     _check_trusted(config, given)
     return config
+
+
+def default_folder() -> Path:
+    """Where one's own options lie unless something else is said: `configs` here, but never beside those of clm_dl."""
+    here = Path("configs")
+    return Path("own_configs") if here.is_dir() and here.samefile(CONFIG_DIR) else here
+
+
+def own_folder(given: str | None = None) -> Path | None:
+    """The folder with options of one's own beside the shipped ones: `given` by --config-dir, else named by
+    CLM_CONFIG_DIR, else the default one where it is there.
+
+    Raises:
+        ValueError: what is named is no folder.
+    """
+    named = given or os.environ.get(OWN_FOLDER)
+    folder = Path(named or default_folder()).expanduser().absolute()
+    if named and not folder.is_dir():
+        raise UserError(
+            f"{'--config-dir' if given else OWN_FOLDER} names {folder}, which is no folder: give that of your options, "
+            "such as the one that clm-init printed"
+        )
+    return folder if folder.is_dir() and not folder.samefile(CONFIG_DIR) else None
 
 
 def _check_trusted(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -51,8 +78,9 @@ def _check_trusted(config: DictConfig, overrides: Sequence[str]) -> None:
         )
 
 
-def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+def _options(group: str, own: Path | None = None) -> list[str]:
+    folders = [CONFIG_DIR, *([own] if own else [])]
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
 # what `baseline: every` of train.yaml stands for, so that a baseline of one's own is a file and no line there
@@ -60,10 +88,16 @@ _every = {"defaults": [f"{name}@{name}" for name in _options("baseline")]}
 ConfigStore.instance().store(group="baseline", name="every", node=_every)
 
 
-def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def _compose(config_name: str, overrides: Sequence[str], own: Path | None) -> DictConfig:
     GlobalHydra.instance().clear()
+    more = [] if own is None else [f"hydra.searchpath=[{quoted(f'file://{own}')}]"]
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return hydra.compose(config_name, overrides=list(overrides))
+        return hydra.compose(config_name, overrides=[*overrides, *more])
+
+
+def quoted(text: str) -> str:
+    """A text as a value of an override, whatever letters it has."""
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def plain(config: Any) -> Any:
@@ -121,9 +155,9 @@ def _values(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 @cache
-def _known_values(config_name: str, choices: tuple[str, ...]) -> dict[str, Any]:
+def _known_values(config_name: str, choices: tuple[str, ...], own: Path | None) -> dict[str, Any]:
     """Keys and values before single values are overridden."""
-    return _values(OmegaConf.to_container(_compose(config_name, choices), resolve=False))
+    return _values(OmegaConf.to_container(_compose(config_name, choices, own), resolve=False))
 
 
 def _check_type(key: str, default: Any, value: Any) -> None:
@@ -143,20 +177,22 @@ def _check_type(key: str, default: Any, value: Any) -> None:
         raise UserError(f"{key} must be a whole number, got {value!r}")
 
 
-def command_line(config_name: str, overrides: Sequence[str]) -> list[str]:
+def command_line(config_name: str, overrides: Sequence[str], own: Path | None = None) -> list[str]:
     """The overrides, found to be right, and those of the recipe that they mean (`recipes.recipe_overrides`)."""
-    overrides = check_overrides(config_name, overrides)
+    overrides = check_overrides(config_name, overrides, own)
     if config_name != "train":
         return overrides
-    return [*overrides, *recipe_overrides(CONFIG_DIR, OverridesParser.create().parse_overrides(overrides))]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return [*overrides, *recipe_overrides(CONFIG_DIR, parsed, _options("experiment", own))]
 
 
-def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
+def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None = None) -> list[str]:
     """The overrides, with `labels=FILE` spelt out, after every key and group option was found to exist.
 
     Raises:
         ValueError: one sentence that names the nearest valid key or option.
     """
+    overrides = _file_to_look_at(overrides) if config_name == "init" else overrides
     overrides = [ids_as_written(text) for given in overrides for text in _labels_from_file(given)]
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -166,7 +202,7 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
             "characters"
         ) from error
     choices = []
-    groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
+    groups = {path.name for folder in (CONFIG_DIR, own) if folder for path in folder.iterdir() if path.is_dir()}
     for override in parsed:
         group = override.key_or_group
         if group not in groups or override.is_delete() or isinstance(override.value(), (dict, list)):
@@ -179,14 +215,18 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
             else [str(override.value())]
         )
         for option in options:
-            if option not in _options(group):
+            if option not in (known_options := _options(group, own)):
                 raise UserError(
-                    f"no {group}={option}{nearest(option, _options(group))}; {group} can be "
-                    f"{', '.join(_options(group))}"
+                    f"no {group}={option}{nearest(option, known_options)}; {group} can be {', '.join(known_options)}"
+                )
+            if own and (own / group / f"{option}.yaml").is_file() and option in _options(group):
+                raise UserError(
+                    f"{group}={option} is an option of clm_dl, and {own} has one of the same name: rename "
+                    f"{own / group / option}.yaml"
                 )
         package = f"@{override.package}" if override.package else ""
         choices.append(f"{'+' if override.is_add() else ''}{group}{package}={options[0]}")
-    known = _known_values(config_name, tuple(choices))
+    known = _known_values(config_name, tuple(choices), own)
     for override in parsed:
         key = override.key_or_group
         is_group = key in groups or "/" in key or "@" in key
@@ -205,6 +245,14 @@ def _labels_from_file(text: str) -> list[str]:
     if text.startswith("labels=") and text.endswith((".csv", ".parquet")):
         return ["labels=given", f"labels.path={text.removeprefix('labels=')}"]
     return [text]
+
+
+def _file_to_look_at(words: Sequence[str]) -> list[str]:
+    """The words of clm-init, with the file that stands there without a key as `data.path`."""
+    files = [word for word in words if Path(word).exists() or "=" not in word.lstrip("~+")]
+    if len(files) > 1:
+        raise UserError(f"clm-init looks at one file, got {', '.join(files)}: write clm-init FILE")
+    return [f"data.path={quoted(word)}" if word in files else word for word in words]
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
@@ -236,15 +284,14 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
         def main() -> Any:
             logging.setLogRecordFactory(_masked_record)  # Hydra's launcher logs the overrides of every job
-            flags = [text for text in sys.argv[1:] if text.startswith("-")]
             try:
-                overrides = [text for text in sys.argv[1:] if not text.startswith("-")]
-                sys.argv[1:] = [*flags, *command_line(config_name, overrides)]
+                flags, overrides, own = _read_argv(sys.argv[1:])
+                sys.argv[1:] = [*flags, *command_line(config_name, overrides, own)]
                 return run()
             except KeyboardInterrupt:
                 print("error: interrupted with Ctrl-C", file=sys.stderr)
                 raise SystemExit(130) from None
-            except (UserError, OSError, HydraException, OmegaConfBaseException) as error:
+            except (UserError, OSError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
                 _fail(error)
             finally:
                 logging.setLogRecordFactory(logging.LogRecord)
@@ -252,6 +299,21 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
+
+
+def _read_argv(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
+    """Hydra's flags with their values, the overrides, and the folder of one's own options, which becomes a flag."""
+    args, _ = get_args_parser().parse_known_intermixed_args(list(words))
+    flags, overrides = [], list(args.overrides)
+    for word in words:  # in their order
+        if overrides and word == overrides[0]:
+            overrides.pop(0)
+        else:
+            flags.append(word)
+    own = own_folder(args.config_dir)
+    if own is not None and args.config_dir is None:
+        flags += ["--config-dir", str(own)]
+    return flags, args.overrides, own
 
 
 def _masked_record(*args: Any, **kwargs: Any) -> logging.LogRecord:

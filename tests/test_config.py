@@ -128,3 +128,67 @@ def test_ids_are_taken_as_written(override: str, value: object) -> None:
 def test_any_id_is_taken_as_written(ids: list[str]) -> None:
     [override] = check_overrides("predict", [f"customers=[{','.join(ids)}]"])
     assert OverridesParser.create().parse_override(override).value() == ids
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder of one's own, with a data set and an experiment called mine."""
+    folder = tmp_path / "my options"
+    for group in ("data", "experiment"):
+        (folder / group).mkdir(parents=True)
+    (folder / "data" / "mine.yaml").write_text("defaults: [events, _self_]\nname: mine\npath: log.csv\n")
+    (folder / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [churn_events, override /data: mine]\nsnapshots: {horizon_days: 7}\n"
+    )
+    return folder
+
+
+def test_options_of_ones_own_lie_in_the_folder_that_the_environment_names_or_in_configs(
+    own: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="no experiment=mine"):
+        compose("train", ["experiment=mine"])
+    monkeypatch.setenv("CLM_CONFIG_DIR", str(own))
+    config = compose("train", ["experiment=mine"])
+    assert (config.data.name, config.data.path, config.snapshots.horizon_days) == ("mine", "log.csv", 7)
+    assert config.trainer.max_epochs == compose("train", ["experiment=churn_events"]).trainer.max_epochs
+    assert compose("train", ["data=mine"]).snapshots.horizon_days == 7
+    assert compose("prepare", ["data=mine"]).data.path == "log.csv"
+    monkeypatch.delenv("CLM_CONFIG_DIR")
+    own.rename(tmp_path / "elsewhere" / "configs")
+    assert compose("train", ["experiment=mine"]).data.path == "log.csv"
+
+
+def test_a_folder_of_ones_own_adds_options_and_changes_none(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLM_CONFIG_DIR", str(own))
+    (own / "data" / "cdnow.yaml").write_text("path: other.csv\n")
+    with pytest.raises(ValueError, match=r"data=cdnow is an option of clm_dl, and .*one of the same name"):
+        compose("train", ["data=cdnow"])
+    (own / "experiment" / "mine.yaml").write_text("# @package _global_\ntrusted: [shutil]\n")
+    with pytest.raises(ValueError, match="only the command line may say it"):
+        compose("train", ["experiment=mine"])
+    monkeypatch.setenv("CLM_CONFIG_DIR", str(own / "data" / "cdnow.yaml"))
+    with pytest.raises(ValueError, match=r"CLM_CONFIG_DIR names .*, which is no folder"):
+        compose("train")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_config_dir_is_a_flag_of_two_words_or_one(
+    own: Path, here: Callable[..., None], capsys: pytest.CaptureFixture[str], place: int
+) -> None:
+    flags = [["--config-dir", str(own)], [f"--config-dir={own}"]][place]
+    here(train_command, "experiment=mine", *flags, "seed=5", "--cfg", "job")
+    shown = capsys.readouterr().out
+    assert "path: log.csv" in shown
+    assert "seed: 5" in shown
+
+
+def test_damaged_yaml_of_ones_own_is_one_sentence(
+    own: Path, here: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "data" / "mine.yaml").write_text("roles: {customer: [\n")
+    with pytest.raises(SystemExit, match="2"):
+        here(train_command, "experiment=mine", "--config-dir", str(own))
+    assert capsys.readouterr().err.startswith("error: ")

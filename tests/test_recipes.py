@@ -8,9 +8,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from clm_dl.config import CONFIG_DIR, command_line, compose
 from clm_dl.recipes import recipe_overrides
 
+PRESETS = sorted(path.stem for path in CONFIG_DIR.glob("experiment/*.yaml"))
+
 
 def added(*words: str) -> list[str]:
-    return recipe_overrides(CONFIG_DIR, OverridesParser.create().parse_overrides(list(words)))
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    return recipe_overrides(CONFIG_DIR, parsed, [*PRESETS, "mine", "next_item_mine"])
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,11 @@ def added(*words: str) -> list[str]:
         (["task=next_item", "data=cdnow"], "next_item_events"),
         (["task=churn,value", "data=cdnow,simulator"], None),
         (["task=churn,value", "data=events"], "churn_events"),
+        (["data=mine"], "mine"),
+        (["task=churn", "data=mine"], "mine"),
+        (["task=value", "data=mine"], "mine"),
+        (["task=next_item", "data=mine"], "next_item_mine"),
+        (["task=next_item", "experiment=mine"], "next_item_mine"),
     ],
 )
 def test_a_task_and_data_bring_their_recipe(words: Sequence[str], preset: str | None) -> None:
@@ -39,9 +47,16 @@ def test_without_data_it_is_that_of_the_default_data_set() -> None:
     assert added("task=pretrain") == ["experiment=pretrain_completejourney", "data=completejourney"]
 
 
-@pytest.mark.parametrize("words", [[], ["encoder=gru"], ["data=cdnow", "experiment=churn_events"]])
+@pytest.mark.parametrize(
+    "words", [[], ["encoder=gru"], ["data=cdnow", "experiment=churn_events"], ["task=value", "experiment=mine"]]
+)
 def test_who_names_an_experiment_or_neither_task_nor_data_gets_no_other(words: list[str]) -> None:
     assert added(*words) == []
+
+
+def test_a_sweep_over_tasks_of_several_recipes_of_one_experiment_is_refused() -> None:
+    with pytest.raises(ValueError, match="next_item_mine differ from the other recipes"):
+        added("task=value,next_item", "experiment=mine")
 
 
 def test_every_preset_is_the_recipe_of_its_own_task_and_data() -> None:

@@ -10,7 +10,16 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("clm-prepare", "clm-train", "clm-evaluate", "clm-predict", "clm-embed", "clm-report", "clm-doctor")
+COMMANDS = (
+    "clm-prepare",
+    "clm-train",
+    "clm-evaluate",
+    "clm-predict",
+    "clm-embed",
+    "clm-report",
+    "clm-doctor",
+    "clm-init",
+)
 
 pytestmark = pytest.mark.slow
 

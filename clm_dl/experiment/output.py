@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from clm_dl.experiment.run_home import state_of
 TABLES = (".parquet", ".csv", ".feather")
 MARK = b"clm_dl"  # key of a table's metadata: a command wrote it
 GENERATOR = '<meta name="generator" content="clm_dl">'  # the same of a report
+SIGNATURE = "# written by clm-init "  # of a configuration, with the checksum of the lines around it
 OF_A_RUN = (*WRITTEN, *FOLDERS, "config.yaml", "status.json", "run.lock", "manifest.json", "checkpoints", "store")
 INPUTS = ("path", "vectors")  # keys of files that a run reads
 
@@ -64,9 +66,23 @@ def check_output(
         raise UserError(f"{key}={path} lies below a file: choose another one")
     if place.exists() and not overwrite and not _is_ours(place):
         raise UserError(
-            f"{key}={path} exists, and no mark says that clm_dl wrote it: choose another one, or set overwrite=true"
+            f"{key}={path} exists, and no mark says that clm_dl wrote it{_as_it_is(place)}: choose another one, or set "
+            "overwrite=true"
         )
     return path
+
+
+def signed(text: str) -> str:
+    """A configuration with the line by which it is known to be unchanged, which stands behind `# @package`."""
+    lines = text.splitlines(keepends=True)
+    lines.insert(int(lines[0].startswith("# @package")), f"{SIGNATURE}{zlib.crc32(text.encode()):08x}\n")
+    return "".join(lines)
+
+
+def _is_signed(text: str) -> bool:
+    lines = text.splitlines(keepends=True)
+    rest = "".join(line for line in lines if not line.startswith(SIGNATURE))
+    return len(lines) > 1 and signed(rest) == text
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -120,6 +136,10 @@ def _is_read(place: Path, source: str) -> bool:
     return fnmatch.fnmatch(str(place), os.path.realpath(given))
 
 
+def _as_it_is(place: Path) -> str:
+    return " as it is" if place.suffix.lower() == ".yaml" else ""
+
+
 def _is_ours(place: Path) -> bool:
     try:
         if place.suffix.lower() == ".parquet":
@@ -127,6 +147,8 @@ def _is_ours(place: Path) -> bool:
         if place.suffix.lower() == ".feather":
             with pa.memory_map(str(place)) as file:
                 return MARK in (pa.ipc.open_file(file).schema.metadata or {})
+        if place.suffix.lower() == ".yaml":
+            return _is_signed(place.read_text(encoding="utf-8"))
         with place.open(encoding="utf-8") as file:
             return place.suffix.lower() == ".html" and GENERATOR in file.read(2000)
     except (OSError, ValueError, pa.ArrowException):

@@ -12,7 +12,7 @@ import pytest
 
 from clm_dl.embed import main as embed_command
 from clm_dl.errors import UserError
-from clm_dl.experiment.output import TABLES, check_output, read_by, write_table
+from clm_dl.experiment.output import TABLES, check_output, read_by, signed, write_table
 from clm_dl.predict import main as predict_command
 from clm_dl.report import main as report_command
 from clm_dl.run import Run
@@ -160,3 +160,24 @@ def test_a_report_replaces_a_report(run: Run, here: Callable[..., None], capsys:
     for output in ("mine.html", f"{run.path}/report.html", "report.pdf", "report.parquet"):
         assert f"output={output}" in refused(here, capsys, report_command, f"runs={run.path}", f"output={output}")
     assert (tmp_path / "mine.html").read_text() == "<html>mine</html>"
+
+
+@pytest.mark.parametrize("text", ["# @package _global_\n# mine\nseed: 1\n", "name: x\n"])
+def test_a_configuration_of_ours_is_replaced_until_somebody_changes_it(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(signed(text))
+    assert text.startswith("# @package") == path.read_text().startswith("# @package")
+    assert check_output(path, formats=(".yaml",)) == path
+    for changed in (
+        signed(text) + "k: 2\n",
+        signed(text)[:-2],
+        text,
+        "",
+        signed(text).replace("# written", "# Written"),
+    ):
+        path.write_text(changed)
+        with pytest.raises(
+            UserError, match="no mark says that clm_dl wrote it as it is: choose another one, or set over"
+        ):
+            check_output(path, formats=(".yaml",))
+        assert check_output(path, formats=(".yaml",), overwrite=True) == path
