@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import metadata
 from pathlib import Path
@@ -44,6 +46,23 @@ def make(config: Any, known: Collection[str], trusted: Collection[str]) -> Any:
     Raises:
         UserError: a name that is neither known nor trusted, which is then not even imported; or no class.
     """
+    _check_known(config, known, trusted)
+    return _made(config, known)
+
+
+def check(config: Any, known: Collection[str], trusted: Collection[str], what: str) -> None:
+    """Raise UserError where `make` would, as far as that is seen without making anything: what a logger makes may write
+    into the folder of a run.
+    """
+    _check_known(config, known, trusted)
+    if not isinstance(config, Mapping) or TARGET not in config:
+        raise UserError(f"{what}: {config!r} names no class: give it a {TARGET}")
+    name, options = _moved(config[TARGET]), {str(key): value for key, value in config.items() if key != TARGET}
+    with _explained(name):
+        inspect.signature(find_class(name, borrowed=name in known)).bind(**options)
+
+
+def _check_known(config: Any, known: Collection[str], trusted: Collection[str]) -> None:
     if isinstance(trusted, str):
         raise UserError(f"trusted must be a list, got {trusted!r}: write trusted=[{trusted}]")
     if strangers := [name for name in _named(config) if not (name in known or _covers(trusted, name))]:
@@ -52,7 +71,6 @@ def make(config: Any, known: Collection[str], trusted: Collection[str]) -> Any:
             f"the configuration names {', '.join(strangers)}, which no shipped option does: add trusted=[{packages}] "
             "to the command line if you trust it"
         )
-    return _made(config, known)
 
 
 def _named(config: Any) -> Iterator[str]:
@@ -94,8 +112,15 @@ def _made(config: Any, known: Collection[str]) -> Any:
     if TARGET not in config:
         return options
     name = _moved(config[TARGET])
-    try:
+    with _explained(name):
         return find_class(name, borrowed=name in known)(**options)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """One sentence where the class of that name lacks a package, or has other arguments."""
+    try:
+        yield
     except TypeError as error:
         raise UserError(f"{name}: {error}: choose other options") from error
     except ModuleNotFoundError as error:
@@ -116,6 +141,11 @@ def find_class(name: str, *, borrowed: bool = False) -> type:
 
 def missing(what: str, error: ImportError) -> MissingExtra:
     """The sentence for a package that is not installed, with the extra that brings it."""
-    extras = [one for one in metadata("clm-dl").get_all("Provides-Extra") or () if one in f"{what} {error}".lower()]
-    remedy = f"pip install 'clm-dl[{extras[0]}]'" if extras else "install it"
+    found = [one for one in extras() if one in f"{what} {error}".lower()]
+    remedy = f"pip install 'clm-dl[{found[0]}]'" if found else "install it"
     return MissingExtra(f"{what} needs a package that is not installed ({str(error).splitlines()[0]}): {remedy}")
+
+
+def extras() -> list[str]:
+    """Names of the extras of clm-dl."""
+    return metadata("clm-dl").get_all("Provides-Extra") or []

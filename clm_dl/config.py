@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from clm_dl.as_written import ids_as_written
-from clm_dl.classes import make, shipped
+from clm_dl.classes import check, make, shipped
 from clm_dl.errors import UserError, nearest
 from clm_dl.masking import masked, masked_config
 from clm_dl.recipes import recipe_overrides
@@ -110,6 +110,11 @@ def build(config: Mapping[str, Any], *, trusted: Collection[str] = ()) -> Any:
         ValueError: the configuration names any other class, or what is no class.
     """
     return make(plain(config), shipped(CONFIG_DIR), trusted)
+
+
+def check_class(config: Any, what: str, *, trusted: Collection[str] = ()) -> None:
+    """Raise UserError where `build` would, as far as that is seen without making anything."""
+    check(plain(config), shipped(CONFIG_DIR), trusted, what)
 
 
 def _values(config: Any, prefix: str = "") -> dict[str, Any]:
