@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from clm_dl.as_written import ids_as_written
-from clm_dl.classes import check, make, shipped
+from clm_dl.classes import check, check_hydra, make, shipped
 from clm_dl.errors import UserError, nearest
 from clm_dl.masking import masked, masked_config
 from clm_dl.recipes import recipe_overrides
@@ -60,10 +61,10 @@ _every = {"defaults": [f"{name}@{name}" for name in _options("baseline")]}
 ConfigStore.instance().store(group="baseline", name="every", node=_every)
 
 
-def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def _compose(config_name: str, overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return hydra.compose(config_name, overrides=list(overrides))
+        return hydra.compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
 
 
 def plain(config: Any) -> Any:
@@ -126,9 +127,11 @@ def _values(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 @cache
-def _known_values(config_name: str, choices: tuple[str, ...]) -> dict[str, Any]:
-    """Keys and values before single values are overridden."""
-    return _values(OmegaConf.to_container(_compose(config_name, choices), resolve=False))
+def _known_values(config_name: str, choices: tuple[str, ...]) -> tuple[dict[str, Any], Any]:
+    """Keys and values before single values are overridden, and Hydra's own group."""
+    plain: Any = OmegaConf.to_container(_compose(config_name, choices, with_hydra=True), resolve=False)
+    own = plain.pop("hydra")
+    return _values(plain), own
 
 
 def _check_type(key: str, default: Any, value: Any) -> None:
@@ -191,7 +194,9 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
                 )
         package = f"@{override.package}" if override.package else ""
         choices.append(f"{'+' if override.is_add() else ''}{group}{package}={options[0]}")
-    known = _known_values(config_name, tuple(choices))
+    known, of_hydra = _known_values(config_name, tuple(choices))
+    trusted: list[Any] = [one.value() for one in parsed if one.key_or_group == "trusted"]
+    check_hydra(of_hydra, [str(name) for given in trusted if isinstance(given, list) for name in given])
     for override in parsed:
         key = override.key_or_group
         is_group = key in groups or "/" in key or "@" in key
@@ -241,10 +246,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
         def main() -> Any:
             logging.setLogRecordFactory(_masked_record)  # Hydra's launcher logs the overrides of every job
-            flags = [text for text in sys.argv[1:] if text.startswith("-")]
             try:
-                overrides = [text for text in sys.argv[1:] if not text.startswith("-")]
-                sys.argv[1:] = [*flags, *command_line(config_name, overrides)]
+                flags, overrides, checked = _read_argv(sys.argv[1:])
+                overrides = command_line(config_name, overrides) if checked else overrides
+                sys.argv[1:] = [*overrides, *flags]  # in this order: --info would take what follows it
                 return run()
             except KeyboardInterrupt:
                 print("error: interrupted with Ctrl-C", file=sys.stderr)
@@ -257,6 +262,27 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
+
+
+def _read_argv(words: Sequence[str]) -> tuple[list[str], list[str], bool]:
+    """Hydra's flags with their values, the overrides, and whether those are of the configuration."""
+    args, _ = get_args_parser().parse_known_intermixed_args(list(words))
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun would run what is in its file: leave it out, and write the overrides")
+    commands = ("run", "multirun", "cfg", "info", "shell_completion")
+    if len(given := [f"--{name.replace('_', '-')}" for name in commands if getattr(args, name)]) > 1:
+        raise UserError(f"{' and '.join(given)} do not go together: choose one")
+    if args.resolve and not (args.cfg or args.help):
+        raise UserError("--resolve goes with --cfg: write --cfg job --resolve")
+    if args.shell_completion and len(args.overrides) != 1:
+        raise UserError("--shell-completion wants to know what to do: write -sc install=bash, or uninstall=bash")
+    flags, overrides = [], list(args.overrides)
+    for word in words:  # in their order
+        if overrides and word == overrides[0]:
+            overrides.pop(0)
+        else:
+            flags.append(word)
+    return flags, args.overrides, not args.shell_completion
 
 
 def _masked_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
