@@ -14,7 +14,7 @@ from clm_dl.train import main as train_command
 
 Capture = pytest.CaptureFixture[str]
 COMMANDS = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
-FLAGS = ("--cfg job", "-c hydra", "--cfg=job", "--help", "--info defaults", "--info=config", "--version")
+FLAGS = ("-c hydra", "--cfg=job", "--help", "--info defaults", "--info=config", "--version")
 
 
 @pytest.fixture
@@ -36,8 +36,9 @@ def printed(here: Callable[..., None], capsys: Capture) -> Callable[..., str]:
     return run
 
 
-@pytest.mark.parametrize("flag", FLAGS)
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "flag"), [*((name, "--cfg job") for name in COMMANDS), *(("doctor", flag) for flag in FLAGS)]
+)
 def test_every_command_has_them(printed: Callable[..., str], name: str, flag: str) -> None:
     assert printed(name, *flag.split())
 

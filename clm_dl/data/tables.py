@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 
 from clm_dl.data.text import decompressed, header, in_utf8, inner_suffix
 from clm_dl.errors import UserError
+from clm_dl.writing import passing_folder
 
 PARQUET = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
@@ -19,8 +19,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Raises ValueError for a file that is damaged, or that names a column twice.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with passing_folder() as folder:
         file = decompressed(path, folder)
         if inner_suffix(path) in PARQUET:
             return pd.read_parquet(file)

@@ -32,13 +32,6 @@ def write_manifest(run: Path) -> None:
     _write(run, _state(run, run_files(run)))
 
 
-@contextmanager
-def sealed(run: Path) -> Iterator[None]:
-    """Write the manifest when the block has ended well."""
-    yield
-    write_manifest(run)
-
-
 def read_manifest(run: Path) -> Expected | None:
     """Size and checksum of every file; None of a run that has no manifest."""
     path = run / MANIFEST

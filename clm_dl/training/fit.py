@@ -11,7 +11,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.errors import UserError
@@ -84,10 +83,9 @@ def _trainer(options: TrainingOptions, folder: Path, **more: Any) -> pl.Trainer:
             enable_model_summary=False,
             **more,
         )
-    except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError) as error:
-        raise UserError(
-            f"trainer: {str(error).rstrip('.!')}: choose other options of trainer, e.g. trainer=default"
-        ) from error
+    except Exception as error:  # Lightning has several, and what it calls has its own
+        said = (str(error) or type(error).__name__).rstrip(".!")
+        raise UserError(f"trainer: {said}: choose other options of trainer, e.g. trainer=default") from error
 
 
 def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:

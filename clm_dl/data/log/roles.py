@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clm_dl.data.log.shapes import check_shapes
 from clm_dl.data.log.ties import TIES
 from clm_dl.errors import UserError, check_keys, choice
 
@@ -116,9 +117,7 @@ class DataSpec:
 def parse_data(data: Mapping[str, Any]) -> DataSpec:
     """Check a `data` mapping and spell it out. Raises ValueError in one sentence for whatever is wrong with it."""
     check_keys(data, DATA_KEYS, "key of data")
-    for key in ("categorical", "numeric", "static", "exclude", "joins", "sources"):
-        if isinstance(data.get(key), str):
-            raise UserError(f"data.{key} must be a list, got {data[key]!r}: write data.{key}=[{data[key]}]")
+    check_shapes(data)
     timezone = data.get("timezone") or "UTC"
     sources = data.get("sources") or []
     logs = []
