@@ -240,6 +240,16 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise
                 _fail(error)
+            except Exception as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1" or not (runs := _unsealed(config)):
+                    raise  # a fault of ours
+                said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                _fail(
+                    UserError(
+                        f"what run {runs[0]} holds cannot be read ({said}): it has no manifest.json, so its files may "
+                        "be damaged unseen; take them from a copy of the run, or train it again"
+                    )
+                )
 
         job.__module__, job.__doc__ = function.__module__, function.__doc__
         run = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)
@@ -262,6 +272,14 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
+
+
+def _unsealed(config: DictConfig) -> list[str]:
+    """The finished runs that a command reads and that have no manifest.json, by which damage would be found."""
+    given = plain(config.get("run") or config.get("runs") or [])
+    folders = [Path(str(one)) for one in (given if isinstance(given, list) else [given])]
+    inside = [folder for path in folders for folder in (path, *(file.parent for file in path.glob("*/status.json")))]
+    return [str(path) for path in inside if (path / "status.json").is_file() and not (path / "manifest.json").is_file()]
 
 
 def _read_argv(words: Sequence[str]) -> tuple[list[str], list[str], bool]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.tasks.trained import Trained
 from clm_dl.training.checkpoint import load_checkpoint
 from clm_dl.visual.results import Results
-from clm_dl.writing import DiskFull, full_disk_said, replacing, write_text
+from clm_dl.writing import DiskFull, full_disk_said, is_full, replacing, write_text
 
 RUN_VERSION = 1
 MODEL = Path("checkpoints") / "model.ckpt"
@@ -108,6 +109,9 @@ def run_status(path: Path) -> Iterator[None]:
     finished run the manifest comes last.
     """
     _write_status(path, "running")
+    said = threading.excepthook
+    # TensorBoard's thread hands its error on, and need not print it as well
+    threading.excepthook = lambda thread: None if is_full(thread.exc_value) else said(thread)
     try:
         with full_disk_said(path):
             yield
@@ -124,6 +128,8 @@ def run_status(path: Path) -> Iterator[None]:
     except BaseException as error:
         _write_status(path, "failed", masked(" ".join(str(error).split()))[:500] or type(error).__name__)
         raise
+    finally:
+        threading.excepthook = said
 
 
 def _write_status(path: Path, state: str, reason: str | None = None) -> None:
