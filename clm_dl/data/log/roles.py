@@ -42,7 +42,7 @@ DATA_KEYS = (
     "calendar",
 )
 LONGEST_NAME = 200  # bytes; a file of the store is named after it
-JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to", "valid_from")
+JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to", "valid_from", "time_format")
 DATES = ("valid_from", "updated")  # columns that date the rows of a joined table, where no other is named
 
 
@@ -58,6 +58,7 @@ class Join:
     right: str  # column of the table
     columns: tuple[str, ...] | None
     to: str
+    time_format: str | None = None  # of its dates; None: found out
     dates: tuple[str, ...] = ()  # the first of these columns that the table has says from when a row holds
 
 
@@ -250,5 +251,6 @@ def _parse_join(join: Mapping[str, Any]) -> Join:
         right=str(right),
         columns=None if columns is None else tuple(columns),
         to=choice(join.get("to") or "item", ("item", "customer"), "data.joins[].to"),
+        time_format=join.get("time_format"),
         dates=(str(dated),) if dated is not None else () if "valid_from" in join else DATES,
     )
