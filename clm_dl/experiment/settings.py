@@ -192,7 +192,7 @@ def _spec(group: Mapping[str, Any], trusted: list[str]) -> Spec:
     options = {key: value for key, value in group.items() if key not in OWN_KEYS}
     make: Callable[[], Any] = partial(build, options, trusted=trusted)
     made = make()
-    if hasattr(made, "_validate_params"):  # scikit-learn's own check, which its fit would make
+    if hasattr(made, "_parameter_constraints"):  # scikit-learn's own check, which its fit would make
         try:
             made._validate_params()
         except ValueError as error:
