@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from clm_dl.writing import write_text
 
 SEAL = "checksum"  # of a JSON file: of all that it says besides
 BLOCK = 1 << 20
@@ -48,15 +49,7 @@ def faults(folder: Path, expected: Mapping[str, tuple[int, int]]) -> dict[str, s
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON with its own checksum, whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump({**value, SEAL: _seal(value)}, file, indent=1)
-        os.chmod(temporary, 0o644)  # mkstemp's files are their owner's alone
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_text(path, json.dumps({**value, SEAL: _seal(value)}, indent=1))
 
 
 def read_sealed(path: Path) -> dict[str, Any]:

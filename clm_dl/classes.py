@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import metadata
 from pathlib import Path
@@ -14,6 +16,7 @@ from clm_dl.errors import MissingExtra, UserError
 
 GROUPS = ("baseline", "data", "logger")  # whose options name classes; an experiment's file adds none
 PACKAGES = ("clm_dl", "torch", "sklearn", "lightgbm", "imblearn", "pytorch_lightning")
+OF_HYDRA = ("hydra", "hydra_plugins", "logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "colorlog")
 TARGET = "_target_"
 MOVED = {  # where classes lived that the config.yaml of an older run names
     "clm_dl.baselines.bayes_net": "clm_dl.baselines.tabular.bayes_net",
@@ -44,6 +47,47 @@ def make(config: Any, known: Collection[str], trusted: Collection[str]) -> Any:
     Raises:
         UserError: a name that is neither known nor trusted, which is then not even imported; or no class.
     """
+    _check_known(config, known, trusted)
+    return _made(config, known)
+
+
+def check(config: Any, known: Collection[str], trusted: Collection[str], what: str) -> None:
+    """Raise UserError where `make` would, as far as that is seen without making anything: what a logger makes may write
+    into the folder of a run.
+    """
+    _check_known(config, known, trusted)
+    if not isinstance(config, Mapping) or TARGET not in config:
+        raise UserError(f"{what}: {config!r} names no class: give it a {TARGET}")
+    name, options = _moved(config[TARGET]), {str(key): value for key, value in config.items() if key != TARGET}
+    with _explained(name):
+        inspect.signature(find_class(name, borrowed=name in known)).bind(**options)
+
+
+def check_hydra(group: Any, trusted: Collection[str]) -> None:
+    """Raise UserError where a file has Hydra itself make what is neither Hydra's nor trusted: its launcher, sweeper and
+    callbacks, and what writes its log.
+    """
+    strangers = [name for name in _made_by_hydra(group) if not _covers((*OF_HYDRA, *trusted), name)]
+    if strangers:
+        raise UserError(
+            f"the group hydra of a file names {strangers[0]}, which is not Hydra's: add "
+            f"trusted=[{strangers[0].split('.')[0]}] to the command line if you trust it"
+        )
+
+
+def _made_by_hydra(group: Any) -> Iterator[str]:
+    if isinstance(group, Mapping):
+        for key, value in group.items():
+            if key in (TARGET, "class", "()"):
+                yield str(value)
+            else:
+                yield from _made_by_hydra(value)
+    elif isinstance(group, (list, tuple)):
+        for value in group:
+            yield from _made_by_hydra(value)
+
+
+def _check_known(config: Any, known: Collection[str], trusted: Collection[str]) -> None:
     if isinstance(trusted, str):
         raise UserError(f"trusted must be a list, got {trusted!r}: write trusted=[{trusted}]")
     if strangers := [name for name in _named(config) if not (name in known or _covers(trusted, name))]:
@@ -52,7 +96,6 @@ def make(config: Any, known: Collection[str], trusted: Collection[str]) -> Any:
             f"the configuration names {', '.join(strangers)}, which no shipped option does: add trusted=[{packages}] "
             "to the command line if you trust it"
         )
-    return _made(config, known)
 
 
 def _named(config: Any) -> Iterator[str]:
@@ -94,8 +137,15 @@ def _made(config: Any, known: Collection[str]) -> Any:
     if TARGET not in config:
         return options
     name = _moved(config[TARGET])
-    try:
+    with _explained(name):
         return find_class(name, borrowed=name in known)(**options)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """One sentence where the class of that name lacks a package, or has other arguments."""
+    try:
+        yield
     except TypeError as error:
         raise UserError(f"{name}: {error}: choose other options") from error
     except ModuleNotFoundError as error:
@@ -116,6 +166,11 @@ def find_class(name: str, *, borrowed: bool = False) -> type:
 
 def missing(what: str, error: ImportError) -> MissingExtra:
     """The sentence for a package that is not installed, with the extra that brings it."""
-    extras = [one for one in metadata("clm-dl").get_all("Provides-Extra") or () if one in f"{what} {error}".lower()]
-    remedy = f"pip install 'clm-dl[{extras[0]}]'" if extras else "install it"
+    found = [one for one in extras() if one in f"{what} {error}".lower()]
+    remedy = f"pip install 'clm-dl[{found[0]}]'" if found else "install it"
     return MissingExtra(f"{what} needs a package that is not installed ({str(error).splitlines()[0]}): {remedy}")
+
+
+def extras() -> list[str]:
+    """Names of the extras of clm-dl."""
+    return metadata("clm-dl").get_all("Provides-Extra") or []

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from clm_dl.as_written import ids_as_written
-from clm_dl.classes import make, shipped
+from clm_dl.classes import check, check_hydra, make, shipped
 from clm_dl.errors import UserError, nearest
 from clm_dl.masking import masked, masked_config
 from clm_dl.recipes import recipe_overrides
@@ -88,11 +88,11 @@ _every = {"defaults": [f"{name}@{name}" for name in _options("baseline")]}
 ConfigStore.instance().store(group="baseline", name="every", node=_every)
 
 
-def _compose(config_name: str, overrides: Sequence[str], own: Path | None) -> DictConfig:
+def _compose(config_name: str, overrides: Sequence[str], own: Path | None, *, with_hydra: bool = False) -> DictConfig:
     GlobalHydra.instance().clear()
     more = [] if own is None else [f"hydra.searchpath=[{quoted(f'file://{own}')}]"]
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return hydra.compose(config_name, overrides=[*overrides, *more])
+        return hydra.compose(config_name, overrides=[*overrides, *more], return_hydra_config=with_hydra)
 
 
 def quoted(text: str) -> str:
@@ -146,6 +146,11 @@ def build(config: Mapping[str, Any], *, trusted: Collection[str] = ()) -> Any:
     return make(plain(config), shipped(CONFIG_DIR), trusted)
 
 
+def check_class(config: Any, what: str, *, trusted: Collection[str] = ()) -> None:
+    """Raise UserError where `build` would, as far as that is seen without making anything."""
+    check(plain(config), shipped(CONFIG_DIR), trusted, what)
+
+
 def _values(config: Any, prefix: str = "") -> dict[str, Any]:
     """Every key of a plain nested mapping, dotted, with its value."""
     found: dict[str, Any] = {}
@@ -155,9 +160,11 @@ def _values(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 @cache
-def _known_values(config_name: str, choices: tuple[str, ...], own: Path | None) -> dict[str, Any]:
-    """Keys and values before single values are overridden."""
-    return _values(OmegaConf.to_container(_compose(config_name, choices, own), resolve=False))
+def _known_values(config_name: str, choices: tuple[str, ...], own: Path | None) -> tuple[dict[str, Any], Any]:
+    """Keys and values before single values are overridden, and Hydra's own group."""
+    plain: Any = OmegaConf.to_container(_compose(config_name, choices, own, with_hydra=True), resolve=False)
+    of_hydra = plain.pop("hydra")
+    return _values(plain), of_hydra
 
 
 def _check_type(key: str, default: Any, value: Any) -> None:
@@ -226,7 +233,9 @@ def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None
                 )
         package = f"@{override.package}" if override.package else ""
         choices.append(f"{'+' if override.is_add() else ''}{group}{package}={options[0]}")
-    known = _known_values(config_name, tuple(choices), own)
+    known, of_hydra = _known_values(config_name, tuple(choices), own)
+    trusted: list[Any] = [one.value() for one in parsed if one.key_or_group == "trusted"]
+    check_hydra(of_hydra, [str(name) for given in trusted if isinstance(given, list) for name in given])
     for override in parsed:
         key = override.key_or_group
         is_group = key in groups or "/" in key or "@" in key
@@ -278,6 +287,16 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise
                 _fail(error)
+            except Exception as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1" or not (runs := _unsealed(config)):
+                    raise  # a fault of ours
+                said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                _fail(
+                    UserError(
+                        f"what run {runs[0]} holds cannot be read ({said}): it has no manifest.json, so its files may "
+                        "be damaged unseen; take them from a copy of the run, or train it again"
+                    )
+                )
 
         job.__module__, job.__doc__ = function.__module__, function.__doc__
         run = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)
@@ -286,7 +305,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             logging.setLogRecordFactory(_masked_record)  # Hydra's launcher logs the overrides of every job
             try:
                 flags, overrides, own = _read_argv(sys.argv[1:])
-                sys.argv[1:] = [*flags, *command_line(config_name, overrides, own)]
+                completes = bool({"-sc", "--shell-completion"} & set(flags))  # its words are no overrides
+                overrides = overrides if completes else command_line(config_name, overrides, own)
+                sys.argv[1:] = [*overrides, *flags]  # in this order: --info would take what follows it
                 return run()
             except KeyboardInterrupt:
                 print("error: interrupted with Ctrl-C", file=sys.stderr)
@@ -301,9 +322,26 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     return decorate
 
 
+def _unsealed(config: DictConfig) -> list[str]:
+    """The finished runs that a command reads and that have no manifest.json, by which damage would be found."""
+    given = plain(config.get("run") or config.get("runs") or [])
+    folders = [Path(str(one)) for one in (given if isinstance(given, list) else [given])]
+    inside = [folder for path in folders for folder in (path, *(file.parent for file in path.glob("*/status.json")))]
+    return [str(path) for path in inside if (path / "status.json").is_file() and not (path / "manifest.json").is_file()]
+
+
 def _read_argv(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
     """Hydra's flags with their values, the overrides, and the folder of one's own options, which becomes a flag."""
     args, _ = get_args_parser().parse_known_intermixed_args(list(words))
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun would run what is in its file: leave it out, and write the overrides")
+    commands = ("run", "multirun", "cfg", "info", "shell_completion")
+    if len(given := [f"--{name.replace('_', '-')}" for name in commands if getattr(args, name)]) > 1:
+        raise UserError(f"{' and '.join(given)} do not go together: choose one")
+    if args.resolve and not (args.cfg or args.help):
+        raise UserError("--resolve goes with --cfg: write --cfg job --resolve")
+    if args.shell_completion and len(args.overrides) != 1:
+        raise UserError("--shell-completion wants to know what to do: write -sc install=bash, or uninstall=bash")
     flags, overrides = [], list(args.overrides)
     for word in words:  # in their order
         if overrides and word == overrides[0]:

@@ -81,6 +81,7 @@ def _backtest(trained: Any, store: Any, cutoffs: Any, resamples: int) -> None:
     from clm_dl.experiment.run_files import BACKTEST, read_results, write_json
     from clm_dl.visual.drift import print_backtest
     from clm_dl.visual.html import render_report
+    from clm_dl.writing import write_text
 
     path = trained.path
     found = to_json(backtest(trained, store, cutoffs, resamples=resamples))
@@ -89,7 +90,7 @@ def _backtest(trained: Any, store: Any, cutoffs: Any, resamples: int) -> None:
     questions = read_results(path, trained.config["trusted"])
     report = render_report([questions], title=trained.task.name)
     with rewriting(path, "report.html"):
-        (path / "report.html").write_text(report)
+        write_text(path / "report.html", report)
     print_backtest(questions[0])
     print(f"backtest: {path / BACKTEST}\nreport:   {path / 'report.html'}")
 

@@ -1,7 +1,7 @@
-"""Locks between processes: who reads holds a file, who would take it away claims it first.
+"""Locks between processes: who reads holds a file, who would take it away claims it first, who writes seizes it.
 
-They end with the process that holds them. Where there are none (Windows, some network disks) a claim fails, so that
-nothing is taken away.
+They end with the process that has them. Windows knows no shared ones, some network disks none at all: where a lock
+cannot be had it counts as another's, so that nothing is taken away.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ try:
     import fcntl
 except ImportError:
     fcntl = None  # type: ignore[assignment]
+try:
+    import msvcrt
+except ImportError:
+    msvcrt = None  # type: ignore[assignment]
+
+FAR = 1 << 30  # the byte that Windows locks, which keeps others from reading it, lies behind all that is written
 
 
 def hold(path: Path) -> int:
@@ -35,7 +41,7 @@ def claim(path: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _alone(descriptor)
+        yield bool(fcntl) and _alone(descriptor)
     finally:
         os.close(descriptor)
 
@@ -54,9 +60,23 @@ def exclusive(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _alone(descriptor: int) -> bool:
-    if not fcntl:
+def seize(descriptor: int) -> bool:
+    """Whether the open file is this process's alone now, until it is closed; False: another one has it."""
+    if fcntl:
+        return _alone(descriptor)
+    if msvcrt is None:
+        return True
+    os.lseek(descriptor, FAR, os.SEEK_SET)
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
         return False
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    return True
+
+
+def _alone(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

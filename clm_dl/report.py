@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> None:
     """Compare finished runs; paired statements only between runs with the same fingerprint."""
     from clm_dl.experiment.output import check_output
-    from clm_dl.experiment.run_files import read_results, read_status, replacing
+    from clm_dl.experiment.run_files import read_results, read_status
     from clm_dl.visual.html import render_report
     from clm_dl.visual.terminal import print_runs
+    from clm_dl.writing import write_text
 
     output = check_output(config.output, formats=(".html",), overwrite=config.overwrite)
     given = plain(config.runs)
@@ -30,8 +31,7 @@ def main(config: DictConfig) -> None:
     print_runs([results for questions in runs for results in questions])
     left_out = [f"{folder.name} ({state})" for folder, state in states.items() if state != "finished"]
     title = runs[0][0].config["task"]["name"] if len(runs) == 1 else ""
-    with replacing(output) as temporary:
-        temporary.write_text(render_report(runs, title=title, left_out=left_out), encoding="utf-8")
+    write_text(output, render_report(runs, title=title, left_out=left_out))
     print(f"{len(runs)} of {len(folders)} runs finished: {output}")
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from clm_dl.data.log.fingerprint import source_fingerprint
+from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.log.roles import parse_data
 from clm_dl.data.simulator.worlds import ensure_simulated
 from clm_dl.data.store.files import found_store
 from clm_dl.data.store.store import EventStore
@@ -39,7 +41,9 @@ def open_store(
     path = store_path(data, paths)
     if data["name"] == "simulator":
         return ensure_simulated(data, path)
-    return ensure_store({"data_dir": paths["data_dir"], **data}, path, log)
+    data = {"data_dir": paths["data_dir"], **data}
+    parse_data(spell_out(data))  # what is wrong with it is said before anything is read
+    return ensure_store(data, path, log)
 
 
 def ensure_store(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from clm_dl.data.text import decompressed, header, in_utf8, inner_suffix
 from clm_dl.errors import UserError
+from clm_dl.writing import passing_folder
 
 PARQUET = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t", "|")
@@ -19,11 +20,17 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Raises ValueError for a file that is damaged, or that names a column twice.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with passing_folder() as folder:
         file = decompressed(path, folder)
         if inner_suffix(path) in PARQUET:
-            return pd.read_parquet(file)
+            try:
+                return pd.read_parquet(file)
+            except (pa.ArrowException, ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:  # the disk
+                    raise
+                raise UserError(
+                    f"{path} is cut short or no Parquet file ({str(error).splitlines()[0]}): get it again, whole"
+                ) from error
         file = in_utf8(file, folder, None, print, whole=True)
         best = max(SEPARATORS, key=lambda mark: len(header(file, mark, '"', 0)))
         columns = header(file, best, '"', 0)

@@ -67,14 +67,14 @@ class Zone:
         found: np.ndarray = (self.local(later) - self.local(earlier)) / DAY
         return found
 
-    def parse(self, value: Any) -> int:
+    def parse(self, value: Any, what: str = "a cutoff") -> int:
         """One date or time to microseconds UTC: ISO text, date or Timestamp; midnight unless a time, this zone's unless
         one is given.
         """
         try:
             stamp = datetime.fromisoformat(str(value))
         except ValueError as error:
-            raise UserError(f"a cutoff must be an ISO date such as 2017-12-01, got {value!r}") from error
+            raise UserError(f"{what} must be an ISO date such as 2017-12-01, got {value!r}") from error
         if stamp.tzinfo:
             return (stamp.astimezone(PLAIN).replace(tzinfo=None) - EPOCH) // timedelta(microseconds=1)
         return int(self.utc((stamp - EPOCH) // timedelta(microseconds=1)))

@@ -21,8 +21,9 @@ from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.checks import check_writable
 from clm_dl.experiment.fitted import keep_best
-from clm_dl.experiment.manifest import sealed, sound_checkpoint
+from clm_dl.experiment.manifest import sound_checkpoint
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.probe import probe
 from clm_dl.experiment.run_files import (
@@ -50,6 +51,7 @@ from clm_dl.visual.facts import log_lines
 from clm_dl.visual.html import render_report
 from clm_dl.visual.results import Results
 from clm_dl.visual.tensorboard import write_results
+from clm_dl.writing import write_text
 
 Log = Callable[[str], None]
 HPARAMS = ("seed", "encoder", "task", "sequence", "vocabulary")  # the groups that TensorBoard's hparams show
@@ -88,6 +90,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
     saved = as_saved(config, plan.config)
     if not helper_process():
         check_folder(plan.folder, overwrite=plan.overwrite, resumed=plan.resumes_in_place)
+        check_writable(plan.folder)
     if plan.settings.has_network and not plan.is_table:
         check_training(plan.training, plan.folder)
     if plan.init:
@@ -118,9 +121,9 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         for fold in folds:
             train_fold(fold, task, clock, log)
         raise SystemExit(0)
-    with locked(plan.folder), sealed(plan.folder), run_status(plan.folder):
+    with locked(plan.folder), run_status(plan.folder):
         clear_results(plan.folder, resumed=plan.resumes_in_place)
-        OmegaConf.save(OmegaConf.create(saved), plan.folder / "config.yaml")
+        write_text(plan.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)))
         write_json(plan.folder / "versions.json", environment())
         if balanced := balance_line(task.settings, task.balances):
             log(balanced)
@@ -232,8 +235,8 @@ def show(plan: Plan, folds: list[Fold], scores: pd.DataFrame, metrics: dict[str,
             projected = task.projected(training.network, training.inputs, folds[0].cases, scores)
             write_results(training.writer, questions, {key: plan.config[key] for key in HPARAMS}, projected)
     write_json(folder / "timing.json", clock.seconds)
-    (folder / "model_card.md").write_text(model_card(questions, task.name))
-    (folder / "report.html").write_text(render_report([questions], title=task.name))
+    write_text(folder / "model_card.md", model_card(questions, task.name))
+    write_text(folder / "report.html", render_report([questions], title=task.name))
     return questions
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -29,6 +28,7 @@ from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import customer_vectors
 from clm_dl.tasks.recommending import RecommendingTask
 from clm_dl.tasks.trained import Trained
+from clm_dl.writing import passing_folder
 
 BEST = "best"
 
@@ -149,7 +149,7 @@ def customers_of(trained: Trained, events: Any, cutoff: Any) -> Iterator[tuple[E
     """The log prepared up to the cutoff in a temporary store, and everyone with a history."""
     data, paths = trained.config["data"], trained.config["paths"]
     at = None if cutoff is None else Zone(data.get("timezone") or "UTC").parse(cutoff)
-    with tempfile.TemporaryDirectory(prefix="clm_dl-") as folder:
+    with passing_folder() as folder:
         if events is None and data["name"] == "simulator":
             store = open_store(data, paths)
         else:
@@ -164,7 +164,7 @@ def customers_of(trained: Trained, events: Any, cutoff: Any) -> Iterator[tuple[E
                 raise UserError(
                     "this run was trained on several data.sources: predict from its own log by leaving input out"
                 )
-            store = prepare_store({"data_dir": paths["data_dir"], **data, **source}, Path(folder) / "store", before=at)
+            store = prepare_store({"data_dir": paths["data_dir"], **data, **source}, folder / "store", before=at)
         if at is None:  # the end of the data, but behind the last event: what is known to date is history
             at = max(store.end, int(np.asarray(store.time).max()) + 1)
         yield store, trained.task.cases_at(store, at)

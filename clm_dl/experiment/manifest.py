@@ -32,13 +32,6 @@ def write_manifest(run: Path) -> None:
     _write(run, _state(run, run_files(run)))
 
 
-@contextmanager
-def sealed(run: Path) -> Iterator[None]:
-    """Write the manifest when the block has ended well."""
-    yield
-    write_manifest(run)
-
-
 def read_manifest(run: Path) -> Expected | None:
     """Size and checksum of every file; None of a run that has no manifest."""
     path = run / MANIFEST
@@ -56,7 +49,10 @@ def read_manifest(run: Path) -> Expected | None:
             f"{path} has version {found.get('version')}, this clm_dl reads version {VERSION}: delete it to read the "
             "run unchecked"
         )
-    return {name: (file["size"], file["crc32"]) for name, file in found["files"].items()}
+    try:
+        return {name: (int(file["size"]), int(file["crc32"])) for name, file in found["files"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{path} is corrupt (it lacks {error}): delete it to read the run unchecked") from error
 
 
 def sound(run: Path, name: str | Path) -> Path:

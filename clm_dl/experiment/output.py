@@ -16,8 +16,9 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 
 from clm_dl.errors import UserError
-from clm_dl.experiment.run_files import FOLDERS, WRITTEN, replacing
+from clm_dl.experiment.run_files import FOLDERS, WRITTEN
 from clm_dl.experiment.run_home import state_of
+from clm_dl.writing import replacing
 
 TABLES = (".parquet", ".csv", ".feather")
 MARK = b"clm_dl"  # key of a table's metadata: a command wrote it

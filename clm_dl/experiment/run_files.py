@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.errors import MissingFile, UserError
-from clm_dl.experiment.manifest import MANIFEST, sound
+from clm_dl.experiment.manifest import MANIFEST, sound, write_manifest
 from clm_dl.experiment.migrate import current_config
 from clm_dl.experiment.settings import read_task
 from clm_dl.masking import masked, masked_config
@@ -28,6 +28,7 @@ from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.tasks.trained import Trained
 from clm_dl.training.checkpoint import load_checkpoint
 from clm_dl.visual.results import Results
+from clm_dl.writing import DiskFull, full_disk_said, is_full, replacing, write_text
 
 RUN_VERSION = 1
 MODEL = Path("checkpoints") / "model.ckpt"
@@ -48,23 +49,7 @@ FOLDERS = ("fold_*", BASELINES, "00000")  # of older folds, of fitted baselines,
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-    os.chmod(temporary, 0o644)  # mkstemp's files are their owner's alone
-    os.replace(temporary, path)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write, then renamed: an interrupted write leaves nothing half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json.dumps(value, indent=1, allow_nan=False))
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
@@ -93,10 +78,8 @@ def save_trained(
         "schema": dict(schema),
         "calibration": states if task.holds_tasks else states[task.name],
     }
-    path = folder / MODEL
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(checkpoint, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
+    with replacing(folder / MODEL) as temporary:
+        torch.save(checkpoint, temporary)
     write_json(folder / "vocabulary.json", vocabulary.to_json())
     write_json(folder / "schema.json", dict(schema))
 
@@ -105,6 +88,8 @@ def clear_results(folder: Path, *, resumed: bool) -> None:
     """Take out of a run's `folder` what an earlier run left there; of a resumed one checkpoints and curve stay."""
     names = [
         *WRITTEN,
+        ".*.tmp",
+        "checkpoints/.*.tmp",
         *([] if resumed else ["events.out.tfevents.*", "checkpoints/best*.ckpt", "checkpoints/last*.ckpt"]),
     ]
     for path in [path for name in names for path in folder.glob(name)]:
@@ -120,26 +105,43 @@ def helper_process() -> bool:
 
 @contextmanager
 def run_status(path: Path) -> Iterator[None]:
-    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM in training) or failed and why."""
-
-    def write(state: str, reason: str | None = None) -> None:
-        write_json(path / "status.json", {"version": RUN_VERSION, "state": state, "reason": reason})
-
-    write("running")
+    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM in training) or failed and why; of a
+    finished run the manifest comes last.
+    """
+    _write_status(path, "running")
+    said = threading.excepthook
+    # TensorBoard's thread hands its error on, and need not print it as well
+    threading.excepthook = lambda thread: None if is_full(thread.exc_value) else said(thread)
     try:
-        yield
+        with full_disk_said(path):
+            yield
+            _write_status(path, "finished")
+            write_manifest(path)
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit, SIGTERM into its own
         terminated = type(error).__name__ == "SIGTERMException"
         signal, code = ("SIGTERM", 143) if terminated else ("Ctrl-C", 130)
-        write("interrupted", f"{signal}; the best checkpoint so far is kept")
+        _write_status(path, "interrupted", f"{signal}; the best checkpoint so far is kept")
         last = path / "checkpoints" / "last.ckpt"
         go_on = f": go on with ckpt={last}" if last.exists() else ""
         print(f"error: interrupted with {signal}{go_on}", file=sys.stderr)
         raise SystemExit(code) from error
     except BaseException as error:
-        write("failed", masked(" ".join(str(error).split()))[:500] or type(error).__name__)
+        _write_status(path, "failed", masked(" ".join(str(error).split()))[:500] or type(error).__name__)
         raise
-    write("finished")
+    finally:
+        threading.excepthook = said
+
+
+def _write_status(path: Path, state: str, reason: str | None = None) -> None:
+    text = json.dumps({"version": RUN_VERSION, "state": state, "reason": reason}, indent=1)
+    try:
+        write_text(path / "status.json", text)
+    except DiskFull:
+        if state in ("running", "finished"):
+            raise
+        with (path / "status.json").open("r+") as file:  # in its place, which needs no more of the disk
+            file.write(text)
+            file.truncate()
 
 
 # --- reading

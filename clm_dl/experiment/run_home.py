@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from clm_dl.errors import UserError
+from clm_dl.locks import seize
 
 LOCK = "run.lock"
 BEFORE = (LOCK, "store")  # what a run may have left that ended before it began; the store of a table in memory
@@ -69,14 +69,12 @@ def locked(folder: Path) -> Iterator[None]:
 def _open(path: Path) -> IO[str]:
     while True:
         file = path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process ends
-        except BlockingIOError:
+        if not seize(file.fileno()):  # the system lets go of it when the process ends
             holder = _holder(file)
             file.close()
             raise UserError(
                 f"{path.parent} is in use by {holder or 'another run'}: wait for it, or choose another paths.output_dir"
-            ) from None
+            )
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             break
         file.close()  # the run before has ended in between

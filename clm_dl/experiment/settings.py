@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clm_dl.baselines.spec import IMBALANCE, IMPUTE, Spec
+from clm_dl.baselines.spec import Spec
 from clm_dl.config import build
 from clm_dl.data.log.interchange import spell_out
+from clm_dl.data.log.shapes import check_shapes
 from clm_dl.data.sequences.options import SequenceOptions, VocabularyOptions
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.errors import UserError, choice, nearest
-from clm_dl.nn import build_encoder
+from clm_dl.experiment.checks import check_shape, check_together, check_top
 from clm_dl.options import parse
-from clm_dl.tasks.balance import check_balance
 from clm_dl.tasks.base import Task
 from clm_dl.tasks.registry import TASKS
 from clm_dl.tasks.settings import ProfitOptions, Settings
-from clm_dl.training.options import CallbackOptions, TrainingOptions
+from clm_dl.training.options import CallbackOptions, TrainerOptions, TrainingOptions
 
 LAST = 1000  # place of a baseline that names none
 TABLE = "table"  # the data set without time
@@ -75,16 +75,18 @@ def read_plan(config: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: one sentence for the first setting that is wrong or does not go together with another.
     """
+    check_shape(config)
+    check_shapes(config["data"])
     config = {**config, "data": spell_out(config["data"])}
-    _check_top(config)
+    check_top(config)
     task = read_task(config)
     config["data"] = _with_tie(config["data"], task)
     config["objective"] = config["objective"] or task.questions[0].objective
     choice(config["objective"], task.questions[0].metrics().objectives, "objective")
-    _check_together(config, task)
-    trainer = dict(config["trainer"])
+    check_together(config, task)
+    trainer = {key: value for key, value in config["trainer"].items() if key != "compile"}
     training = TrainingOptions(
-        compile=trainer.pop("compile"),
+        compile=parse(TrainerOptions, config["trainer"], "trainer", strict=False).compile,
         trainer=trainer,
         callbacks=parse(CallbackOptions, config["callbacks"], "callbacks"),
         loggers=config["logger"],
@@ -189,7 +191,12 @@ def chosen_baselines(config: Mapping[str, Any], *, asked: tuple[str, ...]) -> tu
 def _spec(group: Mapping[str, Any], trusted: list[str]) -> Spec:
     options = {key: value for key, value in group.items() if key not in OWN_KEYS}
     make: Callable[[], Any] = partial(build, options, trusted=trusted)
-    make()  # a wrong option is refused before data is read
+    made = make()
+    if hasattr(made, "_parameter_constraints"):  # scikit-learn's own check, which its fit would make
+        try:
+            made._validate_params()
+        except ValueError as error:
+            raise UserError(f"baseline.{group['name']}: {str(error).splitlines()[0]}") from error
     members = group.get("members", ())
     return Spec(
         name=group["name"],
@@ -200,52 +207,3 @@ def _spec(group: Mapping[str, Any], trusted: list[str]) -> Spec:
         max_rows=group.get("max_rows"),
         members=None if members is None else tuple(members),
     )
-
-
-def _check_top(config: Mapping[str, Any]) -> None:
-    """The keys at the top of train.yaml, and widths and shares of every encoder."""
-    seed, resamples, threshold = config["seed"], config["bootstrap"], config["threshold"]
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise UserError(f"seed must be an integer from 0 to 2^32 − 1, got {seed!r}")
-    if not isinstance(resamples, int) or resamples < 1:
-        raise UserError(f"bootstrap is the number of resamples and must be an integer ≥ 1, got {resamples!r}")
-    if not 0 <= threshold <= 1:
-        raise UserError(f"threshold is a probability and must be in [0, 1], got {threshold}")
-    choice(config["impute"], IMPUTE, "impute")
-    choice(config["imbalance"], IMBALANCE, "imbalance")
-    if not 0 <= (share := config["encoder"].get("dropout", 0.0)) < 1:
-        raise UserError(f"encoder.dropout is a share and must be in [0, 1), got {share}")
-    width = config["encoder"].get("hidden_size")
-    if width is not None and (not isinstance(width, int) or width < 1):
-        raise UserError(f"encoder.hidden_size is a width and must be an integer ≥ 1, got {width!r}")
-
-
-def _check_together(config: Mapping[str, Any], task: Task) -> None:
-    """What depends on several groups."""
-    settings, name = task.settings, task.name
-    if settings.has_network and settings.rule is not None:
-        build_encoder(settings.encoder, 8)  # refuses what no encoder can have; of the real one the data say the size
-    check_balance(task)
-    if settings.rule is None and not task.reads_tables:
-        known = ", ".join(one for one, kind in TASKS.items() if kind.reads_tables)
-        raise UserError(f"data={TABLE} has no time, so it answers task={known} alone, got task={name}")
-    if not task.starts_from_vectors or settings.rule is None:
-        for key, value in {"init": config["init"], "encoder.frozen": config["encoder"]["frozen"]}.items():
-            if value:
-                raise UserError(
-                    f"{key} is for tasks that answer per snapshot from a sequence, got {key}={value} with task={name}"
-                )
-    folds = 1 if settings.rule is None else settings.rule.folds
-    if config["ckpt"] and folds > 1:
-        raise UserError(f"ckpt resumes one network, got snapshots.folds={folds}: set snapshots.folds=1")
-    if not settings.has_network:
-        for question in task.questions:
-            if not question.settings.specs:
-                what = f"nothing that answers {question.name}" if question is not task else "nothing to train"
-                raise UserError(
-                    f"encoder=none and baselines={config['baselines']} leave {what}: choose an encoder or a baseline"
-                )
-        if config["ckpt"]:
-            raise UserError(
-                "ckpt resumes a network, but encoder=none trains no network: choose the encoder of the checkpoint"
-            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from torch import nn
 
@@ -18,6 +18,7 @@ from clm_dl.nn.encoders.running_mean import RunningMean
 from clm_dl.nn.encoders.transformer import CausalTransformer
 from clm_dl.nn.heads import BinaryHead, HeadFeatures, VectorHead
 from clm_dl.nn.pooling import POOLINGS, build_pooling
+from clm_dl.options import convert
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "lstm": LSTM,
@@ -28,6 +29,8 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "hstu": HSTU,
     "mean": RunningMean,
 }
+
+WIDEST, MOST_LAYERS = 2**16, 1000
 
 __all__ = [
     "ENCODERS",
@@ -50,14 +53,21 @@ def build_encoder(config: Mapping[str, Any], input_size: int) -> nn.Module:
     """
     options = dict(config)
     name, _ = options.pop("name"), options.pop("frozen", None)
-    if name not in ENCODERS:
+    if not isinstance(name, str) or name not in ENCODERS:
         raise UserError(f"encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
     valid = list(inspect.signature(ENCODERS[name]).parameters)[1:]
     for key in options:
         if key not in valid:
             near = difflib.get_close_matches(key, valid, n=1) or valid
             raise UserError(f"encoder {name} has no option {key!r}; nearest: {', '.join(near)}")
-    for key in ("hidden_size", "num_layers"):
-        if not options.get(key, 1) >= 1:
-            raise UserError(f"encoder.{key} must be ≥ 1, got {options[key]}")
+    kinds = get_type_hints(ENCODERS[name].__init__)
+    for key in options:
+        value = options[key] = convert(options[key], kinds[key], f"encoder.{key}")
+        if isinstance(value, int) and not isinstance(value, bool):
+            least, most = int(key != "projection_size"), MOST_LAYERS if key == "num_layers" else WIDEST
+            if not least <= value <= most:
+                word = f"≥ {least}" if value < least else f"at most {most:,}"
+                raise UserError(f"encoder.{key} must be {word}, got {value}")
+    if not 0 <= options.get("dropout", 0.0) < 1:
+        raise UserError(f"encoder.dropout is a share and must be in [0, 1), got {options['dropout']}")
     return ENCODERS[name](input_size, **options)

@@ -20,6 +20,7 @@ from clm_dl.baselines.spec import Fitted, Spec
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.sequences.options import BatchOptions
+from clm_dl.data.sequences.schema import blank_schema
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
@@ -140,6 +141,10 @@ class Task(ABC):
     def head_schema(self, cases: Cases) -> dict[str, Any]:
         """What a head must know of the training targets, as entries of the schema."""
         return {}
+
+    def blank_schema(self) -> dict[str, Any]:
+        """A schema that no data were read for: what `network` refuses for it, it refuses for any."""
+        return blank_schema(self.sequence.token)
 
     def trained(self, cases: Cases) -> np.ndarray | None:
         """Bool `[N]`: the training snapshots that an epoch reads; None = all of them."""

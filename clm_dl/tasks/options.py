@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from clm_dl.errors import UserError, choice
 from clm_dl.nn.pooling import POOLINGS
+from clm_dl.options import Share, Width, Within
 
 SCHEDULES = ("constant", "cosine", "one_cycle")
 
@@ -14,10 +16,10 @@ SCHEDULES = ("constant", "cosine", "one_cycle")
 class EmbeddingOptions:
     """See `nn.EventEmbedding`."""
 
-    max_size: int
-    numeric_size: int
+    max_size: Width
+    numeric_size: Width
     calendar: tuple[str, ...]
-    unknown_rate: float
+    unknown_rate: Share
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class OptimizerOptions:
     """AdamW: peak learning rate, and the decay of weights that are no biases, norms or embedding tables."""
 
     lr: float
-    weight_decay: float
+    weight_decay: Annotated[float, Within(0)]
 
     def __post_init__(self) -> None:
         if not self.lr >= 0:
@@ -37,7 +39,7 @@ class ScheduleOptions:
     """Of the learning rate, see `module.learning_rate_factor`; warmup is a share of all steps."""
 
     name: str
-    warmup: float
+    warmup: Annotated[float, Within(0, 1)]
 
     def __post_init__(self) -> None:
         if self.name not in SCHEDULES:
@@ -53,7 +55,7 @@ class NetworkOptions:
     dropout: float
     batch_size: int | None
     max_tokens_per_batch: int | None
-    num_workers: int
+    num_workers: Annotated[int, Within(0, 1024)]
     optimizer: OptimizerOptions
     schedule: ScheduleOptions
 
@@ -80,7 +82,7 @@ class PooledOptions(NetworkOptions):
 class HeadOptions(PooledOptions):
     """Of a network with heads on that vector: their hidden width, 0 = linear."""
 
-    head_size: int
+    head_size: Annotated[int, Within(high=2**16)]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from clm_dl.errors import MissingFile, UserError
 from clm_dl.tasks.network import SequenceNetwork
+from clm_dl.writing import replacing
 
 PREFIX = "network."  # of a network's weights in the checkpoints that Lightning writes
 
@@ -77,6 +77,6 @@ def adopt_checkpoint(checkpoint: dict[str, Any], path: Path, folder: Path) -> Pa
         foreign = path.parent.resolve() != target.resolve() and path.name != best.name
         if foreign and (path.parent / best.name).is_file():
             shutil.copy2(path.parent / best.name, target / best.name)
-    torch.save(checkpoint, target / f"{path.name}.tmp")
-    os.replace(target / f"{path.name}.tmp", target / path.name)
+    with replacing(target / path.name) as temporary:
+        torch.save(checkpoint, temporary)
     return target / path.name

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from clm_dl.config import build
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.errors import UserError
 from clm_dl.tasks.base import Task
@@ -22,6 +20,7 @@ from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.training.callbacks import GradientNorm, ModelGraph, Throughput, WeightHistograms, writers
 from clm_dl.training.checkpoint import adopt_checkpoint, load_checkpoint, network_weights, read_resumable
 from clm_dl.training.datamodule import SequenceDataModule
+from clm_dl.training.loggers import check_loggers, make_loggers, start_loggers
 from clm_dl.training.memory import kept_memory
 from clm_dl.training.options import TrainingOptions
 
@@ -46,7 +45,8 @@ class Training:
 
 def check_training(options: TrainingOptions, folder: Path) -> None:
     """Raise UserError where trainer, loggers or the checkpoint to resume from cannot be, before data is read."""
-    _trainer(options, folder)
+    check_loggers(options)
+    _trainer(options, folder, logger=[])
     if options.checkpoint and not Path(options.checkpoint).is_file():
         load_checkpoint(Path(options.checkpoint))  # says that there is none
 
@@ -65,7 +65,8 @@ def prepare_training(task: Task, inputs: SequenceInputs, options: TrainingOption
     callbacks = build_callbacks(options, folder, module)
     # of a resumed run: else Lightning keeps the loader that it made before it knew the epoch to go on with
     again = checkpoint["epoch"] + 1 if checkpoint else 0
-    trainer = _trainer(options, folder, callbacks=callbacks, reload_dataloaders_every_n_epochs=again)
+    more: Any = {"logger": make_loggers(options), "callbacks": callbacks, "reload_dataloaders_every_n_epochs": again}
+    trainer = _trainer(options, folder, **more)
     best = next(callback for callback in callbacks if isinstance(callback, ModelCheckpoint))
     return Training(network, inputs, module, trainer, best, checkpoint, options)
 
@@ -73,21 +74,18 @@ def prepare_training(task: Task, inputs: SequenceInputs, options: TrainingOption
 def _trainer(options: TrainingOptions, folder: Path, **more: Any) -> pl.Trainer:
     # no tips, no list of absent accelerators
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    loggers = [build(logger, trusted=options.trusted) for logger in options.loggers.values()]
     try:
         return pl.Trainer(
             **options.trainer,
             default_root_dir=folder,
-            logger=loggers,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # the inputs' sampler knows about ranks
             enable_model_summary=False,
             **more,
         )
-    except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError) as error:
-        raise UserError(
-            f"trainer: {str(error).rstrip('.!')}: choose other options of trainer, e.g. trainer=default"
-        ) from error
+    except Exception as error:  # Lightning has several, and what it calls has its own
+        said = (str(error) or type(error).__name__).rstrip(".!")
+        raise UserError(f"trainer: {said}: choose other options of trainer, e.g. trainer=default") from error
 
 
 def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
@@ -106,12 +104,15 @@ def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
             f"network: {network.encoder_options['name']}, {num_parameters:,} parameters, {inputs.num_training:,} "
             f"training snapshots, padded/real {inputs.train_sampler().padding_ratio():.2f}"
         )
+    start_loggers(options, trainer.loggers)
     if options.compile:
         network.encoder.compile()
     with kept_memory(), warnings.catch_warnings():
         # Lightning 2.6 on torch 2.13
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # a small log is no mistake
+        # debug=overfit: the same batch each time, and one of validation may hold one class only
+        warnings.filterwarnings("ignore", message="You requested to overfit|No (positive|negative) samples in targets")
         # of a resumed run
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         trainer.fit(training.module, datamodule=SequenceDataModule(inputs), ckpt_path=resumed)
@@ -128,7 +129,7 @@ def build_callbacks(options: TrainingOptions, folder: Path, module: SequenceTask
         ModelCheckpoint(checkpoints, filename="best", monitor=monitor, mode=mode, **always),
         ModelCheckpoint(checkpoints, filename="last", monitor=None, **always),
         EarlyStopping(monitor, patience=chosen.patience, mode=mode),
-        LearningRateMonitor("step"),
+        *([LearningRateMonitor("step")] if options.loggers else []),
         Throughput(),
         ModelGraph(),
     ]

@@ -1,11 +1,13 @@
 """Damaged files of a run: one sentence that names the file and the remedy, and no traceback."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clm_dl.checksums import write_sealed
 from clm_dl.embed import main as embed_command
 from clm_dl.errors import UserError
 from clm_dl.evaluate import main as evaluate_command
@@ -86,3 +88,54 @@ def test_no_command_shows_a_traceback(
         assert error.value.code == 2
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")
+
+
+SHAPES: dict[str, Any] = {
+    "nothing": {},
+    "list": [],
+    "split of nothing": {"split": {}},
+    "split of a list": {"split": []},
+    "parts of a word": {"split": {"test": "word", "val": {}}},
+    "figures of a list": {"split": {"test": {"overall": {"network": [1]}}, "val": {"overall": {}}}},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["metrics.json", "timing.json"])
+def test_what_is_json_and_of_another_shape_is_one_sentence(
+    run: Run, here: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, shape: str
+) -> None:
+    folder = run.save(tmp_path / "copy").path
+    (folder / "manifest.json").unlink()
+    (folder / name).write_text(json.dumps(SHAPES[shape]))
+    try:
+        here(report_command, "runs=copy")
+    except SystemExit as error:
+        assert error.code == 2  # noqa: PT017  (what the report does not need may be anything)
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert "copy" in line
+    else:
+        assert name != "metrics.json"
+
+
+def test_a_fault_in_a_sealed_run_is_ours(run: Run, here: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise TypeError("a fault")
+
+    monkeypatch.setattr("clm_dl.visual.html.render_report", fails)
+    with pytest.raises(SystemExit) as raised:
+        here(report_command, f"runs={run.path}")
+    assert raised.value.code == 1
+    (copy := run.save("copy").path / "manifest.json").unlink()
+    with pytest.raises(SystemExit) as raised:
+        here(report_command, f"runs={copy.parent}")
+    assert raised.value.code == 2
+
+
+def test_a_manifest_of_another_shape_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    folder = run.save(tmp_path / "copy").path
+    for value in ({"version": 1}, {"version": 1, "files": []}, {"version": 1, "files": {"config.yaml": 3}}, {}):
+        write_sealed(folder / "manifest.json", value)
+        with pytest.raises(UserError, match=r"manifest\.json"):
+            load_run(folder)

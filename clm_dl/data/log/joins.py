@@ -56,7 +56,9 @@ class Joins:
         table, name = self.table(join), self.dated_by(join)
         if name is None:
             return None
-        moment = time(table[name], log.timezone, find_format(self.engine, table, name, self.log))[0]
+        key = "time_format of the join in data.joins"
+        written = join.time_format or find_format(self.engine, table, name, self.log, key=key)
+        moment = time(table[name], log.timezone, written)[0]
         if rows := self.engine.fetch(table.table.aggregate(rows=moment.isnull().sum()))["rows"][0].as_py():
             self.log(f"{table.what}: {rows:,} rows have no date in {name} and are left out")
         self.log(f"{table.what}: a row holds from its {name} on")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -36,6 +35,7 @@ from clm_dl.data.store.files import publish, write_meta
 from clm_dl.data.store.home import home_of, staged_folder
 from clm_dl.data.store.store import EventStore, Field
 from clm_dl.errors import UserError
+from clm_dl.writing import full_disk_said
 
 STRAY = "time long before all others"
 
@@ -63,7 +63,7 @@ def prepare_store(
     fingerprint = state if before is None else f"{state}-before{before}"
     path = home_of(Path(path))
     try:
-        with staged_folder(path) as folder:
+        with full_disk_said(path), staged_folder(path) as folder:
             spill = folder / "spill"
             spill.mkdir()
             engine = open_engine(spec.engine, spill, spec.memory_limit)
@@ -79,23 +79,10 @@ def prepare_store(
             meta |= {"fingerprint": fingerprint, "configuration": configuration_fingerprint(data)}
             write_meta(folder, timezone=spec.timezone, **meta)
             return publish(folder, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(path) from error
-        raise
     except duckdb.Error as error:
         text = str(error)
-        if "No space left" in text or "max_temp_directory_size" in text:
-            raise _disk_full(path) from error
         first, logs = text.splitlines()[0].rstrip("."), ", ".join(describe(source) for source in spec.logs)
         raise UserError(f"cannot prepare {logs}: {first}; check that the file is whole, and data.format") from error
-
-
-def _disk_full(path: Path) -> OSError:
-    return OSError(
-        f"the disk is full while writing the store {path}: free some space or choose another folder; nothing was "
-        "written"
-    )
 
 
 class _Preparation:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clm_dl.data.log.shapes import check_shapes
 from clm_dl.data.log.ties import TIES
 from clm_dl.errors import UserError, check_keys, choice
 
@@ -41,7 +42,7 @@ DATA_KEYS = (
     "calendar",
 )
 LONGEST_NAME = 200  # bytes; a file of the store is named after it
-JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to", "valid_from")
+JOIN_KEYS = ("path", "frame", "format", "table", "on", "columns", "to", "valid_from", "time_format")
 DATES = ("valid_from", "updated")  # columns that date the rows of a joined table, where no other is named
 
 
@@ -57,6 +58,7 @@ class Join:
     right: str  # column of the table
     columns: tuple[str, ...] | None
     to: str
+    time_format: str | None = None  # of its dates; None: found out
     dates: tuple[str, ...] = ()  # the first of these columns that the table has says from when a row holds
 
 
@@ -116,9 +118,7 @@ class DataSpec:
 def parse_data(data: Mapping[str, Any]) -> DataSpec:
     """Check a `data` mapping and spell it out. Raises ValueError in one sentence for whatever is wrong with it."""
     check_keys(data, DATA_KEYS, "key of data")
-    for key in ("categorical", "numeric", "static", "exclude", "joins", "sources"):
-        if isinstance(data.get(key), str):
-            raise UserError(f"data.{key} must be a list, got {data[key]!r}: write data.{key}=[{data[key]}]")
+    check_shapes(data)
     timezone = data.get("timezone") or "UTC"
     sources = data.get("sources") or []
     logs = []
@@ -251,5 +251,6 @@ def _parse_join(join: Mapping[str, Any]) -> Join:
         right=str(right),
         columns=None if columns is None else tuple(columns),
         to=choice(join.get("to") or "item", ("item", "customer"), "data.joins[].to"),
+        time_format=join.get("time_format"),
         dates=(str(dated),) if dated is not None else () if "valid_from" in join else DATES,
     )

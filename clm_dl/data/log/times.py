@@ -135,15 +135,17 @@ def _of_digits(text: ir.Column) -> ir.Column:
 # -- how a column is written
 
 
-def find_format(engine: DuckDB, source: Source, name: str, say: Callable[[str], None]) -> str | None:
+def find_format(
+    engine: DuckDB, source: Source, name: str, say: Callable[[str], None], *, key: str = "data.time_format"
+) -> str | None:
     """The `time_format` that a column's values call for; None: they are times, ISO text or seconds since 1970.
 
-    Raises ValueError naming data.time_format where they may be read in two ways.
+    Raises ValueError naming `key`, which says so itself, where they may be read in two ways.
     """
     column = source[name]
     kind = column.type()
     if kind.is_numeric() and not kind.is_boolean():
-        return _said(_of_numbers(engine, column, name, source.what, say), name, say)
+        return _said(_of_numbers(engine, column, name, source.what, say, key), name, say, key)
     if not kind.is_string():
         return None
     text = column.strip()
@@ -156,7 +158,7 @@ def find_format(engine: DuckDB, source: Source, name: str, say: Callable[[str], 
     texts, plain, digits = (sample[key].to_pylist() for key in ("text", "iso", "digits"))
     if sum(digits) > len(texts) / 2:
         numbers = table.filter(table.text.re_search(DIGITS)).select(number=table.text.try_cast("float64"))
-        return _said(_of_numbers(engine, numbers.number, name, source.what, say), name, say)
+        return _said(_of_numbers(engine, numbers.number, name, source.what, say, key), name, say, key)
     others = [word for word, good, number in zip(texts, plain, digits, strict=True) if not good and not number]
     if len(others) <= len(texts) / 2:
         return None
@@ -172,14 +174,14 @@ def find_format(engine: DuckDB, source: Source, name: str, say: Callable[[str], 
     if rival is not None:
         raise UserError(
             f"the times of column {name!r} of {source.what}, such as {others[0]!r}, may have the day first or the "
-            f"month: set data.time_format='{chosen[0]}' or data.time_format='{rival}'"
+            f"month: set {key}='{chosen[0]}' or {key}='{rival}'"
         )
-    return _said(chosen[0], name, say)
+    return _said(chosen[0], name, say, key)
 
 
-def _said(found: str | None, name: str, say: Callable[[str], None]) -> str | None:
+def _said(found: str | None, name: str, say: Callable[[str], None], key: str) -> str | None:
     if found is not None:
-        say(f"times of {name} are read as {found} (data.time_format)")
+        say(f"times of {name} are read as {found} ({key})")
     return found
 
 
@@ -196,7 +198,9 @@ def _fits(words: list[str], wanted: str) -> Iterator[bool]:
             yield False
 
 
-def _of_numbers(engine: DuckDB, column: ir.Column, name: str, what: str, say: Callable[[str], None]) -> str | None:
+def _of_numbers(
+    engine: DuckDB, column: ir.Column, name: str, what: str, say: Callable[[str], None], key: str
+) -> str | None:
     """The format of numbers by the shape that most of them have; None: they count from 1970."""
     number = column.cast("float64") if not column.type().is_integer() else column
     table = number.name("number").as_table().filter(lambda t: t.number.notnull())
@@ -221,7 +225,7 @@ def _of_numbers(engine: DuckDB, column: ir.Column, name: str, what: str, say: Ca
     if row[f"n{len(shapes)}"] > rows / 2:
         raise UserError(
             f"the times of column {name!r} of {what}, such as {row['high']:.0f}, may be days and hours or seconds "
-            "since 1970: set data.time_format='%Y%m%d%H' or data.time_format=epoch_s"
+            f"since 1970: set {key}='%Y%m%d%H' or {key}=epoch_s"
         )
     size = max(abs(row["low"]), abs(row["high"]))
     if size < 100_000_000:
@@ -229,10 +233,10 @@ def _of_numbers(engine: DuckDB, column: ir.Column, name: str, what: str, say: Ca
         if size >= FEW:
             raise UserError(
                 f"the times of column {name!r} of {what} run from {row['low']:g} to {row['high']:g}, as seconds since "
-                f"1970 from {first} to {last}: set data.time_format to what they are, such as '%Y%m%d', excel, or "
+                f"1970 from {first} to {last}: set {key} to what they are, such as '%Y%m%d', excel, or "
                 "epoch_s if they are such seconds"
             )
-        say(f"times of {name} are read as seconds since 1970, from {first} to {last} (data.time_format)")
+        say(f"times of {name} are read as seconds since 1970, from {first} to {last} ({key})")
     return None
 
 

@@ -227,11 +227,16 @@ def _text_vectors(texts: np.ndarray, warm: np.ndarray, name: str, size: int) -> 
     return vectors
 
 
-def _read_vectors(path: Path, item_ids: np.ndarray) -> np.ndarray:
+def check_vectors(path: Path) -> None:
+    """Raise UserError where there is no file of item vectors."""
     if not path.is_file():
         raise MissingFile(
             f"no file of item vectors at {path}: give a Parquet file with the columns {ITEM_ID} and {VECTOR}"
         )
+
+
+def _read_vectors(path: Path, item_ids: np.ndarray) -> np.ndarray:
+    check_vectors(path)
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:

@@ -16,13 +16,41 @@ from clm_dl.data.snapshots.cutoffs import cutoff_grid, split_cutoffs, to_us
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.zone import Zone
 from clm_dl.errors import UserError, check_keys, choice
 
 __all__ = ["Ranking", "build_ranking"]
 UNITS = ("line", "order")
 TARGETS = ("all", "first", "last")
 OPTIONS = {"leave_one_out": ("min_events",), "global_time": ("val", "test", "quantiles", "target"), "rolling": ()}
+QUANTILES = (0.8, 0.9)
 MIN_EVENTS = 3  # one to learn from, one to validate, one to test
+
+
+def check_protocol(protocol: Mapping[str, Any], zone: Zone) -> None:
+    """Raise UserError for what no log can be split by."""
+    name = choice(protocol.get("name"), tuple(OPTIONS), "protocol.name")
+    check_keys(protocol, ("name", *OPTIONS[name]), f"key of protocol {name}")
+    if name == "leave_one_out":
+        min_events = protocol.get("min_events", MIN_EVENTS)
+        if not isinstance(min_events, int) or isinstance(min_events, bool) or min_events < MIN_EVENTS:
+            raise UserError(
+                f"protocol.min_events must be at least {MIN_EVENTS}, an integer (to train, validate and test), got "
+                f"{min_events!r}"
+            )
+    if name == "global_time":
+        choice(protocol.get("target", TARGETS[0]), TARGETS, "protocol.target")
+        quantiles = protocol.get("quantiles", QUANTILES)
+        shares = quantiles if isinstance(quantiles, Sequence) and not isinstance(quantiles, str) else ()
+        numbers = all(isinstance(share, (int, float)) for share in shares)
+        if not numbers or len(shares) != 2 or not 0 < shares[0] < shares[1] < 1:
+            raise UserError(f"protocol.quantiles must be two ascending shares between 0 and 1, got {quantiles!r}")
+        given = {split: protocol.get(split) for split in ("val", "test")}
+        dates = {split: zone.parse(date, f"protocol.{split}") for split, date in given.items() if date is not None}
+        if len(dates) == 2 and dates["val"] >= dates["test"]:
+            raise UserError(
+                f"protocol.val {given['val']} and protocol.test {given['test']} must ascend: choose other dates"
+            )
 
 
 def build_ranking(
@@ -46,8 +74,8 @@ def build_ranking(
     Raises:
         ValueError: a log without items, wrong options or dates, a split without any target, no training rows.
     """
-    name = choice(protocol.get("name"), tuple(OPTIONS), "protocol.name")
-    check_keys(protocol, ("name", *OPTIONS[name]), f"key of protocol {name}")
+    check_protocol(protocol, store.zone)
+    name = protocol["name"]
     choice(unit, UNITS, "the unit of a protocol")
     item_dictionary(store)
     options = {key: value for key, value in protocol.items() if key != "name"}
@@ -59,11 +87,6 @@ def build_ranking(
 
 
 def _leave_one_out(store: EventStore, unit: str, *, min_events: int = MIN_EVENTS) -> Ranking:
-    if not isinstance(min_events, int) or min_events < MIN_EVENTS:
-        raise UserError(
-            f"protocol.min_events must be at least {MIN_EVENTS}, an integer (to train, validate and test), got "
-            f"{min_events}"
-        )
     start, stop = _units(store, unit)
     offsets = np.searchsorted(start, store.offsets)  # [C+1] into the units
     chosen = np.flatnonzero(np.diff(offsets) >= min_events)
@@ -85,18 +108,10 @@ def _global_time(
     *,
     val: Any = None,
     test: Any = None,
-    quantiles: tuple[float, float] = (0.8, 0.9),
+    quantiles: tuple[float, float] = QUANTILES,
     target: str = "all",
 ) -> Ranking:
-    choice(target, TARGETS, "protocol.target")
     time = np.asarray(store.time)
-    shares = (
-        quantiles
-        if isinstance(quantiles, Sequence) and all(isinstance(share, (int, float)) for share in quantiles)
-        else ()
-    )
-    if len(shares) != 2 or not 0 < shares[0] < shares[1] < 1:
-        raise UserError(f"protocol.quantiles must be two ascending shares between 0 and 1, got {quantiles!r}")
     found = np.quantile(time, quantiles, method="higher").tolist()
     begin = {
         split: int(quantile) if date is None else store.zone.parse(date)

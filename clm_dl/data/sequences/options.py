@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from clm_dl.errors import UserError, nearest
+from clm_dl.options import Within
 
 TOKENS = ("order", "line")
 
@@ -20,8 +21,8 @@ class SequenceOptions:
     """
 
     token: str
-    max_tokens: int
-    max_lines: int | None
+    max_tokens: Annotated[int, Within(high=2**31)]
+    max_lines: Annotated[int, Within(high=2**31)] | None
     categorical: tuple[str, ...] | None
     numeric: tuple[str, ...] | None
     exclude: tuple[str, ...]
@@ -47,6 +48,16 @@ class VocabularyOptions:
         for name in ("min_count", "max_size"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"vocabulary.{name} must be at least 1, got {value}")
+        for name, limits in self.fields.items():
+            if not isinstance(limits, Mapping) or (odd := set(limits) - {"min_count", "max_size"}):
+                said = ", ".join(map(str, sorted(odd))) if isinstance(limits, Mapping) else repr(limits)
+                raise UserError(f"vocabulary.fields.{name} takes min_count and max_size, got {said}")
+            for key, value in limits.items():
+                whole = isinstance(value, int) and not isinstance(value, bool)
+                if not (whole and value >= 1) and not (key == "max_size" and value is None):
+                    raise UserError(
+                        f"vocabulary.fields.{name}.{key} must be a whole number of at least 1, got {value!r}"
+                    )
 
 
 @dataclass(frozen=True)

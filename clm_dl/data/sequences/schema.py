@@ -64,6 +64,22 @@ def fit_schema(
     }
 
 
+def blank_schema(token: str) -> dict[str, Any]:
+    """A schema of a log with one field of each kind: to find out, before data are read, whether a network can be."""
+    scale = {"center": 0.0, "scale": 1.0}
+    return {
+        "version": SCHEMA_VERSION,
+        "token": token,
+        "bags": token == "order",
+        "categorical": {"item": 3},
+        "numeric": {"amount": scale},
+        "time": {"gap": scale, "age": scale},
+        "head": {name: {**scale, "edges": []} for name in ("recency", "tenure")},
+        "known": {},
+        "static": {},
+    }
+
+
 def check_schema(
     schema: Mapping[str, Any], *, token: str, vocabulary: Vocabulary, known: Sequence[str], static: Sequence[str]
 ) -> None:

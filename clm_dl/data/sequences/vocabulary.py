@@ -44,11 +44,6 @@ class Vocabulary:
         known = {}
         for name in fields:
             limits = {"min_count": options.min_count, "max_size": options.max_size} | dict(options.fields.get(name, {}))
-            if odd := set(limits) - {"min_count", "max_size"}:
-                raise UserError(f"vocabulary.fields.{name} takes min_count and max_size, got {', '.join(sorted(odd))}")
-            for key, value in limits.items():
-                if value is not None and value < 1:
-                    raise UserError(f"vocabulary {key} of {name!r} must be at least 1, got {value}")
             values, codes = store.dictionary(name), store.column(name)
             count = np.zeros(len(values) + 1, dtype=np.int64)  # [0] counts the missing
             for first in range(0, len(codes), _BLOCK):

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clm_dl.data.ids import MISSING_WORDS
 from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.tables import read_table
 from clm_dl.data.zone import UTC, Zone
 from clm_dl.errors import UserError
 
@@ -30,7 +32,7 @@ def known_future(calendar: Mapping[str, Any], snapshots: Snapshots, zone: Zone =
     path = Path(calendar["path"])
     if not path.is_file():
         raise UserError(f"no calendar table at {path}: check data.calendar.path")
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    frame = read_table(path)
     time = calendar.get("time") or "time"
     columns = list(calendar.get("columns") or [name for name in frame.columns if name != time])
     for name in [time, *columns]:
@@ -38,9 +40,7 @@ def known_future(calendar: Mapping[str, Any], snapshots: Snapshots, zone: Zone =
             raise UserError(
                 f"calendar table {path} has no column {name!r}; it has {', '.join(map(str, frame.columns))}"
             )
-    for name in columns:
-        if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name])):
-            raise UserError(f"calendar column {name!r} must be numeric (a flag is 0 or 1), got {frame[name].dtype}")
+    numbers = {name: _numbers(frame[name], name) for name in columns}
     moments = zone.moments(frame[time])
     if moments.isna().any():
         odd = frame[time][moments.isna()].iloc[0]
@@ -48,7 +48,19 @@ def known_future(calendar: Mapping[str, Any], snapshots: Snapshots, zone: Zone =
     day = moments.astype(np.int64).to_numpy()
     order = np.argsort(day, kind="stable")
     total = np.zeros((len(day) + 1, len(columns)))
-    np.cumsum(frame[columns].to_numpy(np.float64, na_value=0.0)[order], axis=0, out=total[1:])
+    for place, values in enumerate(numbers.values()):
+        np.cumsum(values[order], out=total[1:, place])
     gap, horizon = to_us(snapshots.gap_days), to_us(snapshots.horizon_days)
     first, last = (np.searchsorted(day[order], zone.add(snapshots.cutoff, span)) for span in (gap, gap + horizon))
     return pd.DataFrame(total[last] - total[first], columns=columns)
+
+
+def _numbers(column: pd.Series, name: str) -> np.ndarray:
+    """Its values, 0 where it has none; a text file's true and false are 1 and 0."""
+    if not pd.api.types.is_numeric_dtype(column):
+        text = column.astype("string").str.strip()
+        number = pd.to_numeric(text.str.lower().replace({"true": "1", "false": "0"}), errors="coerce")
+        if (odd := number.isna() & text.notna() & ~text.isin(["", *MISSING_WORDS])).any():
+            raise UserError(f"calendar column {name!r} must be numeric (a flag is 0 or 1), got {text[odd].iloc[0]!r}")
+        column = number
+    return column.to_numpy(np.float64, na_value=0.0)

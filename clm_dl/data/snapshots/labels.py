@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.data.store.history import count_before, rows_where
 from clm_dl.data.store.store import MISSING_TIME, EventStore
-from clm_dl.errors import UserError
+from clm_dl.errors import UserError, check_keys
 
 # values of a categorical churn_event that mean no churn
 FALSE_WORDS = {"", "0", "0.0", "false", "f", "no", "n", "none"}
@@ -60,10 +61,6 @@ class Contractual:
     """
 
     def __init__(self, store: EventStore, *, horizon: int, gap: int, grace_days: float = 30.0):
-        if not store.has("expiry"):
-            raise UserError("labels=contractual needs the day a contract expires, but the log has no data.roles.expiry")
-        if grace_days < 0:
-            raise UserError(f"labels.grace_days must be ≥ 0, got {grace_days}")
         self.end, self.gap, self.horizon, self.grace = store.end, gap, horizon, to_us(grace_days)
         self.zone = store.zone
         self.span = gap + horizon + self.grace
@@ -94,8 +91,6 @@ class ChurnEvent:
     """
 
     def __init__(self, store: EventStore, *, horizon: int, gap: int):
-        if not store.has("churn_event"):
-            raise UserError("labels=churn_event needs a churn flag, but the log has no data.roles.churn_event")
         self.end, self.gap, self.span, self.zone = store.end, gap, gap + horizon, store.zone
         self.time = store.time
         self.offsets, self.flagged = rows_where(store.offsets, store.time, churn_flag(store))
@@ -132,16 +127,6 @@ class ChosenEvent:
         first: bool = False,
         dormant_days: float | None = None,
     ):
-        if (field is None) != (not values):
-            raise UserError(
-                f"labels.field and labels.values belong together, got {field!r} and {values!r}: give both or neither"
-            )
-        if first and field is None:
-            raise UserError(
-                "labels.first=true needs the event that did not happen yet: set labels.field and labels.values"
-            )
-        if dormant_days is not None and not dormant_days > 0:
-            raise UserError(f"labels.dormant_days must be > 0 days, got {dormant_days}")
         self.end, self.gap, self.span, self.first = store.end, gap, gap + horizon, first
         self.zone = store.zone
         self.dormant = None if dormant_days is None else to_us(dormant_days)
@@ -180,6 +165,15 @@ def has_value(store: EventStore, field: str, values: Iterable[Any], key: str) ->
     return np.append(chosen, False)[store.column(field)]  # code −1 (missing) reads the last one
 
 
+GIVEN, LONGEST = "given", 100_000  # days
+NEEDS = {"contractual": "needs the day a contract expires", "churn_event": "needs a churn flag"}
+OPTIONS = {
+    "no_event": ("event_types",),
+    "contractual": ("grace_days",),
+    "churn_event": (),
+    "event": ("field", "values", "first", "dormant_days"),
+    GIVEN: ("path",),
+}
 LABELS: dict[str, type[Any]] = {
     "no_event": NoEvent,
     "contractual": Contractual,
@@ -188,12 +182,59 @@ LABELS: dict[str, type[Any]] = {
 }
 
 
+def check_labels(labels: Mapping[str, Any], roles: Collection[str] | None) -> None:
+    """Raise UserError for labels that no log has.
+
+    Args:
+        roles: of the log; None where the data say themselves which there are.
+    """
+    name = labels.get("name")
+    if not isinstance(name, str) or name not in (*LABELS, GIVEN):
+        raise UserError(f"labels.name must be one of {', '.join([*LABELS, GIVEN])}, got {name!r}")
+    check_keys(labels, ("name", *OPTIONS[name]), f"key of labels={name}")
+    if name == GIVEN:
+        path = labels.get("path")
+        if not isinstance(path, str) or not Path(path).is_file():
+            raise UserError(
+                f"labels.path: no file {path}, so give a CSV or Parquet file with columns customer, time, label"
+            )
+    for label, role in {"contractual": "expiry", "churn_event": "churn_event"}.items():
+        if name == label and roles is not None and role not in roles:
+            raise UserError(f"labels={name} {NEEDS[name]}, but the log has no data.roles.{role}")
+    for key in ("event_types", "values"):
+        value = labels.get(key)
+        if value is not None and (isinstance(value, str) or not isinstance(value, (list, tuple))):
+            raise UserError(f"labels.{key} must be a list, got {value!r}: write labels.{key}=[{value}]")
+    field, values, first = (labels.get(key) for key in ("field", "values", "first"))
+    if name == "event":
+        if field is not None and not isinstance(field, str):
+            raise UserError(f"labels.field must be the name of a categorical field, got {field!r}")
+        if (field is None) != (not values):
+            raise UserError(
+                f"labels.field and labels.values belong together, got {field!r} and {values!r}: give both or neither"
+            )
+        if not isinstance(first, (bool, type(None))):
+            raise UserError(f"labels.first must be true or false, got {first!r}")
+        if first and field is None:
+            raise UserError(
+                "labels.first=true needs the event that did not happen yet: set labels.field and labels.values"
+            )
+    for key, positive in {"dormant_days": True, "grace_days": False}.items():
+        days = labels.get(key)
+        if days is None:
+            if key in labels and not positive:
+                raise UserError(f"labels.{key} must be ≥ 0 days, got null")
+            continue
+        number = isinstance(days, (int, float)) and not isinstance(days, bool) and days <= LONGEST
+        if not number or not (days > 0 if positive else days >= 0):
+            raise UserError(f"labels.{key} must be {'> 0' if positive else '≥ 0'} days, got {days!r}")
+
+
 def build_labeller(store: EventStore, labels: Mapping[str, Any], *, horizon: int, gap: int) -> Labeller:
     """The labeller of a group `labels`, e.g. `{"name": "contractual", "grace_days": 30}`; horizon, gap in µs."""
+    check_labels(labels, [field.name for field in store.fields])
     options = dict(labels)
     name = options.pop("name")
-    if name not in LABELS:
-        raise UserError(f"labels.name must be one of {', '.join([*LABELS, 'given'])}, got {name!r}")
     labeller: Labeller = LABELS[name](store, horizon=horizon, gap=gap, **options)
     return labeller
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any
 
+from clm_dl.data.zone import Zone
 from clm_dl.errors import UserError
+from clm_dl.options import Within
 
+Days = Annotated[float, Within(high=100_000)]
 Dates = str | tuple[Any, ...] | None  # "auto" or dates
 
 
@@ -26,18 +30,18 @@ class SnapshotRule:
             out. label_seed: of the choice of these customers.
     """
 
-    horizon_days: float
-    gap_days: float
-    every_days: float
-    active_days: float | None
-    recent_days: float | None
+    horizon_days: Days
+    gap_days: Days
+    every_days: Days
+    active_days: Days | None
+    recent_days: Days | None
     val_customers: float
-    folds: int
+    folds: Annotated[int, Within(high=1000)]
     train: Dates
     val: Dates
     test: Dates
     label_share: float
-    label_seed: int
+    label_seed: Annotated[int, Within(0)]
 
     def __post_init__(self) -> None:
         for name in ("horizon_days", "every_days", "active_days", "recent_days"):
@@ -54,6 +58,26 @@ class SnapshotRule:
             raise UserError(f"snapshots.folds must be ≥ 1, got {self.folds}")
         if not 0 < self.label_share <= 1:
             raise UserError(f"snapshots.label_share must be above 0 and at most 1, got {self.label_share}")
+
+    def check_dates(self, zone: Zone) -> None:
+        """Raise UserError where listed cutoffs are no dates, or those of a later split do not come later."""
+        named: dict[str, list[int]] = {}
+        for split in ("train", "val", "test"):
+            dates = getattr(self, split)
+            if isinstance(dates, str) and dates == "auto":
+                continue
+            if not isinstance(dates, (tuple, list)):
+                raise UserError(f"snapshots.{split} must be auto or a list of dates, got {dates!r}")
+            if not dates and not (split == "val" and self.val_customers):
+                raise UserError(f"snapshots.{split} has no dates, so give auto or at least one date")
+            named[split] = [zone.parse(date, f"a date of snapshots.{split}") for date in dates]
+        given = [split for split, moments in named.items() if moments]
+        for early, late in pairwise(given):
+            if max(named[early]) >= min(named[late]):
+                raise UserError(
+                    f"splits overlap: the last date of snapshots.{early}, {zone.iso(max(named[early]))}, does not lie "
+                    f"before the first of snapshots.{late}, {zone.iso(min(named[late]))}"
+                )
 
     @property
     def recency_days(self) -> float:

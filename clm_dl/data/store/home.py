@@ -16,8 +16,6 @@ import glob
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,10 +23,11 @@ from typing import Any
 
 from clm_dl.checksums import SEAL, read_sealed, write_sealed
 from clm_dl.errors import MissingFile, UserError
-from clm_dl.locks import claim, hold
+from clm_dl.locks import claim
+from clm_dl.writing import passing_folder
 
 STORE_VERSION = 2  # 1 lay in the home itself, and its meta.json had no checksum of its own
-META, POINTER, LOCK, STAGED = "meta.json", "current.json", "lock", ".staged-"
+META, POINTER, STAGED = "meta.json", "current.json", ".staged-"
 FORMAT, POINTER_VERSION = "clm_dl event store", 1
 COLUMNS = {"offsets.npy", "time.npy", "order_start.npy", "customers.parquet", "static.parquet"}  # of every store
 OWN = re.compile(
@@ -128,20 +127,10 @@ def staged_folder(home: Path) -> Iterator[Path]:
     check_home(home)
     made = not home.exists()
     home.mkdir(parents=True, exist_ok=True)
-    for left in home.glob(f"{STAGED}*/{LOCK}"):
-        with claim(left) as abandoned:
-            if abandoned and left.read_text() == FORMAT:
-                shutil.rmtree(left.parent, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(prefix=STAGED, dir=home))
-    (staging / "unheld").write_text(FORMAT)
-    held = hold(staging / "unheld")
-    os.replace(staging / "unheld", staging / LOCK)  # so that no lock is seen that nobody holds yet
     try:
-        (staging / "new").mkdir()
-        yield staging / "new"
+        with passing_folder(home, STAGED) as folder:
+            yield folder
     finally:
-        os.close(held)
-        shutil.rmtree(staging, ignore_errors=True)
         if made:
             with suppress(OSError):  # there are stores now
                 home.rmdir()

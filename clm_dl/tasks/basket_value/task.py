@@ -85,6 +85,9 @@ class BasketValueTask(SnapshotTask):
         logs = np.log(self.learnt(cases)[cases.snapshots.training])
         return {self.name: {"center": float(logs.mean()), "scale": max(float(logs.std()), SMALLEST_SCALE)}}
 
+    def blank_schema(self) -> dict[str, Any]:
+        return super().blank_schema() | {self.name: {"center": 0.0, "scale": 1.0}}
+
     def question(self, schema: Mapping[str, Any], *, columns: slice = slice(None)) -> BasketQuestion:
         options = {"head_size": self.options.head_size, "dropout": self.options.dropout}
         return BasketQuestion(scales=schema[self.name], columns=columns, **options)

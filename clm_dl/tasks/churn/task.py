@@ -19,6 +19,7 @@ from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.evaluation.metric import Metrics
 from clm_dl.evaluation.scores import scores_table
+from clm_dl.options import Share
 from clm_dl.tasks.balance import balance_fact, balanced_odds, undersampled
 from clm_dl.tasks.base import Answers
 from clm_dl.tasks.cases import Cases
@@ -39,7 +40,7 @@ class ChurnOptions(HeadOptions):
     """positive_weight: of the loss of label 1, corrected for; label_smoothing: s trains towards s/2 and 1 − s/2."""
 
     positive_weight: float
-    label_smoothing: float
+    label_smoothing: Share
 
     def __post_init__(self) -> None:
         super().__post_init__()

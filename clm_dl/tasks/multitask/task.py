@@ -106,6 +106,9 @@ class MultiTask(Task):
             found |= question.head_schema(self.cases_of(question, cases))
         return found
 
+    def blank_schema(self) -> dict[str, Any]:
+        return {name: part for one in self.questions for name, part in one.blank_schema().items()}
+
     def network(self, schema: Mapping[str, Any]) -> MultiTaskNetwork:
         settings, asked, first = self.settings, {}, 0
         for name, question in self._questions.items():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from clm_dl.errors import UserError, choice
+from clm_dl.options import Within
 from clm_dl.tasks.options import PooledOptions
 
 OBJECTIVES = ("next_event", "masked_event", "coles")
@@ -14,7 +16,7 @@ OBJECTIVES = ("next_event", "masked_event", "coles")
 class SliceOptions:
     """Of coles: slices of a history in a batch, their lengths in tokens, and how far those of others are pushed."""
 
-    num: int
+    num: Annotated[int, Within(high=10_000)]
     min_tokens: int
     max_tokens: int
     margin: float
@@ -34,7 +36,7 @@ class PretrainOptions(PooledOptions):
     """objective: next_event, masked_event or coles; held_out: share of the customers that are not trained on."""
 
     objective: str
-    held_out: float
+    held_out: Annotated[float, Within(0, 1, above=True, below=True)]
     slices: SliceOptions
 
     def __post_init__(self) -> None:

@@ -40,10 +40,7 @@ class RankingInputs(SequenceInputs):
     ):
         assert cases.ranking is not None
         store, token, max_tokens = cases.store, sequence.token, sequence.max_tokens
-        if max_tokens < 2:
-            raise UserError(
-                f"sequence.max_tokens must be at least 2, a token and the one to predict from it, got {max_tokens}"
-            )
+        assert max_tokens >= 2
         self.cases = cases
         snapshots = replace(cases.snapshots, cutoff=cases.at)
         starts = np.flatnonzero(store.order_start) if token == "order" else np.arange(store.num_events)

@@ -11,13 +11,14 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from clm_dl.errors import UserError
+from clm_dl.options import convert
 from clm_dl.tasks.recommend.tower import FIRST, ItemTower
 
 BLOCK = {"cpu": 2**18}  # logits worked on at a time by default: 1 MiB stays in a core's cache
@@ -251,8 +252,8 @@ def build_ranking_loss(config: Mapping[str, Any]) -> Callable[..., Tensor]:
     targets is scored once. Raises ValueError for an unknown name or option, naming the nearest valid one.
     """
     options = dict(config)
-    name = options.pop("name")
-    if name not in RANKING_LOSSES:
+    name = options.pop("name", None)
+    if not isinstance(name, str) or name not in RANKING_LOSSES:
         raise UserError(f"ranking loss must be one of {', '.join(RANKING_LOSSES)}, got {name!r}")
     valid = [
         key
@@ -263,4 +264,11 @@ def build_ranking_loss(config: Mapping[str, Any]) -> Callable[..., Tensor]:
         if key not in valid:
             near = difflib.get_close_matches(key, valid, n=1) or valid
             raise UserError(f"ranking loss {name} has no option {key!r}; nearest: {', '.join(near)}")
+    kinds = get_type_hints(RANKING_LOSSES[name])
+    for key in options:
+        options[key] = convert(options[key], kinds[key], f"task.loss.{key}")
+    if options.get("num_negatives", 1) < 1:
+        raise UserError(f"task.loss.num_negatives must be at least 1, got {options['num_negatives']}")
+    if not 0 <= options.get("t", 0) <= 1:
+        raise UserError(f"task.loss.t must be in [0, 1], got {options['t']}")
     return partial(RANKING_LOSSES[name], **options)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from clm_dl.errors import UserError
+from clm_dl.options import Within
 from clm_dl.tasks.options import NetworkOptions
 
 OBJECTIVES = ("next", "masked")
@@ -38,7 +39,7 @@ class RecommendOptions(NetworkOptions):
     loss: {"name": …} and its own options; residual: what came last is added to the encoder's output.
     """
 
-    size: int
+    size: Annotated[int, Within(high=2**16)]
     objective: str
     context: bool
     content: ContentOptions

@@ -6,6 +6,7 @@ Shapes: N snapshots, V catalogue, D width.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,8 +14,8 @@ import pandas as pd
 import torch
 
 from clm_dl.baselines.spec import CannotAnswer, Fitted, Spec
-from clm_dl.data.ranking.catalogue import Catalogue
-from clm_dl.data.ranking.protocols import build_ranking
+from clm_dl.data.ranking.catalogue import Catalogue, check_vectors
+from clm_dl.data.ranking.protocols import build_ranking, check_protocol
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.scoring import scoring_snapshots
@@ -66,7 +67,7 @@ class NextItemTask(RecommendingTask):
 
     def check(self) -> None:
         settings = self.settings
-        choice(settings.policy["repeats"], REPEATS, "policy.repeats")
+        choice(settings.policy.get("repeats"), REPEATS, "policy.repeats")
         if settings.rule is not None and settings.rule.folds > 1:
             raise UserError(
                 f"task={self.name} has a single fold, got snapshots.folds={settings.rule.folds}: set snapshots.folds=1"
@@ -85,6 +86,15 @@ class NextItemTask(RecommendingTask):
                     f"the baseline {spec.name} combines {', '.join(spec.members or ()) or 'other models'}, but the run "
                     f"has {', '.join(sorted(known)) or 'none'}: add what is missing to baselines"
                 )
+
+        if settings.has_network and settings.sequence.max_tokens < 2:
+            raise UserError(
+                "sequence.max_tokens must be at least 2, a token and the one to predict from it, got "
+                f"{settings.sequence.max_tokens}"
+            )
+        check_protocol(settings.protocol, Zone(settings.timezone))
+        if (vectors := self.options.content.vectors) is not None:
+            check_vectors(Path(vectors))
 
     # --- who is asked
 
@@ -143,6 +153,10 @@ class NextItemTask(RecommendingTask):
         return RankingInputs(
             cases, sequence=self.sequence, batches=self.batches(reading=False), vocabulary=self.settings.vocabulary
         )
+
+    def blank_schema(self) -> dict[str, Any]:
+        items = {"num_items": 1, "categorical": {}, "numeric": {}, "vector_size": 0}
+        return super().blank_schema() | {"items": items}
 
     def network(self, schema: Mapping[str, Any]) -> RecommendNetwork:
         settings = self.settings

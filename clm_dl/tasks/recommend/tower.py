@@ -176,6 +176,8 @@ class ItemTower(nn.Module):
 
 def _derive(tower: ItemTower, *_: Any) -> None:
     """What follows from the counts: which items are cold, the id row of each, the items of training and their place."""
+    if tower.count.is_meta:  # made without memory, to find out whether it can be
+        return
     warm_V = tower.count > 0
     tower.num_cold = int((~warm_V).sum())
     ids = torch.arange(tower.num_items + FIRST, device=warm_V.device)

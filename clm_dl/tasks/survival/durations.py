@@ -114,14 +114,16 @@ def follow_up_end(snapshots: Snapshots, end: int) -> np.ndarray:
     return until
 
 
+LONGEST = 100_000  # days
+
+
 def check_horizons(horizons_days: Sequence[float]) -> None:
-    """Raise ValueError unless the horizons are days ≥ 0 in ascending order."""
+    """Raise ValueError unless the horizons are days from 0 to LONGEST in ascending order."""
     values = list(horizons_days)
     if not values:
         raise UserError("task.horizons_days is empty: give days, e.g. [0,28,56,91]")
     if any(
-        isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf")
-        for value in values
+        isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LONGEST for value in values
     ):
         raise UserError(f"task.horizons_days must be days ≥ 0, got {values}")
     if any(later <= earlier for earlier, later in pairwise(values)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 from clm_dl.evaluation.bootstrap import Measure
 from clm_dl.evaluation.metric import Metrics
+from clm_dl.options import Within
 from clm_dl.tasks.base import Answers
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.options import HeadOptions
@@ -42,7 +43,7 @@ class ValueOptions(HeadOptions):
 
     returns: str
     coverage: float
-    orders_weight: float
+    orders_weight: Annotated[float, Within(0)]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,8 +51,6 @@ class ValueOptions(HeadOptions):
             raise UserError(f"task.returns must be one of {', '.join(RETURNS)}, got {self.returns!r}")
         if not 0 < self.coverage < 1:
             raise UserError(f"task.coverage must lie strictly between 0 and 1, got {self.coverage}")
-        if not self.orders_weight >= 0:
-            raise UserError(f"task.orders_weight must be ≥ 0, got {self.orders_weight}")
 
 
 class ValueTask(SnapshotTask):
@@ -90,6 +89,9 @@ class ValueTask(SnapshotTask):
         """The scales of the head, fitted on the training snapshots."""
         assert cases.outcome is not None
         return {"value": value_scales(cases.outcome[cases.snapshots.training])}
+
+    def blank_schema(self) -> dict[str, Any]:
+        return super().blank_schema() | {"value": value_scales(np.ones((1, 2)))}
 
     def fingerprint(self, cases: Cases) -> str:
         assert cases.outcome is not None

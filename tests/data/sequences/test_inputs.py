@@ -16,6 +16,7 @@ from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.calendar import known_future
 from clm_dl.data.snapshots.scoring import scoring_snapshots
+from clm_dl.errors import UserError
 
 CUTOFF = pd.Timestamp("2020-04-20")  # last training cutoff
 SPLITS = {"train": ["2020-03-20", "2020-04-20"], "val": ["2020-05-10", "2020-05-20"], "test": ["2020-06-10"]}
@@ -183,6 +184,19 @@ def test_known_future_sums_the_label_window(small_store, tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             inputs(small_store, calendar=calendar | wrong)
+
+
+@pytest.mark.parametrize("name", ["days.csv.gz", "days.parquet"])
+def test_a_calendar_that_is_cut_short_is_one_sentence(small_store, tmp_path, name):
+    days = pd.DataFrame({"time": pd.date_range("2020-01-01", periods=400).astype(str), "holiday": [True, False] * 200})
+    path = tmp_path / name
+    days.to_csv(path, index=False) if name.endswith("gz") else days.to_parquet(path)
+    snapshots = snapshots_of(small_store, **RULE)
+    whole = known_future({"path": str(path)}, snapshots)
+    assert whole["holiday"].between(8, 12).all()
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(UserError, match=f"{name} is cut short"):
+        known_future({"path": str(path)}, snapshots)
 
 
 def test_known_future_begins_after_the_gap(small_store, tmp_path):

@@ -139,3 +139,18 @@ def test_dates_of_a_table_are_read_as_they_are_written(tmp_path: Path, dates: li
     found, place = attributes_at(store, np.arange(2), at)
     assert found.iloc[place[0]].to_dict() == {"customer_id": "x", "time": "v"}
     assert found.iloc[place[1]].isna().all()
+
+
+def test_ambiguous_dates_of_a_joined_table_are_settled_by_its_own_format(tmp_path: Path) -> None:
+    log = pd.DataFrame({"who": ["a"] * 3, "when": ["2020-03-20", "2020-04-10", "2020-05-10"], "sku": ["x"] * 3})
+    prices = pd.DataFrame({"sku": ["x", "x"], "from": ["01/03/2020", "05/04/2020"], "price": [1.0, 2.0]})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    prices.to_csv(tmp_path / "prices.csv", index=False)
+    join = {"path": str(tmp_path / "prices.csv"), "on": "sku", "columns": ["price"], "valid_from": "from"}
+    data = {"path": str(tmp_path / "log.csv"), "roles": {"customer": "who", "time": "when", "item": "sku"}}
+    data |= {"numeric": ["price"], "time_format": "%Y-%m-%d"}
+    with pytest.raises(UserError, match=r"set time_format of the join in data\.joins='%d/%m/%Y'"):
+        prepare_store({**data, "joins": [join]}, tmp_path / "none")
+    for written, expected in {"%d/%m/%Y": [1.0, 2.0, 2.0], "%m/%d/%Y": [1.0, 1.0, 2.0]}.items():
+        store = prepare_store({**data, "joins": [{**join, "time_format": written}]}, tmp_path / written[1])
+        assert store.column("price").tolist() == expected
