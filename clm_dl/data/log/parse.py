@@ -88,15 +88,21 @@ def category(column: ir.Column) -> ir.Column:
     return column if column.type().is_string() else column.cast("string")
 
 
+def reason(columns: ir.Table | Mapping[str, ir.Column], codes: Mapping[str, int]) -> ir.Column:
+    """Why each row cannot be kept, a position in the names of `parse_log`, or null."""
+    cases = [(columns[name], ibis.literal(code, "int16")) for name, code in codes.items()]
+    found: ir.Column = ibis.cases(*cases, else_=ibis.null("int16"))
+    return found
+
+
 def parse_log(
     source: Source, log: Log, own: Mapping[str, str], writing: Writing, names: dict[str, str]
-) -> dict[str, ir.Column]:
-    """Canonical columns of a log: customer, time, local (time on its clock), reason, order and the fields that the log
-    itself holds, called by `own`.
+) -> tuple[dict[str, ir.Column], dict[str, int]]:
+    """Canonical columns of a log: customer, time, local (time on its clock), order and the fields that the log itself
+    holds, called by `own`; and further columns that say where a row cannot be kept, with the reason of each, a position
+    in `names` (reason → what of the row it is about), which grows as reasons are met. Of several the first counts.
 
-    `reason` is null where a row can be kept, else a position in `names` (reason → what of the row it is about), which
-    grows as reasons are met. Customers whose id is a blank or a word for missing are found later, among the distinct
-    ones.
+    Customers whose id is a blank or a word for missing are found later, among the distinct ones.
     """
     customer, when = source[log.roles["customer"]], log.roles["time"]
     known = ids(customer)
@@ -126,6 +132,6 @@ def parse_log(
             fields[own[name]] = ids(raw) if name == "item" else category(raw)
     for _, why, what in reasons:
         names.setdefault(why, what)
-    codes = [(where, ibis.literal(list(names).index(why), "int16")) for where, why, _ in reasons]
-    reason = ibis.cases(*codes, else_=ibis.null("int16"))
-    return {"customer": known, "time": moment, "local": local, "reason": reason, **fields}
+    wrong = {f"wrong{position}": where for position, (where, _, _) in enumerate(reasons)}
+    codes = dict(zip(wrong, [list(names).index(why) for _, why, _ in reasons], strict=True))
+    return {"customer": known, "time": moment, "local": local, **fields, **wrong}, codes

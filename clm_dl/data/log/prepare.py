@@ -38,6 +38,7 @@ from clm_dl.errors import UserError
 from clm_dl.writing import full_disk_said
 
 STRAY = "time long before all others"
+AT_ONCE = 8  # columns of text that one query parses: of many at once DuckDB takes the square of the time and memory
 
 
 def prepare_store(
@@ -188,10 +189,22 @@ class _Preparation:
 
     def _typed(self, log: Log, source: Source) -> ir.Table:
         """Canonical columns beside the raw ones (c0, c1, …), rows before `before` only."""
-        columns = parse.parse_log(source, log, self.spec.own, self._writing(log, source), self.reasons)
-        table = source.table.mutate(**columns)
-        # text is slow to parse: once; a typed file is read again as fast as it is kept
-        table = self.engine.instead(source.table, table) if source.text else self.engine.named(table)
+        writing = self._writing(log, source)
+
+        def parsed(table: ir.Table) -> tuple[dict[str, ir.Column], dict[str, int]]:
+            return parse.parse_log(replace(source, table=table), log, self.spec.own, writing, self.reasons)
+
+        table = source.table
+        columns, codes = parsed(table)
+        if source.text:  # which is slow to parse: once
+            names = list(columns)
+            for start in range(0, len(names), AT_ONCE):
+                columns, _ = parsed(table)
+                some = {name: columns[name] for name in names[start : start + AT_ONCE]}
+                table = self.engine.instead(table, table.mutate(**some))
+        else:  # a typed file is read again as fast as it is kept
+            table = self.engine.named(table.mutate(**columns))
+        table = self.engine.named(table.mutate(reason=parse.reason(table, codes)).drop(*codes))
         return table if self.before is None else table.filter(table.time.isnull() | (table.time < self.before))
 
     def _writing(self, log: Log, source: Source) -> parse.Writing:

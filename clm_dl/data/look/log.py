@@ -153,8 +153,8 @@ class LogReader:
         """Customer, time, its clock and the reason of every line, and how many lines have each reason."""
         log = spec.logs[0]
         names: dict[str, str] = {}
-        columns = parse.parse_log(self.source, log, spec.own, parse.Writing(self.formats, self.marks), names)
-        customer = columns["customer"]
+        columns, codes = parse.parse_log(self.source, log, spec.own, parse.Writing(self.formats, self.marks), names)
+        customer, columns["reason"] = columns["customer"], parse.reason(columns, codes)
         if customer.type().is_string():
             missing = list(names).index(parse.MISSING_CUSTOMER)
             nobody = customer.isin(MISSING_WORDS) | (customer.strip() == "")

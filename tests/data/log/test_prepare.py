@@ -489,7 +489,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_old_store(
         raise fault
 
     monkeypatch.setattr(encode.ColumnFile, "append", full)
-    with pytest.raises(OSError, match=r"the disk is full while writing the store .*: free some space"):
+    with pytest.raises(OSError, match=r"disk full at .*store: free some space"):
         prepare_store({**data, "dedupe": True}, tmp_path / "store")
     monkeypatch.undo()
     store = ensure_store(data, tmp_path / "store")
@@ -510,3 +510,16 @@ def test_a_log_that_changes_while_it_is_read_is_no_store(tmp_path: Path, monkeyp
         prepare_store({"path": str(log), "roles": ROLES}, tmp_path / "store")
     monkeypatch.undo()
     assert prepare_store({"path": str(log), "roles": ROLES}, tmp_path / "store").num_events == 2
+
+
+def test_a_wide_log_of_text_is_prepared(tmp_path: Path) -> None:
+    """Sixty numeric columns took the memory of a hundred times as many rows."""
+    rng = np.random.default_rng(0)
+    names = [f"x{number}" for number in range(60)]
+    log = pd.DataFrame({"who": rng.integers(0, 9, 40), "when": "2024-01-01"} | {name: rng.random(40) for name in names})
+    log.astype({"x59": object}).replace({"x59": {log["x59"][0]: "oops"}}).to_csv(tmp_path / "wide.csv", index=False)
+    roles = {"customer": "who", "time": "when"}
+    data = {"name": "wide", "path": str(tmp_path / "wide.csv"), "roles": roles, "numeric": names, "memory_limit": "1GB"}
+    store = prepare_store(data, tmp_path / "store")
+    assert store.counts["quarantine_reasons"] == {"x59 of the wrong type": 1}
+    assert np.asarray(store.column("x7")).sum() == pytest.approx(log["x7"][1:].sum(), rel=1e-5)
