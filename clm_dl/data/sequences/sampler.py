@@ -116,10 +116,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         if not self.shuffle:
             return [np.argsort(-self.length_N, kind="stable")] if len(self.length_N) else []
         rng = np.random.default_rng([self.seed, number, 0])
-        if self.draw is None:
-            order = rng.permutation(len(self.length_N))
-        else:
-            order = rng.permutation(self.draw(number))
+        order = rng.permutation(len(self.length_N)) if self.draw is None else rng.permutation(self.draw(number))
         pools = np.split(order, range(self.pool, len(order), self.pool)) if len(order) else []
         return [pool[np.argsort(-self.length_N[pool], kind="stable")] for pool in pools]
 
