@@ -1,6 +1,6 @@
 """Runs of the study → results.csv and the table in README.md, a row a variant.
 
-python experiments/more_data/collect.py FOLDER…    runs VARIANT_SEED in each, which is named after the recipe: passes, steps
+python experiments/more_data/collect.py FOLDER…    runs VARIANT_SEED in each, named after the recipe: passes or steps
 """
 
 from __future__ import annotations

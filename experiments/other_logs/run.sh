@@ -22,6 +22,7 @@ for seed in ${1:-0 1 2 3 4}; do
     [ -f "$run/manifest.json" ] && continue
     # shellcheck disable=SC2086  # a list of overrides
     python -m clm_dl.train ${logs[$name]} seed="$seed" baselines="${BASELINES:-all}" bootstrap=200 \
-      trainer.enable_progress_bar=false paths.output_dir="$run" ${MORE:-}
+      trainer.enable_progress_bar=false paths.output_dir="$run"
   done
 done
+python experiments/summarise.py experiments/other_logs "$out" --pairs network:lightgbm network:logistic network:forest

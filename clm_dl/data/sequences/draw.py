@@ -9,23 +9,25 @@ import numpy as np
 
 
 class CustomerDraw:
-    """`draw(p)`: positions (ascending int64) of at most `most` snapshots of each customer that pass p reads.
+    """`draw(p)`: positions (ascending int64) of the snapshots of pass p, `mean` times the customers, or all if fewer.
 
-    The snapshots of a customer are put in a seeded order once, and a pass takes up where the one before it ended, round
-    and round. So n of them are all read within ⌈n / most⌉ passes, none is read twice before, and (seed, p) say it all.
+    A pass reads the same share of every customer's snapshots, up to rounding, so that it looks like all of them: who is
+    in the population at more cutoffs comes more often. The snapshots of a customer are put in a seeded order once, and
+    a pass takes up where the one before it ended, round and round. So every pass has M of N snapshots, ⌈N / M⌉ passes
+    read all, none is read twice before, and (seed, p) say which.
 
     Args:
         customer_N: whose snapshot it is; any integers.
     """
 
-    def __init__(self, customer_N: np.ndarray, *, most: int, seed: int) -> None:
+    def __init__(self, customer_N: np.ndarray, *, mean: int, seed: int) -> None:
         customer_N = np.asarray(customer_N)
-        _, customer_N, count_U = np.unique(customer_N, return_inverse=True, return_counts=True)
+        self.number = min(len(customer_N), mean * len(np.unique(customer_N)))  # M
         shuffled_N = np.random.default_rng([seed, 2]).permutation(len(customer_N))
         grouped_N = shuffled_N[np.argsort(customer_N[shuffled_N], kind="stable")]
-        self.most, self.count_N = most, count_U[customer_N]
-        self.place_N = np.empty(len(customer_N), np.int64)  # in the order of its customer
-        self.place_N[grouped_N] = np.arange(len(customer_N)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
+        self.turn_N = np.empty(len(customer_N), np.int64)  # customer by customer
+        self.turn_N[grouped_N] = np.arange(len(customer_N))
 
     def __call__(self, number: int) -> np.ndarray:
-        return np.flatnonzero((self.place_N - number * self.most) % self.count_N < self.most)
+        size = max(1, len(self.turn_N))
+        return np.flatnonzero((self.turn_N - number) * self.number % size < self.number)  # every (N / M)th

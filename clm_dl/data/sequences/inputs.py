@@ -135,8 +135,8 @@ class SequenceInputs:
         """The one sampler of training, kept: it remembers how it cut the epoch that it was asked for last."""
         key = (rank, world_size)
         if key not in self._samplers:
-            rows, most = self.rows("train"), self._batches.cutoffs_per_customer
-            draw = most and CustomerDraw(self.snapshots.customer[rows], most=most, seed=self._batches.seed)
+            rows, mean = self.rows("train"), self._batches.cutoffs_per_customer
+            draw = mean and CustomerDraw(self.snapshots.customer[rows], mean=mean, seed=self._batches.seed)
             how: dict[str, Any] = {"draw": draw, "num_steps": self._batches.steps_per_epoch, "shuffle": True}
             self._samplers[key] = self._sampler(rows, **how, rank=rank, world_size=world_size)
         return self._samplers[key]

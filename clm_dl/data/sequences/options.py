@@ -56,7 +56,7 @@ class BatchOptions:
     Attributes:
         batch_size, max_tokens_per_batch: largest number of snapshots and of padded tokens, either may be None.
         seed: of the batches' order.
-        cutoffs_per_customer: snapshots of a customer that a pass reads, others in each; None = all.
+        cutoffs_per_customer: snapshots that a pass reads of a customer on average, others in each; None = all.
         steps_per_epoch: batches between two validations; None = a pass over the customers.
     """
 

@@ -99,7 +99,7 @@ OWNER = np.repeat(np.arange(500), 10)  # of LENGTH
 
 
 def drawing(seed=3):
-    return CustomerDraw(OWNER, most=3, seed=seed)
+    return CustomerDraw(OWNER, mean=3, seed=seed)
 
 
 def test_a_pass_reads_what_is_drawn():
@@ -110,7 +110,7 @@ def test_a_pass_reads_what_is_drawn():
 
 
 def test_a_draw_of_everything_changes_no_batch():
-    everything = CustomerDraw(OWNER, most=10, seed=3)
+    everything = CustomerDraw(OWNER, mean=10, seed=3)
     for number in (0, 3):
         for one, other in zip(epoch(number), epoch(number, draw=everything), strict=True):
             assert np.array_equal(one, other)
