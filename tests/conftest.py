@@ -120,6 +120,7 @@ QUICK = [
     "encoder.hidden_size=8",
     "task.embedding.numeric_size=8",
     "task.head_size=8",
+    "task.steps_per_epoch=null",
     "trainer.max_epochs=2",
     "trainer.accelerator=cpu",
     "trainer.enable_progress_bar=false",

@@ -17,6 +17,7 @@ TINY = [
     "trainer.enable_progress_bar=false",
     "encoder.hidden_size=8",
     "task.head_size=8",
+    "task.steps_per_epoch=null",
     "baselines=[recency]",
 ]
 ROLES = {"customer": "cust", "time": "ts", "amount": "spend", "categorical": ["dept"]}

@@ -190,6 +190,8 @@ def test_options_that_cannot_be(refused: Callable[..., str], overrides: list[str
         (["sequence.max_lines=0"], "sequence.max_lines must be at least 1"),
         (["vocabulary.min_count=0"], "vocabulary.min_count must be at least 1"),
         (["task.batch_size=0"], "task.batch_size must be at least 1"),
+        (["task.steps_per_epoch=0"], "task.steps_per_epoch must be at least 1"),
+        (["task.cutoffs_per_customer=0"], "task.cutoffs_per_customer must be at least 1"),
         (["task.pooling=mx"], "did you mean 'max'"),
         (["task.head_size=-1"], "task.head_size is a width and must be ≥ 0"),
         (["encoder.num_layers=0"], "encoder.num_layers must be ≥ 1"),
@@ -466,6 +468,7 @@ def test_ctrl_c_marks_the_run_and_keeps_its_best_checkpoint(run: Run, tmp_path: 
         "paths.output_dir=run",
     ]
     words += ["data.roles.customer=cust", "data.roles.time=ts", "trainer.max_epochs=5000", "callbacks.patience=5000"]
+    words.append("task.steps_per_epoch=null")
     process = subprocess.Popen(
         [sys.executable, "-m", "clm_dl.train", "experiment=churn_events", *words],
         cwd=tmp_path,

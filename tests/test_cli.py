@@ -27,6 +27,7 @@ QUICK = [
     "snapshots.active_days=56",
     "encoder.hidden_size=8",
     "task.head_size=8",
+    "task.steps_per_epoch=null",
     "trainer.max_epochs=1",
     "baselines=[recency]",
     "bootstrap=20",

@@ -12,4 +12,6 @@ def current_config(config: Mapping[str, Any]) -> dict[str, Any]:
     config.setdefault("profit", {"benefit": 10.0, "cost": 1.0})  # it was the same for every run
     if isinstance(config.get("snapshots"), Mapping):  # a survival run kept what follows from its horizons
         config["snapshots"] = {key: value for key, value in config["snapshots"].items() if key != "follow_days"}
+    if isinstance(config.get("task"), Mapping):  # a pass read all, an epoch was a pass
+        config["task"] = {"cutoffs_per_customer": None, "steps_per_epoch": None} | config["task"]
     return config

@@ -30,7 +30,7 @@ from clm_dl.evaluation.summary import Table
 from clm_dl.options import parse
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import SequenceNetwork, customer_vectors
-from clm_dl.tasks.options import NetworkOptions
+from clm_dl.tasks.options import HeadOptions, NetworkOptions
 from clm_dl.tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -136,7 +136,15 @@ class Task(ABC):
         options, seed = self.options, self.settings.seed
         if reading:
             return BatchOptions(None, options.max_tokens_per_batch or MAX_TOKENS, 0, seed)
-        return BatchOptions(options.batch_size, options.max_tokens_per_batch, options.num_workers, seed)
+        most = options.cutoffs_per_customer if isinstance(options, HeadOptions) else None
+        return BatchOptions(
+            options.batch_size,
+            options.max_tokens_per_batch,
+            options.num_workers,
+            seed,
+            cutoffs_per_customer=most,
+            steps_per_epoch=options.steps_per_epoch,
+        )
 
     def head_schema(self, cases: Cases) -> dict[str, Any]:
         """What a head must know of the training targets, as entries of the schema."""

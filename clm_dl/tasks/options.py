@@ -56,13 +56,14 @@ class NetworkOptions:
     batch_size: int | None
     max_tokens_per_batch: int | None
     num_workers: Annotated[int, Within(0, 1024)]
+    steps_per_epoch: int | None
     optimizer: OptimizerOptions
     schedule: ScheduleOptions
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise UserError(f"task.dropout is a share and must be in [0, 1), got {self.dropout}")
-        for name in ("batch_size", "max_tokens_per_batch"):
+        for name in ("batch_size", "max_tokens_per_batch", "steps_per_epoch"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"task.{name} must be at least 1, got {value}")
 
@@ -80,11 +81,14 @@ class PooledOptions(NetworkOptions):
 
 @dataclass(frozen=True)
 class HeadOptions(PooledOptions):
-    """Of a network with heads on that vector: their hidden width, 0 = linear."""
+    """Of a network with heads on that vector: their hidden width, 0 = linear; and which snapshots a pass reads."""
 
     head_size: Annotated[int, Within(high=2**16)]
+    cutoffs_per_customer: int | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.head_size < 0:
             raise UserError(f"task.head_size is a width and must be ≥ 0, got {self.head_size}")
+        if self.cutoffs_per_customer is not None and self.cutoffs_per_customer < 1:
+            raise UserError(f"task.cutoffs_per_customer must be at least 1, got {self.cutoffs_per_customer}")

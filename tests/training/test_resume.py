@@ -14,7 +14,9 @@ from clm_dl.run import Run, load_run
 from clm_dl.tasks.module import SequenceTask
 from clm_dl.training.checkpoint import network_weights
 
-LONG = ("trainer.max_epochs=4", "callbacks.patience=9")
+# an epoch takes up in the middle of a pass where the one before it ended
+DRAWN = ("task.cutoffs_per_customer=5", "task.steps_per_epoch=10")
+LONG = ("trainer.max_epochs=4", "callbacks.patience=9", *DRAWN)
 
 
 @contextmanager

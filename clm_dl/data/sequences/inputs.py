@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from clm_dl.data.sequences.batch import EventBatch, EventDataset
+from clm_dl.data.sequences.draw import CustomerDraw
 from clm_dl.data.sequences.options import BatchOptions, SequenceOptions, VocabularyOptions
 from clm_dl.data.sequences.sampler import TokenBudgetSampler
 from clm_dl.data.sequences.schema import check_schema, fit_schema, static_inputs
@@ -112,11 +113,7 @@ class SequenceInputs:
             target_NK=targets,
         )
         self._samplers: dict[tuple[int, int], TokenBudgetSampler] = {}
-        self._limits: dict[str, Any] = {
-            "max_tokens": batches.max_tokens_per_batch,
-            "batch_size": batches.batch_size,
-            "seed": batches.seed,
-        }
+        self._batches = batches
         self._options: dict[str, Any] = {
             "num_workers": batches.num_workers,
             "persistent_workers": batches.num_workers > 0,
@@ -138,7 +135,10 @@ class SequenceInputs:
         """The one sampler of training, kept: it remembers how it cut the epoch that it was asked for last."""
         key = (rank, world_size)
         if key not in self._samplers:
-            self._samplers[key] = self._sampler(self.rows("train"), shuffle=True, rank=rank, world_size=world_size)
+            rows, mean = self.rows("train"), self._batches.cutoffs_per_customer
+            draw = mean and CustomerDraw(self.snapshots.customer[rows], mean=mean, seed=self._batches.seed)
+            how: dict[str, Any] = {"draw": draw, "num_steps": self._batches.steps_per_epoch, "shuffle": True}
+            self._samplers[key] = self._sampler(rows, **how, rank=rank, world_size=world_size)
         return self._samplers[key]
 
     def loader(self, index: np.ndarray) -> DataLoader[EventBatch]:
@@ -155,9 +155,10 @@ class SequenceInputs:
     ) -> Vocabulary:
         return Vocabulary.fit(store, fields, rows=rows, options=options)
 
-    def _sampler(self, index: np.ndarray, *, shuffle: bool, **ranks: Any) -> TokenBudgetSampler:
-        length_N = self.dataset.length_N.numpy()[index]
-        return TokenBudgetSampler(length_N, index_N=index, shuffle=shuffle, **self._limits, **ranks)
+    def _sampler(self, index: np.ndarray, **how: Any) -> TokenBudgetSampler:
+        batches = self._batches
+        how |= {"max_tokens": batches.max_tokens_per_batch, "batch_size": batches.batch_size, "seed": batches.seed}
+        return TokenBudgetSampler(self.dataset.length_N.numpy()[index], index_N=index, **how)
 
     def _loader(self, sampler: TokenBudgetSampler) -> DataLoader[EventBatch]:
         # a generator of its own, so that making an iterator does not move the one that dropout draws from

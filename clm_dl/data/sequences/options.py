@@ -62,9 +62,18 @@ class VocabularyOptions:
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """Largest number of snapshots and of padded tokens of a batch, either may be None; seed: of the batches' order."""
+    """How batches are cut, and how many an epoch of training has.
+
+    Attributes:
+        batch_size, max_tokens_per_batch: largest number of snapshots and of padded tokens, either may be None.
+        seed: of the batches' order.
+        cutoffs_per_customer: snapshots that a pass reads of a customer on average, others in each; None = all.
+        steps_per_epoch: batches between two validations; None = a pass over the customers.
+    """
 
     batch_size: int | None
     max_tokens_per_batch: int | None
     num_workers: int
     seed: int
+    cutoffs_per_customer: int | None = None
+    steps_per_epoch: int | None = None

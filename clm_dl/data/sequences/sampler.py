@@ -1,4 +1,7 @@
-"""TokenBudgetSampler: batches of snapshots of like length, so that little is padding; seeded, equal on every rank."""
+"""TokenBudgetSampler: batches of snapshots of like length, so that little is padding; seeded, equal on every rank.
+
+Shapes: N snapshots.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,29 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import DistributedSampler
 
+from clm_dl.data.sequences.draw import CustomerDraw
 from clm_dl.errors import UserError
 
 POOL_BATCHES = 50  # batches that a pool of the shuffled snapshots is sorted and cut into
-SLACK = 1.02  # batches an epoch may have beyond the first count, so that every epoch has the same number
+SLACK = 1.02  # batches a pass may have beyond the first count, so that every pass has the same number
 
 
 class TokenBudgetSampler(DistributedSampler[np.ndarray]):
     """Yields int64 index arrays, one a batch, of about `max_tokens` padded tokens (length of the longest × snapshots).
 
-    Training: shuffle all, cut into pools, sort each pool by length, cut it into batches, shuffle the batches. Every
-    snapshot comes once an epoch, the number of batches is the same each epoch and on each rank (a batch is halved where
-    one is wanting). Without `shuffle`: sorted by length, everything once. The order depends on (seed, epoch) alone.
+    A pass of training: shuffle all, cut into pools, sort each pool by length, cut it into batches, shuffle the batches.
+    Every snapshot that the pass draws comes once, the number of batches is the same each pass and on each rank (a batch
+    is halved where one is wanting). Without `shuffle`: sorted by length, everything once. The order depends on (seed,
+    pass) alone, so an epoch of any resumed run is what it was.
+
+    An epoch is a pass, or the next `num_steps` batches of pass after pass.
 
     Args:
         length_N: tokens of each snapshot. index_N: its row; None = 0 … N − 1.
         max_tokens: token budget of a batch; None = none. A longer single sequence is a batch of its own.
         batch_size: largest number of snapshots of a batch; None = only the budget counts.
+        draw: which snapshots a pass reads; None = all.
+        num_steps: batches that each rank reads in an epoch; None = its share of a pass.
         rank, world_size: this process among those that share the epoch.
     """
 
@@ -34,6 +43,8 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         index_N: np.ndarray | None = None,
         max_tokens: int | None = None,
         batch_size: int | None = None,
+        draw: CustomerDraw | None = None,
+        num_steps: int | None = None,
         shuffle: bool = True,
         seed: int = 0,
         rank: int = 0,
@@ -47,38 +58,48 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         super().__init__(range(len(length_N)), num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.length_N = np.asarray(length_N, dtype=np.int64)
         self.index_N = np.arange(len(length_N)) if index_N is None else np.asarray(index_N, dtype=np.int64)
-        self.max_tokens, self.batch_size = max_tokens, batch_size
+        self.max_tokens, self.batch_size, self.draw, self.num_steps = max_tokens, batch_size, draw, num_steps
         mean = max(float(self.length_N.mean()), 1.0) if len(self.length_N) else 1.0
         typical = min(max_tokens / mean if max_tokens else np.inf, batch_size or np.inf)
         self.pool = max(1, round(POOL_BATCHES * typical))
         if batch_size:
             self.pool = -(-self.pool // batch_size) * batch_size
-        self._kept: tuple[int, list[np.ndarray]] | None = None  # an epoch and its batches
+        self._kept: tuple[int, list[np.ndarray]] | None = None  # a pass and its batches
         count = len(self._cut(self._pools(0), 1.0))
-        self.num_batches = (
+        self.pass_batches = (
             -(-int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0))) // world_size) * world_size
         )
 
     def __len__(self) -> int:
-        return self.num_batches // self.num_replicas
+        if self.num_steps is None or not self.pass_batches:
+            return self.pass_batches // self.num_replicas
+        return self.num_steps
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self.index_N[batch] for batch in self.batches()[self.rank :: self.num_replicas])
 
     def batches(self) -> list[np.ndarray]:
         """Positions in `length_N` of every batch of the epoch, over all ranks."""
-        if self._kept is None or self._kept[0] != self.epoch:
-            self._kept = self.epoch, self._batches()
+        number = len(self) * self.num_replicas
+        found: list[np.ndarray] = []
+        while len(found) < number:
+            which, first = divmod(self.epoch * number + len(found), self.pass_batches)
+            found += self._pass(which)[first : first + number - len(found)]
+        return found
+
+    def _pass(self, number: int) -> list[np.ndarray]:
+        if self._kept is None or self._kept[0] != number:
+            self._kept = number, self._batches(number)
         return self._kept[1]
 
-    def _batches(self) -> list[np.ndarray]:
-        pools = self._pools(self.epoch)
+    def _batches(self, number: int) -> list[np.ndarray]:
+        pools = self._pools(number)
         budget = 1.0
-        while len(batches := self._cut(pools, budget)) > self.num_batches:
+        while len(batches := self._cut(pools, budget)) > self.pass_batches:
             budget *= 1.01
-        batches = _split_to(batches, self.num_batches)
+        batches = _split_to(batches, self.pass_batches)
         if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
+            order = np.random.default_rng([self.seed, number, 1]).permutation(len(batches))
             batches = [batches[position] for position in order]
         return batches
 
@@ -90,11 +111,12 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
             / max(sum(int(length.sum()) for length in lengths), 1)
         )
 
-    def _pools(self, epoch: int) -> list[np.ndarray]:
-        """Positions, pool by pool, each sorted from the longest to the shortest."""
+    def _pools(self, number: int) -> list[np.ndarray]:
+        """Positions that a pass reads, pool by pool, each sorted from the longest to the shortest."""
         if not self.shuffle:
             return [np.argsort(-self.length_N, kind="stable")] if len(self.length_N) else []
-        order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.length_N))
+        rng = np.random.default_rng([self.seed, number, 0])
+        order = rng.permutation(len(self.length_N)) if self.draw is None else rng.permutation(self.draw(number))
         pools = np.split(order, range(self.pool, len(order), self.pool)) if len(order) else []
         return [pool[np.argsort(-self.length_N[pool], kind="stable")] for pool in pools]
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from clm_dl.data.sequences.draw import CustomerDraw
 from clm_dl.data.sequences.sampler import TokenBudgetSampler
 
 LENGTH = np.minimum(np.random.default_rng(0).geometric(0.03, 5000), 128)
@@ -90,3 +91,65 @@ def test_index_and_long_sequences():
 def test_bad_limits(arguments):
     with pytest.raises(ValueError, match="batch"):
         epoch(**arguments)
+
+
+# --- passes over the customers, and epochs of so many batches
+
+OWNER = np.repeat(np.arange(500), 10)  # of LENGTH
+
+
+def drawing(seed=3):
+    return CustomerDraw(OWNER, mean=3, seed=seed)
+
+
+def test_a_pass_reads_what_is_drawn():
+    passes = [np.sort(np.concatenate(epoch(number, draw=drawing()))) for number in range(4)]
+    for number, read in enumerate(passes):
+        assert np.array_equal(read, drawing()(number))
+    assert len(np.unique(np.concatenate(passes))) == len(LENGTH)
+
+
+def test_a_draw_of_everything_changes_no_batch():
+    everything = CustomerDraw(OWNER, mean=10, seed=3)
+    for number in (0, 3):
+        for one, other in zip(epoch(number), epoch(number, draw=everything), strict=True):
+            assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("num_steps", [1, 7, 100, 250])
+@pytest.mark.parametrize("draw", [None, drawing()])
+def test_epochs_of_so_many_batches_are_the_passes_in_their_order(num_steps, draw):
+    passes = [batch for number in range(8) for batch in epoch(number, draw=draw)]
+    wanted = range(min(4, len(passes) // num_steps))
+    found = [batch for number in wanted for batch in epoch(number, num_steps=num_steps, draw=draw)]
+    assert len(found) == num_steps * len(wanted)
+    assert all(np.array_equal(one, other) for one, other in zip(found, passes, strict=False))
+
+
+def test_an_epoch_does_not_depend_on_the_ones_read_before():
+    """Of a resumed run: the epoch alone says what it reads."""
+    sampler = TokenBudgetSampler(LENGTH, max_tokens=2048, seed=3, draw=drawing(), num_steps=30)
+    straight = []
+    for number in range(6):
+        sampler.set_epoch(number)
+        straight.append(list(sampler))
+    for number in (5, 2):
+        assert all(map(np.array_equal, straight[number], epoch(number, draw=drawing(), num_steps=30)))
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_steps_of_an_epoch(world_size):
+    how = {"draw": drawing(), "num_steps": 5, "world_size": world_size}
+    for number in range(3):
+        ranks = [epoch(number, rank=rank, **how) for rank in range(world_size)]
+        assert [len(batches) for batches in ranks] == [5] * world_size
+        read = np.concatenate([np.concatenate(batches) for batches in ranks])
+        assert len(np.unique(read)) == len(read), "an epoch within a pass reads nothing twice"
+
+
+def test_little_padding_of_what_is_drawn():
+    assert TokenBudgetSampler(LENGTH, max_tokens=2048, draw=drawing()).padding_ratio() < 1.25
+
+
+def test_nothing_to_read_has_no_steps():
+    assert list(TokenBudgetSampler(np.array([], dtype=int), max_tokens=10, num_steps=5)) == []

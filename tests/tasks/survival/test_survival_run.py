@@ -182,6 +182,7 @@ def test_training_knows_nothing_of_what_comes_after_the_first_validation_cutoff(
 def test_api(shop_log: pd.DataFrame, tmp_path: Path) -> None:
     tiny = [
         "trainer.max_epochs=1",
+        "task.steps_per_epoch=null",
         "trainer.enable_progress_bar=false",
         "encoder.hidden_size=8",
         "baselines=[base_rate]",
