@@ -1,16 +1,19 @@
 """churn_table from CSV to report: a table of customers with a label, stratified folds, the same Scores and metrics."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from clm_dl import train as train_command
 from clm_dl.config import compose
 from clm_dl.experiment.experiment import run_experiment
+from clm_dl.experiment.run_files import read_results
 from clm_dl.run import Run
 
 MODELS = {"network", "base_rate", "logistic", "tree", "lightgbm"}
@@ -90,6 +93,20 @@ def test_same_seed_same_metrics(csv: Path, table_run: Run, tmp_path: Path) -> No
         )
     )
     assert (again.path / "metrics.json").read_bytes() == (table_run.path / "metrics.json").read_bytes()
+
+
+def test_a_run_with_the_network_of_an_older_version_is_still_read(table_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(table_run.path, folder)
+    (folder / "manifest.json").unlink()
+    config = OmegaConf.load(folder / "config.yaml")
+    old = {"name": "network", "_target_": "sklearn.neural_network.MLPClassifier", "alpha": 3.0}
+    knn = {"_target_": "sklearn.neighbors.KNeighborsClassifier", "n_neighbors": 200}
+    config.data.network, config.baseline.knn = old, {**config.baseline.knn, **knn}
+    config.baselines = ["knn"]
+    OmegaConf.save(config, folder / "config.yaml")
+    [results] = read_results(folder)
+    assert results.metrics == table_run.metrics
 
 
 def test_command_prints_the_comparison(
