@@ -186,7 +186,7 @@ def _check_kept(trained: Trained) -> None:
     """Raise ValueError for a run on a table without time."""
     if trained.task.settings.rule is None:
         raise UserError(
-            f"run {trained.path} scored a table out of its folds and keeps no model of all rows: read its scores.parquet"
+            f"run {trained.path} scored a table out of its folds and keeps no model of all: read its scores.parquet"
         )
 
 

@@ -13,6 +13,8 @@ class NearestNeighbours(KNeighborsClassifier):
     of 2,500, 20 of 100. The arguments are scikit-learn's.
     """
 
+    n_neighbors: int
+
     def fit(self, X: np.ndarray, y: np.ndarray) -> NearestNeighbours:
         """Fit `[N, F]`; `n_neighbors` is then the number in force."""
         self.n_neighbors = max(1, min(self.n_neighbors, 2 * isqrt(len(X)), len(X)))
