@@ -73,16 +73,17 @@ def main() -> None:
     parser.add_argument("--telco", type=Path, help="IBM's Telco table; left out without it")
     parser.add_argument("--tables", nargs="+", default=["telco", *TABLES])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--baselines", default="all", help="as on the command line")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.csv")
     asked = parser.parse_args()
     sys.path.insert(0, str(asked.packages))
     names = [one for one in asked.tables if one != "telco" or asked.telco]
     tables = {name: frame_of(name, asked.telco) for name in names}
-    rows = []
+    rows = pd.read_csv(asked.out).to_dict("records") if asked.out.exists() else []  # of other seeds
     for seed, (name, (frame, words)) in product(asked.seeds, tables.items()):
         common = [*words, f"seed={seed}"]
         runs = {"network": judged(frame, *common, "baselines=none")}
-        runs["baselines"] = judged(frame, *common, "data.network=null")
+        runs["baselines"] = judged(frame, *common, "data.network=null", f"baselines={asked.baselines}")
         for model, options in LIGHTGBM.items():
             changes = [f"baseline.lightgbm.{key}={value}" for key, value in options.items()]
             runs[model] = judged(frame, *common, "data.network=null", "baselines=[lightgbm]", *changes)
