@@ -28,14 +28,17 @@ MOVED = {  # where classes lived that the config.yaml of an older run names
         for name in ("content", "ease", "factors", "hybrid", "markov", "neighbours", "popularity", "two_stage")
     },
 }
+FORMER = frozenset(  # that an option named which the config.yaml of an older run still holds
+    ("sklearn.neighbors.KNeighborsClassifier", "sklearn.neural_network.MLPClassifier")
+)
 
 
 @cache
 def shipped(folder: Path) -> frozenset[str]:
-    """Every class that an option in the configuration `folder` names, of the packages that clm_dl itself needs."""
+    """Every class that an option in the configuration `folder` names or once named, of packages that clm_dl needs."""
     files = [path for group in GROUPS for path in (folder / group).glob("*.yaml")]
     named = {name for path in files for name in re.findall(rf"^\s*{TARGET}:\s*([\w.]+)", path.read_text(), re.M)}
-    return frozenset(name for name in named if name.split(".")[0] in PACKAGES)
+    return frozenset(name for name in named if name.split(".")[0] in PACKAGES) | FORMER
 
 
 def make(config: Any, known: Collection[str], trusted: Collection[str]) -> Any:

@@ -411,3 +411,13 @@ def test_no_damage_to_a_file_goes_unseen(
     assert not rows[rows["outcome"].isin(study.BAD)].to_dict("records")
     assert {"said", "not read"} == set(rows["outcome"])
     assert "| all | 20 | " in study.table(rows)
+
+
+def test_the_study_of_tables_judges_the_scores_out_of_the_folds():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.integers(18, 80, 120), "left": rng.integers(0, 2, 120)})
+    quick = ("data.label=left", "data.folds=2", "data.network.max_epochs=1", "baselines=[base_rate]")
+    figures, seconds = script("churn_table/tables.py").judged(frame, *quick)
+    assert list(figures) == ["network", "base_rate"]
+    assert 0.3 < figures["base_rate"]["auroc"] < 0.7
+    assert seconds > 0

@@ -147,6 +147,7 @@ def item_vectors(trained: Trained) -> pd.DataFrame:
 @contextmanager
 def customers_of(trained: Trained, events: Any, cutoff: Any) -> Iterator[tuple[EventStore, Cases]]:
     """The log prepared up to the cutoff in a temporary store, and everyone with a history."""
+    _check_kept(trained)
     data, paths = trained.config["data"], trained.config["paths"]
     at = None if cutoff is None else Zone(data.get("timezone") or "UTC").parse(cutoff)
     with passing_folder() as folder:
@@ -172,12 +173,21 @@ def customers_of(trained: Trained, events: Any, cutoff: Any) -> Iterator[tuple[E
 
 def network_of(trained: Trained) -> Any:
     """The run's network; ValueError without one."""
+    _check_kept(trained)
     if trained.network is None:
         raise UserError(
             f"run {trained.path} was made with encoder=none, so there is no network to use: train one with another "
             "encoder"
         )
     return trained.network
+
+
+def _check_kept(trained: Trained) -> None:
+    """Raise ValueError for a run on a table without time."""
+    if trained.task.settings.rule is None:
+        raise UserError(
+            f"run {trained.path} scored a table out of its folds and keeps no model of all: read its scores.parquet"
+        )
 
 
 def ranked_question(trained: Trained) -> RecommendingTask:

@@ -205,7 +205,7 @@ def read_trained(path: Path, trusted: Sequence[str] = ()) -> Trained:
     """What predicting needs of the run at `path`."""
     config = read_config(path, trusted)
     task = _task_of(config, path)
-    if config["encoder"]["name"] == "none":
+    if config["encoder"]["name"] == "none" or task.settings.rule is None:  # a table is scored out of its folds
         return Trained(path, config, task)
     checkpoint = read_checkpoint(path, config)
     network = task.network(checkpoint["schema"])

@@ -51,5 +51,5 @@ def _encoder(results: Results) -> str:
     if NETWORK not in results.overall:
         return "baselines only"
     if results.config["data"]["name"] == "table":
-        return "multilayer perceptron"
+        return "perceptrons that share weights, on binned columns"
     return str((results.config.get("encoder") or {}).get("name"))

@@ -13,6 +13,7 @@ class _EarlyStopped(BaseEstimator):
 
     Args:
         n_estimators, …, reg_lambda: LightGBM's own; configs/baseline says with which numbers they are used.
+        min_child_samples: rows of a leaf; below 1 a share of the training rows.
         patience: rounds without improvement before it stops.
         options: further arguments of LightGBM's class.
     """
@@ -25,7 +26,7 @@ class _EarlyStopped(BaseEstimator):
         n_estimators: int,
         learning_rate: float,
         num_leaves: int,
-        min_child_samples: int,
+        min_child_samples: float,
         subsample: float,
         colsample_bytree: float,
         reg_lambda: float,
@@ -57,6 +58,8 @@ class _EarlyStopped(BaseEstimator):
         import lightgbm  # a second to import, only needed here
 
         params = {name: value for name, value in self.get_params().items() if name not in ("patience", "options")}
+        if self.min_child_samples < 1:
+            params["min_child_samples"] = max(1, round(self.min_child_samples * len(X)))
         fixed = {"subsample_freq": 1, "n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1}
         model = getattr(lightgbm, self.wrapped)(**(params | fixed | (self.options or {})))
         watched: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A table of customers with a given label and no time: out-of-fold scores of the baselines and an MLP."""
+"""A table of customers with a given label and no time: out-of-fold scores of a network and the baselines."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_quarantine_counts_add_up(frame: pd.DataFrame) -> None:
 
 
 def test_out_of_fold_scores_of_baselines_and_network(frame: pd.DataFrame) -> None:
-    network = settings()["network"] | {"max_iter": 200}
+    network = settings()["network"] | {"max_epochs": 20}
     data = settings(frame=frame, network=network)
     scores, counts = table_scores(data, "baselines=[recency,logistic]")
     assert scores["model"].unique().tolist() == ["network", "logistic"]  # the table has no recency
@@ -176,6 +176,13 @@ def test_a_csv_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert X["spend"].isna().sum() == 1
     assert X["spend"].dtype == float
     assert counts["quarantine_reasons"] == {"missing customer": 1, "missing label": 1}
+
+
+def test_ids_keep_their_zeros_as_far_as_the_scores(frame: pd.DataFrame, tmp_path: Path) -> None:
+    ids = [f"{number:06d}" for number in range(len(frame))]
+    frame.assign(id=ids).to_csv(tmp_path / "table.csv", index=False)
+    scores, _ = table_scores(settings(path=str(tmp_path / "table.csv"), network=None), "baselines=[base_rate]")
+    assert scores["customer_id"].tolist() == ids
 
 
 @pytest.mark.parametrize("ids", [[5, 7], [5.0, 7.0], ["5.0", "7.0"]])

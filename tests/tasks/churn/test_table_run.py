@@ -1,16 +1,21 @@
 """churn_table from CSV to report: a table of customers with a label, stratified folds, the same Scores and metrics."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
+from clm_dl import evaluate as evaluate_command
 from clm_dl import train as train_command
 from clm_dl.config import compose
+from clm_dl.errors import UserError
 from clm_dl.experiment.experiment import run_experiment
+from clm_dl.experiment.run_files import read_results
 from clm_dl.run import Run
 
 MODELS = {"network", "base_rate", "logistic", "tree", "lightgbm"}
@@ -90,6 +95,33 @@ def test_same_seed_same_metrics(csv: Path, table_run: Run, tmp_path: Path) -> No
         )
     )
     assert (again.path / "metrics.json").read_bytes() == (table_run.path / "metrics.json").read_bytes()
+
+
+def test_a_run_is_judged_again_from_its_scores_and_says_that_it_keeps_no_model(
+    table_run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ask in (table_run.predict, table_run.embed):
+        with pytest.raises(UserError, match=r"keeps no model of all: read its scores\.parquet"):
+            ask()
+    before = table_run.scores
+    monkeypatch.setattr(sys, "argv", ["clm-evaluate", f"run={table_run.path}", "bootstrap=10"])
+    evaluate_command.main()
+    assert "network" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(Run(table_run.path).scores, before)
+
+
+def test_a_run_with_the_network_of_an_older_version_is_still_read(table_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(table_run.path, folder)
+    (folder / "manifest.json").unlink()
+    config = OmegaConf.load(folder / "config.yaml")
+    old = {"name": "network", "_target_": "sklearn.neural_network.MLPClassifier", "alpha": 3.0}
+    knn = {"_target_": "sklearn.neighbors.KNeighborsClassifier", "n_neighbors": 200}
+    config.data.network, config.baseline.knn = old, {**config.baseline.knn, **knn}
+    config.baselines = ["knn"]
+    OmegaConf.save(config, folder / "config.yaml")
+    [results] = read_results(folder)
+    assert results.metrics == table_run.metrics
 
 
 def test_command_prints_the_comparison(
