@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,22 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from clm_dl.as_written import ids_as_written
 from clm_dl.classes import make, shipped
-from clm_dl.errors import UserError, nearest
+from clm_dl.errors import MissingExtra, UserError, nearest
 from clm_dl.masking import masked, masked_config
 from clm_dl.recipes import recipe_overrides
+from clm_dl.trial_folder import trial_folder
 
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
+LAUNCHERS = ("joblib",)  # plugins of Hydra, each an extra
 FROM_OUTSIDE = ("data", "labels", "logger")  # groups whose values the environment may give in secret
 # whole numbers, as the encoder's are
 WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")
@@ -58,12 +62,24 @@ def _options(group: str) -> list[str]:
 # what `baseline: every` of train.yaml stands for, so that a baseline of one's own is a file and no line there
 _every = {"defaults": [f"{name}@{name}" for name in _options("baseline")]}
 ConfigStore.instance().store(group="baseline", name="every", node=_every)
+OmegaConf.register_new_resolver("trial_folder", trial_folder, replace=True)
 
 
-def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def _compose(config_name: str, overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return hydra.compose(config_name, overrides=list(overrides))
+        try:
+            return hydra.compose(config_name, overrides=list(overrides), return_hydra_config=with_hydra)
+        except MissingConfigException as error:
+            plugin = (error.missing_cfg_file or "").removeprefix("hydra/launcher/")
+            if plugin not in LAUNCHERS:
+                raise
+            raise MissingExtra(f"launcher={plugin} needs an extra: pip install 'clm-dl[{plugin}]'") from error
+
+
+def compose_sweep(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """What all trials of a sweep have in common, with Hydra's own group; `overrides`: those that are not swept."""
+    return _compose(config_name, overrides, with_hydra=True)
 
 
 def plain(config: Any) -> Any:
@@ -207,24 +223,30 @@ def _labels_from_file(text: str) -> list[str]:
     return [text]
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+Job = Callable[[DictConfig], Any]
+Around = Callable[[list[str]], AbstractContextManager[list[str]]]  # a sweep: its overrides -> further ones
+
+
+def command(
+    config_name: str, *, trial: Job | None = None, sweep: Around | None = None
+) -> Callable[[Job], Callable[[], Any]]:
     """Make `function(config)` a console command: Hydra's overrides and sweeps; a user's error is one sentence and exit
     code 2.
 
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
+
+    Args:
+        trial: stands for `function` in a sweep, and keeps its errors to itself. sweep: what is done around one.
     """
 
-    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+    def decorate(function: Job) -> Callable[[], Any]:
         def job(config: DictConfig) -> Any:
             if logging.getLogger().level == logging.INFO:  # Hydra's own; hydra.verbose=true asks for more
                 logging.getLogger().setLevel(logging.WARNING)  # libraries tell what they load when they are imported
+            if trial and HydraConfig.get().mode == RunMode.MULTIRUN:
+                return trial(config)
             try:
-                hydra_config = HydraConfig.get()
-                if any(key.lstrip("+") == "trusted" for key in hydra_config.sweeper.get("params") or ()):
-                    raise UserError("trusted is no parameter of a search: say it on the command line")
-                _check_trusted(config, hydra_config.overrides.task)
-                if missing := OmegaConf.missing_keys(config):
-                    raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")
+                check_job(config)
                 return function(config)
             except (UserError, OSError) as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -238,9 +260,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             logging.setLogRecordFactory(_masked_record)  # Hydra's launcher logs the overrides of every job
             flags = [text for text in sys.argv[1:] if text.startswith("-")]
             try:
-                overrides = [text for text in sys.argv[1:] if not text.startswith("-")]
-                sys.argv[1:] = [*flags, *command_line(config_name, overrides)]
-                return run()
+                overrides = command_line(config_name, [text for text in sys.argv[1:] if not text.startswith("-")])
+                sweeps = sweep is not None and _is_sweep(flags, overrides)
+                with sweep(overrides) if sweep and sweeps else nullcontext([]) as further:
+                    sys.argv[1:] = [*flags, *overrides, *further]
+                    return run()
             except KeyboardInterrupt:
                 print("error: interrupted with Ctrl-C", file=sys.stderr)
                 raise SystemExit(130) from None
@@ -252,6 +276,20 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
+
+
+def check_job(config: DictConfig) -> None:
+    """Raise UserError where the `config` of a job cannot be begun with, whatever its command."""
+    hydra_config = HydraConfig.get()
+    if any(key.lstrip("+") == "trusted" for key in hydra_config.sweeper.get("params") or ()):
+        raise UserError("trusted is no parameter of a search: say it on the command line")
+    _check_trusted(config, hydra_config.overrides.task)
+    if missing := OmegaConf.missing_keys(config):
+        raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")
+
+
+def _is_sweep(flags: Sequence[str], overrides: Sequence[str]) -> bool:
+    return any(flag == "-m" or flag.startswith("--mul") for flag in flags) or "hydra.mode=MULTIRUN" in overrides
 
 
 def _masked_record(*args: Any, **kwargs: Any) -> logging.LogRecord:

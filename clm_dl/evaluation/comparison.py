@@ -61,7 +61,7 @@ class Group:
 def group_runs(runs: Sequence[Scored]) -> list[Group]:
     """Group runs that differ by their seed alone and scored the same snapshots, in the order given."""
     found: dict[tuple[Any, ...], list[Scored]] = {}
-    settings = [_flat({key: value for key, value in run.config.items() if key not in IGNORED}) for run in runs]
+    settings = [flat_settings({key: value for key, value in run.config.items() if key not in IGNORED}) for run in runs]
     for run, flat in zip(runs, settings, strict=True):
         found.setdefault((run.metrics["fingerprint"], *sorted(flat.items())), []).append(run)
     names = {key for flat in settings for key in flat}
@@ -140,8 +140,9 @@ def _follows(name: str, differing: Sequence[str], settings: Sequence[Mapping[str
     return len(found) == len({flat.get(choice) for flat in settings})
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat_settings(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Every key of a configuration, dotted, with its value as text."""
     flat: dict[str, str] = {}
     for key, part in value.items():
-        flat |= _flat(part, f"{prefix}{key}.") if isinstance(part, Mapping) else {f"{prefix}{key}": str(part)}
+        flat |= flat_settings(part, f"{prefix}{key}.") if isinstance(part, Mapping) else {f"{prefix}{key}": str(part)}
     return flat

@@ -115,28 +115,29 @@ def helper_process() -> bool:
     return any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
+def write_status(path: Path, state: str, reason: str | None = None) -> None:
+    """Write status.json of the run at `path`."""
+    write_json(path / "status.json", {"version": RUN_VERSION, "state": state, "reason": reason})
+
+
 @contextmanager
 def run_status(path: Path) -> Iterator[None]:
     """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM in training) or failed and why."""
-
-    def write(state: str, reason: str | None = None) -> None:
-        write_json(path / "status.json", {"version": RUN_VERSION, "state": state, "reason": reason})
-
-    write("running")
+    write_status(path, "running")
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit, SIGTERM into its own
         terminated = type(error).__name__ == "SIGTERMException"
         signal, code = ("SIGTERM", 143) if terminated else ("Ctrl-C", 130)
-        write("interrupted", f"{signal}; the best checkpoint so far is kept")
+        write_status(path, "interrupted", f"{signal}; the best checkpoint so far is kept")
         last = path / "checkpoints" / "last.ckpt"
         go_on = f": go on with ckpt={last}" if last.exists() else ""
         print(f"error: interrupted with {signal}{go_on}", file=sys.stderr)
         raise SystemExit(code) from error
     except BaseException as error:
-        write("failed", masked(" ".join(str(error).split()))[:500] or type(error).__name__)
+        write_status(path, "failed", masked(" ".join(str(error).split()))[:500] or type(error).__name__)
         raise
-    write("finished")
+    write_status(path, "finished")
 
 
 # --- reading

@@ -1,0 +1,205 @@
+"""One trial of a sweep: kept where it is finished, gone on with where it was cut off, recorded where it fails."""
+
+from __future__ import annotations
+
+import math
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from clm_dl.config import as_saved, check_job, plain
+from clm_dl.errors import UserError
+from clm_dl.evaluation.comparison import flat_settings
+from clm_dl.experiment.experiment import run_experiment
+from clm_dl.experiment.migrate import current_config
+from clm_dl.experiment.run_files import read_results, replacing, write_status
+from clm_dl.experiment.run_home import BEFORE, locked, state_of
+from clm_dl.experiment.settings import Plan, read_plan
+from clm_dl.experiment.sweep.journal import Step, note
+from clm_dl.experiment.sweep.objective import objective
+from clm_dl.masking import masked
+from clm_dl.training.checkpoint import load_checkpoint
+from clm_dl.visual.terminal import print_comparison
+
+ASIDE = {"paths", "logger", "trusted", "overwrite", "ckpt", "sweep"}  # groups and keys that make no other trial
+ASIDE_WITHIN = {"trainer.enable_progress_bar", "data.data_dir", "data.memory_limit"}
+ERROR = "error.txt"  # of a failed trial: the sentence, or the traceback of what nobody expected
+LAST = Path("checkpoints") / "last.ckpt"
+RECORD = (*BEFORE, ERROR, "status.json", "config.yaml")  # all that a trial leaves that failed before it had results
+Settings = dict[str, str]
+Log = Callable[[str], None]
+
+
+def run_trial(config: DictConfig, folder: Path, log: Log = print) -> float:
+    """Run the trial that `config` describes in `folder`, a folder of its sweep's, unless it is there already.
+
+    It is where a trial of the sweep has the same settings: a finished one is kept and not touched, one that was cut off
+    goes on from its last checkpoint, one that failed begins again. No exception leaves a trial, but Ctrl-C and SIGTERM.
+
+    Returns:
+        The objective; NaN of a trial that has not finished.
+    """
+    place = folder
+    try:
+        saved, plan, error = _read(config)
+        place = _place(folder, settings_of(saved) if saved else None)
+        if state_of(place) == "finished":
+            return _keep(place, config, log)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(place))
+            except UserError as busy:
+                return _tell(place, "left", str(busy), log)
+            if state_of(place) == "finished":  # another process was faster
+                return _keep(place, config, log)
+            return _run(config, place, saved, plan, error, log)
+    except UserError as refusal:
+        return _tell(place, "refused", str(refusal), log)
+    except (KeyboardInterrupt, SystemExit):
+        note(folder.parent, place.name, "interrupted")
+        raise
+    finally:
+        for path in {folder, place}:
+            with suppress(OSError):
+                path.rmdir()  # Hydra makes it, whatever becomes of it; one that holds anything stays
+
+
+def settings_of(config: Mapping[str, Any]) -> Settings:
+    """What makes a trial this trial: every key of its saved configuration that bears on the results, dotted."""
+    flat = flat_settings({key: value for key, value in config.items() if key not in ASIDE})
+    return {key: value for key, value in flat.items() if key not in ASIDE_WITHIN}
+
+
+def saved_settings(folder: Path) -> Settings | None:
+    """The settings of the trial in `folder`; None where there is none that can be read."""
+    try:
+        text = (folder / "config.yaml").read_text(encoding="utf-8")
+        return settings_of(current_config(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
+        return None
+
+
+def _read(config: DictConfig) -> tuple[dict[str, Any] | None, Plan | None, Exception | None]:
+    """The configuration as it is saved, its plan, and what is wrong with it: a trial that cannot run is one, too."""
+    saved: dict[str, Any] | None = None
+    try:
+        saved = as_saved(config, plain(config))
+        check_job(config)
+        check_devices(config)
+        plan = read_plan(plain(config))
+        return as_saved(config, plan.config), plan, None
+    except Exception as error:
+        return saved, None, error
+
+
+def check_devices(config: DictConfig) -> None:
+    """Raise UserError where every process of a distributed run would run the whole sweep again."""
+    if config.trainer.devices not in (1, "1"):
+        raise UserError(
+            f"a sweep runs one device a job, got trainer.devices={config.trainer.devices}: set trainer.devices=1"
+        )
+
+
+def _place(folder: Path, settings: Settings | None) -> Path:
+    """Where the trial is or is to be; UserError where another one is in its way."""
+    there = saved_settings(folder)
+    if settings is not None and there == settings:
+        return folder
+    others = sorted(path.parent for path in folder.parent.glob("*/config.yaml") if path.parent != folder)
+    same = [other for other in others if settings is not None and saved_settings(other) == settings]
+    if same:
+        return min(same, key=lambda other: state_of(other) != "finished")
+    if all(path.name in RECORD or path.name.endswith(".tmp") for path in folder.glob("*")):
+        return folder
+    raise UserError(f"the folder holds {_other(there, settings)}: choose another sweep=NAME, or delete it")
+
+
+def _other(there: Settings | None, settings: Settings | None) -> str:
+    if there is None or settings is None:
+        return "something else"
+    keys = [key for key in sorted({*there, *settings}) if there.get(key) != settings.get(key)]
+    told = [f"{key} {there.get(key, '–')} there, {settings.get(key, '–')} here" for key in keys[:2]]
+    return f"a trial with other settings ({'; '.join(told)}{' …' if keys[2:] else ''})"
+
+
+def _keep(place: Path, config: DictConfig, log: Log) -> float:
+    value = _value(place, config)
+    note(place.parent, place.name, "kept")
+    log(f"kept:        {_shown(place)}")
+    return value
+
+
+def _tell(place: Path, step: Step, sentence: str, log: Log) -> float:
+    note(place.parent, place.name, step, sentence)
+    log(f"{f'{step}:':12s} {_shown(place)}: {sentence}")
+    return math.nan
+
+
+def _run(config: DictConfig, place: Path, saved: Any, plan: Plan | None, error: Exception | None, log: Log) -> float:
+    """Train in `place`, which is locked and holds nothing that finished."""
+    for left in (place / ERROR, *place.glob("*.tmp"), *place.glob(".*.tmp")):  # of a process that was killed
+        left.unlink(missing_ok=True)
+    try:
+        if error is not None or plan is None:
+            raise error or AssertionError
+        config.paths.output_dir = str(place)
+        if goes_on := _resumable(place, plan, log):
+            config.ckpt = str(place / LAST)
+        note(place.parent, place.name, "goes on" if goes_on else "begins")
+        log(f"{'goes on:    ' if goes_on else 'trial:      '} {_shown(place)}")
+        run_experiment(config, log=log, is_locked=True)
+        print_comparison(read_results(place, plain(config.trusted)))
+        value = _value(place, config)
+    except Exception as failure:
+        _record(place, failure, saved)
+        return _tell(place, "failed", _sentence(failure), log)
+    note(place.parent, place.name, "finished")
+    return value
+
+
+def _resumable(place: Path, plan: Plan, log: Log) -> bool:
+    """Whether a run that was cut off left a checkpoint to go on from."""
+    one_network = plan.settings.has_network and not plan.is_table and plan.folds == 1
+    if state_of(place) not in ("running", "interrupted") or not one_network or not (place / LAST).is_file():
+        return False
+    try:
+        load_checkpoint(place / LAST)
+    except UserError as error:
+        log(f"{error}; it begins anew")
+        return False
+    return True
+
+
+def _value(place: Path, config: DictConfig) -> float:
+    first = read_results(place, plain(config.trusted))[0]
+    return objective(first.metrics, first.known, first.config["objective"])
+
+
+def _record(place: Path, failure: Exception, saved: Any) -> None:
+    """status.json, error.txt and what is known of the configuration."""
+    write_status(place, "failed", _sentence(failure)[:500])
+    if saved is not None and not (place / "config.yaml").exists():
+        with replacing(place / "config.yaml") as temporary:
+            OmegaConf.save(OmegaConf.create(saved), temporary)
+    expected = isinstance(failure, (UserError, OSError)) and os.environ.get("HYDRA_FULL_ERROR") != "1"
+    text = _sentence(failure) if expected else masked("".join(traceback.format_exception(failure)))
+    with replacing(place / ERROR) as temporary:
+        temporary.write_text(f"{text.rstrip()}\n", encoding="utf-8")
+
+
+def _sentence(error: Exception) -> str:
+    text = masked(" ".join(str(error).split()))
+    if isinstance(error, (UserError, OSError)) and text:
+        return text
+    return f"{type(error).__name__}{f': {text}' if text else ''}"
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
