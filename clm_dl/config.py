@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from clm_dl.as_written import ids_as_written
+from clm_dl.as_written import ids_as_written, runs_as_written
 from clm_dl.classes import make, shipped
 from clm_dl.errors import MissingExtra, UserError, nearest
 from clm_dl.masking import masked, masked_config
@@ -173,7 +173,7 @@ def check_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
     Raises:
         ValueError: one sentence that names the nearest valid key or option.
     """
-    overrides = [ids_as_written(text) for given in overrides for text in _labels_from_file(given)]
+    overrides = [runs_as_written(ids_as_written(text)) for given in overrides for text in _labels_from_file(given)]
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:

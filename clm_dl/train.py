@@ -1,4 +1,4 @@
-"""clm-train: store → fit → evaluate → run directory; with -m a sweep of many; returns the number that a sweep optimises."""
+"""clm-train: store → fit → evaluate → run directory, or with -m a sweep; returns the number that it optimises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start of a sweep: where its trials go, what they share, and what is said when all of them are done or one is cut off."""
+"""The start of a sweep: where its trials go, what they share, and what is said when it ends."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import compose_sweep
+from clm_dl.config import compose_sweep, plain
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep.journal import START, entries
+from clm_dl.experiment.sweep.summary import sum_up
 from clm_dl.experiment.sweep.trial import check_devices
 from clm_dl.masking import masked
 
@@ -60,7 +61,7 @@ def sweeping(overrides: Sequence[str], words: Sequence[str]) -> Iterator[list[st
         raise
     finally:
         mask_overview(folder)
-    _sum_up(folder, start, masked(line))
+    _end(folder, start, masked(line), plain(common.trusted))
 
 
 def mask_overview(folder: Path) -> None:
@@ -105,11 +106,14 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _sum_up(folder: Path, start: str, line: str) -> None:
+def _end(folder: Path, start: str, line: str, trusted: Sequence[str]) -> None:
+    """Show what was found; SystemExit: 1 where a trial of this start did not finish."""
     found = entries(folder, start)
+    sum_up(folder, trusted)
     lost = [entry for entry in found if entry.step in ("failed", "refused")]
     if lost:
-        print(f"error: {len(lost)} trials did not finish, and are tried again by: {line}", file=sys.stderr)
+        what = "1 trial" if len(lost) == 1 else f"{len(lost)} trials"
+        print(f"error: {what} did not finish; to try again: {line}", file=sys.stderr)
         for entry in lost:
             print(f"  {entry.trial}: {entry.sentence}", file=sys.stderr)
         raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""What the trials of a sweep are ranked by: the validation figure of the network, or of the best baseline without one."""
+"""What trials are ranked by: the validation figure of the network, or without one of the best baseline."""
 
 from __future__ import annotations
 

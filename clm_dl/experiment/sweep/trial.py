@@ -5,34 +5,29 @@ from __future__ import annotations
 import math
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from clm_dl.config import as_saved, check_job, plain
 from clm_dl.errors import UserError
-from clm_dl.evaluation.comparison import flat_settings
 from clm_dl.experiment.experiment import run_experiment
-from clm_dl.experiment.migrate import current_config
 from clm_dl.experiment.run_files import read_results, replacing, write_status
 from clm_dl.experiment.run_home import BEFORE, locked, state_of
 from clm_dl.experiment.settings import Plan, read_plan
+from clm_dl.experiment.sweep.identity import Settings, saved_settings, settings_of
 from clm_dl.experiment.sweep.journal import Step, note
 from clm_dl.experiment.sweep.objective import objective
 from clm_dl.masking import masked
 from clm_dl.training.checkpoint import load_checkpoint
 from clm_dl.visual.terminal import print_comparison
 
-ASIDE = {"paths", "logger", "trusted", "overwrite", "ckpt", "sweep"}  # groups and keys that make no other trial
-ASIDE_WITHIN = {"trainer.enable_progress_bar", "data.data_dir", "data.memory_limit"}
 ERROR = "error.txt"  # of a failed trial: the sentence, or the traceback of what nobody expected
 LAST = Path("checkpoints") / "last.ckpt"
 RECORD = (*BEFORE, ERROR, "status.json", "config.yaml")  # all that a trial leaves that failed before it had results
-Settings = dict[str, str]
 Log = Callable[[str], None]
 
 
@@ -68,21 +63,6 @@ def run_trial(config: DictConfig, folder: Path, log: Log = print) -> float:
         for path in {folder, place}:
             with suppress(OSError):
                 path.rmdir()  # Hydra makes it, whatever becomes of it; one that holds anything stays
-
-
-def settings_of(config: Mapping[str, Any]) -> Settings:
-    """What makes a trial this trial: every key of its saved configuration that bears on the results, dotted."""
-    flat = flat_settings({key: value for key, value in config.items() if key not in ASIDE})
-    return {key: value for key, value in flat.items() if key not in ASIDE_WITHIN}
-
-
-def saved_settings(folder: Path) -> Settings | None:
-    """The settings of the trial in `folder`; None where there is none that can be read."""
-    try:
-        text = (folder / "config.yaml").read_text(encoding="utf-8")
-        return settings_of(current_config(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
-        return None
 
 
 def _read(config: DictConfig) -> tuple[dict[str, Any] | None, Plan | None, Exception | None]:

@@ -16,7 +16,7 @@ from clm_dl.experiment.sweep import trial
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Stands for training; the resolved configurations that it was called with. A seed of 13 fails, one of 130 stops."""
+    """Stands for training; the configurations that it was called with. A seed of 13 fails, one of 130 stops."""
     calls: list[dict[str, Any]] = []
 
     def run_experiment(config: DictConfig, *, log: Callable[[str], None], is_locked: bool) -> Path:
