@@ -32,7 +32,7 @@ from clm_dl.trial_folder import trial_folder
 
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
-LAUNCHERS = ("joblib",)  # plugins of Hydra, each an extra
+LAUNCHERS = {"joblib": "joblib", "ray": "ray"}  # plugins of Hydra -> extras
 FROM_OUTSIDE = ("data", "labels", "logger")  # groups whose values the environment may give in secret
 # whole numbers, as the encoder's are
 WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")
@@ -74,7 +74,8 @@ def _compose(config_name: str, overrides: Sequence[str], *, with_hydra: bool = F
             plugin = (error.missing_cfg_file or "").removeprefix("hydra/launcher/")
             if plugin not in LAUNCHERS:
                 raise
-            raise MissingExtra(f"launcher={plugin} needs an extra: pip install 'clm-dl[{plugin}]'") from error
+            extra = LAUNCHERS[plugin]
+            raise MissingExtra(f"launcher={extra} needs an extra: pip install 'clm-dl[{extra}]'") from error
 
 
 def compose_sweep(config_name: str, overrides: Sequence[str]) -> DictConfig:

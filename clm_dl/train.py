@@ -17,17 +17,23 @@ from clm_dl.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+ONE_BY_ONE = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 RUN_FOLDER = "CLM_RUN_FOLDER"  # tells the further processes of a distributed run where it lives
 
 
 def trial(config: DictConfig) -> float:
     """One job of a sweep."""
     from clm_dl.experiment.sweep.launch import mask_overview
+    from clm_dl.experiment.sweep.lines import prefixed
     from clm_dl.experiment.sweep.trial import run_trial
 
     hydra = HydraConfig.get()
     mask_overview(Path(hydra.sweep.dir))
-    return run_trial(config, Path(hydra.runtime.output_dir))
+    if hydra.launcher._target_ == ONE_BY_ONE:
+        return run_trial(config, Path(hydra.runtime.output_dir))
+    config.trainer.enable_progress_bar = False  # bars of several trials would overwrite each other
+    with prefixed(hydra.job.num):
+        return run_trial(config, Path(hydra.runtime.output_dir))
 
 
 @contextmanager

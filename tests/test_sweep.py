@@ -81,10 +81,14 @@ def finished(sweep: Path) -> list[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["local", "joblib", "ray"])
 def test_a_sweep_that_is_killed_twice_finishes_and_touches_nothing_that_was(
-    start: Callable[..., subprocess.Popen], tmp_path: Path
+    start: Callable[..., subprocess.Popen], tmp_path: Path, launcher: str
 ) -> None:
+    if launcher != "local":
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher}_launcher")
     sweep, words = tmp_path / "runs" / "mine", ["sweep=mine", "seed=0,1", "encoder.num_layers=1,0,2"]
+    words += [f"launcher={launcher}", *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
     kept: dict[str, Any] = {}
     done: dict[Path, int] = {}  # finished trials, and the lines of the journal by then
     for number in (1, 3):
@@ -112,6 +116,7 @@ def test_a_sweep_that_is_killed_twice_finishes_and_touches_nothing_that_was(
     for folder, number in done.items():
         later = {entry.step for entry in entries(sweep)[number:] if entry.trial == folder.name}
         assert later == {"kept"}
+    assert launcher == "local" or "[5] trial: " in printed or "[5] goes on: " in printed
     assert "error: 2 trials did not finish; to try again: clm-train -m" in printed
     assert "1_encoder.num_layers=0,seed=0: " in printed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ def read_history(run: Path) -> pd.DataFrame:
     """Columns step, name, value."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow to import
 
+    logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells which file it reads next
     for name in read_manifest(run) or ():
         if name.startswith("events.out.tfevents."):
             sound(run, name)

@@ -94,7 +94,8 @@ def _folder(common: DictConfig) -> Path:
 
 def _threads(common: DictConfig) -> dict[str, str]:
     """So many threads a trial that those that run at once share the cores; what the environment says is stronger."""
-    jobs = common.hydra.launcher.get("n_jobs")
+    launcher = common.hydra.launcher
+    jobs = launcher.get("n_jobs") or OmegaConf.select(launcher, "ray.init.num_cpus")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not jobs:
         return {}
