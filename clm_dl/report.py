@@ -23,8 +23,10 @@ def main(config: DictConfig) -> None:
     from clm_dl.visual.terminal import print_runs
 
     given, sweep = plain(config.runs), config.sweep
-    if (given is None) == (sweep is None):
-        raise UserError("give either runs=[runs/a, runs/b] or sweep=FOLDER")
+    if given is None and sweep is None:
+        raise UserError("runs is not set: write runs=[runs/a, runs/b], or sweep=FOLDER")
+    if given is not None and sweep is not None:
+        raise UserError("runs= and sweep= make two reports: leave one out")
     default = Path(REPORT) if sweep is None else Path(sweep) / REPORT
     output = check_output(config.output or default, formats=(".html",), overwrite=config.overwrite)
     if sweep is not None:

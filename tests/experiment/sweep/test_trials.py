@@ -153,10 +153,10 @@ def test_report_makes_the_summary_again(
     for text in ("1_encoder%3Dlstm%2Cseed%3D1/report.html", "behind", "failed, encoder.hidden_size", "by epoch", "±"):
         assert text in html, text
     here(report_command, "sweep=sweep")  # its own files are replaced
-    for words in ([], ["sweep=sweep", "runs=sweep"]):
+    for words, sentence in (([], "or sweep=FOLDER"), (["sweep=sweep", "runs=sweep"], "leave one out")):
         with pytest.raises(SystemExit):
             here(report_command, *words)
-        assert "give either runs=" in capsys.readouterr().err
+        assert sentence in capsys.readouterr().err
 
 
 def test_load_sweep(sweep: Path, run: Run) -> None:
