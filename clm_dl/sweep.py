@@ -50,9 +50,7 @@ class Sweep:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """scores.parquet of all finished trials below each other, with the column trial in front."""
-        found = [
-            trial.results.scores.assign(trial=trial.folder.name) for trial in self._trials if trial.results is not None
-        ]
+        found = [trial.results.scores.assign(trial=trial.name) for trial in self._trials if trial.results is not None]
         if not found:
             raise UserError(f"sweep {self.path} has no finished trial: start it again with its own line")
         table = pd.concat(found, ignore_index=True)

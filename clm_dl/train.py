@@ -30,10 +30,10 @@ def trial(config: DictConfig) -> float:
     hydra = HydraConfig.get()
     mask_overview(Path(hydra.sweep.dir))
     if hydra.launcher._target_ == ONE_BY_ONE:
-        return run_trial(config, Path(hydra.runtime.output_dir))
+        return run_trial(config, Path(hydra.runtime.output_dir), Path(hydra.sweep.dir))
     config.trainer.enable_progress_bar = False  # bars of several trials would overwrite each other
     with prefixed(hydra.job.num):
-        return run_trial(config, Path(hydra.runtime.output_dir))
+        return run_trial(config, Path(hydra.runtime.output_dir), Path(hydra.sweep.dir))
 
 
 @contextmanager

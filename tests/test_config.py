@@ -128,3 +128,14 @@ def test_ids_are_taken_as_written(override: str, value: object) -> None:
 def test_any_id_is_taken_as_written(ids: list[str]) -> None:
     [override] = check_overrides("predict", [f"customers=[{','.join(ids)}]"])
     assert OverridesParser.create().parse_override(override).value() == ids
+
+
+def test_a_trial_is_named_without_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "0_encoder=lstm,seed=0" / "checkpoints").mkdir(parents=True)
+    path = "runs/0_encoder=lstm,seed=0"
+    assert compose("predict", [f"run={path}"]).run == path
+    assert compose("report", [f"runs={path}"]).runs == path
+    assert compose("train", [f"ckpt={path}/checkpoints"]).ckpt == f"{path}/checkpoints"
+    with pytest.raises(ValueError, match="cannot read the override"):
+        compose("predict", ["run=runs/0_encoder=gru"])  # not there, so Hydra reads it

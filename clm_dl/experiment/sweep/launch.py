@@ -110,7 +110,8 @@ def _quoted(text: str) -> str:
 def _end(folder: Path, start: str, line: str, trusted: Sequence[str]) -> None:
     """Show what was found; SystemExit: 1 where a trial of this start did not finish."""
     found = entries(folder, start)
-    sum_up(folder, trusted)
+    if any(folder.glob("**/status.json")):
+        sum_up(folder, trusted)
     lost = [entry for entry in found if entry.step in ("failed", "refused")]
     if lost:
         what = "1 trial" if len(lost) == 1 else f"{len(lost)} trials"

@@ -44,7 +44,7 @@ def curves(trials: Sequence[Trial]) -> pd.DataFrame:
             means = epoch_means(read_history(trial.folder))
         except (UserError, OSError):
             continue
-        found.append(means.assign(trial=trial.folder.name)[found[0].columns.tolist()])
+        found.append(means.assign(trial=trial.name)[found[0].columns.tolist()])
     known = [table for table in found if len(table)]
     return pd.concat(known, ignore_index=True) if known else found[0]
 

@@ -7,6 +7,7 @@ import os
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ from clm_dl.visual.terminal import print_comparison
 ERROR = "error.txt"  # of a failed trial: the sentence, or the traceback of what nobody expected
 LAST = Path("checkpoints") / "last.ckpt"
 RECORD = (*BEFORE, ERROR, "status.json", "config.yaml")  # all that a trial leaves that failed before it had results
+TITLES = {"begins": "trial"}  # of steps, as they are printed
 Log = Callable[[str], None]
 
 
-def run_trial(config: DictConfig, folder: Path, log: Log = print) -> float:
-    """Run the trial that `config` describes in `folder`, a folder of its sweep's, unless it is there already.
+def run_trial(config: DictConfig, folder: Path, sweep: Path, log: Log = print) -> float:
+    """Run the trial that `config` describes in `folder`, a folder of its `sweep`'s, unless it is there already.
 
     It is where a trial of the sweep has the same settings: a finished one is kept and not touched, one that was cut off
     goes on from its last checkpoint, one that failed begins again. No exception leaves a trial, but Ctrl-C and SIGTERM.
@@ -40,29 +42,49 @@ def run_trial(config: DictConfig, folder: Path, log: Log = print) -> float:
     Returns:
         The objective; NaN of a trial that has not finished.
     """
-    place = folder
+    place, tell = folder, _Teller(sweep.absolute(), log)
     try:
         saved, plan, error = _read(config)
         place = _place(folder, settings_of(saved) if saved else None)
-        if state_of(place) == "finished":
-            return _keep(place, config, log)
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(place))
-            except UserError as busy:
-                return _tell(place, "left", str(busy), log)
-            if state_of(place) == "finished":  # another process was faster
-                return _keep(place, config, log)
-            return _run(config, place, saved, plan, error, log)
-    except UserError as refusal:
-        return _tell(place, "refused", str(refusal), log)
+        if state_of(place) != "finished":
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(locked(place))
+                except UserError as busy:
+                    return tell(place, "left", str(busy))
+                if state_of(place) != "finished":  # another process may have been faster
+                    return _run(config, place, saved, plan, error, tell)
+        value = _value(place, config)
+        tell(place, "kept")
+        return value
+    except Exception as refusal:
+        return tell(place, "refused", _sentence(refusal))
     except (KeyboardInterrupt, SystemExit):
-        note(folder.parent, place.name, "interrupted")
+        note(tell.sweep, tell.name(place), "interrupted")
         raise
     finally:
         for path in {folder, place}:
             with suppress(OSError):
                 path.rmdir()  # Hydra makes it, whatever becomes of it; one that holds anything stays
+
+
+@dataclass(frozen=True)
+class _Teller:
+    """Writes each step of a trial to the journal of its sweep, and prints it."""
+
+    sweep: Path
+    log: Log
+
+    def __call__(self, place: Path, step: Step, sentence: str = "") -> float:
+        note(self.sweep, self.name(place), step, sentence)
+        here = Path.cwd()
+        shown = place.relative_to(here) if place.is_relative_to(here) else place
+        if step != "finished":  # its comparison was printed
+            self.log(f"{f'{TITLES.get(step, step)}:':12s} {shown}{f': {sentence}' if sentence else ''}")
+        return math.nan
+
+    def name(self, place: Path) -> str:
+        return str(place.relative_to(self.sweep) if place.is_relative_to(self.sweep) else place)
 
 
 def _read(config: DictConfig) -> tuple[dict[str, Any] | None, Plan | None, Exception | None]:
@@ -108,20 +130,9 @@ def _other(there: Settings | None, settings: Settings | None) -> str:
     return f"a trial with other settings ({'; '.join(told)}{' …' if keys[2:] else ''})"
 
 
-def _keep(place: Path, config: DictConfig, log: Log) -> float:
-    value = _value(place, config)
-    note(place.parent, place.name, "kept")
-    log(f"kept:        {_shown(place)}")
-    return value
-
-
-def _tell(place: Path, step: Step, sentence: str, log: Log) -> float:
-    note(place.parent, place.name, step, sentence)
-    log(f"{f'{step}:':12s} {_shown(place)}: {sentence}")
-    return math.nan
-
-
-def _run(config: DictConfig, place: Path, saved: Any, plan: Plan | None, error: Exception | None, log: Log) -> float:
+def _run(
+    config: DictConfig, place: Path, saved: Any, plan: Plan | None, error: Exception | None, tell: _Teller
+) -> float:
     """Train in `place`, which is locked and holds nothing that finished."""
     for left in (place / ERROR, *place.glob("*.tmp"), *place.glob(".*.tmp")):  # of a process that was killed
         left.unlink(missing_ok=True)
@@ -129,18 +140,17 @@ def _run(config: DictConfig, place: Path, saved: Any, plan: Plan | None, error: 
         if error is not None or plan is None:
             raise error or AssertionError
         config.paths.output_dir = str(place)
-        if goes_on := _resumable(place, plan, log):
+        if goes_on := _resumable(place, plan, tell.log):
             config.ckpt = str(place / LAST)
-        note(place.parent, place.name, "goes on" if goes_on else "begins")
-        log(f"{'goes on:    ' if goes_on else 'trial:      '} {_shown(place)}")
-        run_experiment(config, log=log, is_locked=True)
-        print_comparison(read_results(place, plain(config.trusted)))
-        value = _value(place, config)
+        tell(place, "goes on" if goes_on else "begins")
+        run_experiment(config, log=tell.log, is_locked=True)
     except Exception as failure:
-        _record(place, failure, saved)
-        return _tell(place, "failed", _sentence(failure), log)
-    note(place.parent, place.name, "finished")
-    return value
+        if state_of(place) != "finished":
+            _record(place, failure, saved)
+        return tell(place, "failed", _sentence(failure))
+    tell(place, "finished")
+    print_comparison(read_results(place, plain(config.trusted)))
+    return _value(place, config)
 
 
 def _resumable(place: Path, plan: Plan, log: Log) -> bool:
@@ -164,7 +174,7 @@ def _value(place: Path, config: DictConfig) -> float:
 def _record(place: Path, failure: Exception, saved: Any) -> None:
     """status.json, error.txt and what is known of the configuration."""
     write_status(place, "failed", _sentence(failure)[:500])
-    if saved is not None and not (place / "config.yaml").exists():
+    if saved is not None:
         with replacing(place / "config.yaml") as temporary:
             OmegaConf.save(OmegaConf.create(saved), temporary)
     expected = isinstance(failure, (UserError, OSError)) and os.environ.get("HYDRA_FULL_ERROR") != "1"
@@ -178,8 +188,3 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, (UserError, OSError)) and text:
         return text
     return f"{type(error).__name__}{f': {text}' if text else ''}"
-
-
-def _shown(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

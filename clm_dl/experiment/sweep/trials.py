@@ -31,11 +31,13 @@ class Trial:
     """One folder of a sweep.
 
     Attributes:
+        name: the path of the folder in that of the sweep.
         settings: what it was run with, see `settings_of`. results: of its first question, of a finished one.
         judged: its objective on validation. seconds: of all stages. resumed: `seconds` count from where it went on.
     """
 
     folder: Path
+    name: str
     state: str
     reason: str
     settings: Settings
@@ -65,31 +67,32 @@ def read_trials(sweep: Path, trusted: Sequence[str] = ()) -> list[Trial]:
         head = folder.name.partition("_")[0]
         return (int(head) if head.isdecimal() else 0, folder.name)
 
-    return [_read(folder, trusted) for folder in sorted(find_runs(sweep), key=number)]
+    return [_read(folder, str(folder.relative_to(sweep)), trusted) for folder in sorted(find_runs(sweep), key=number)]
 
 
-def _read(folder: Path, trusted: Sequence[str]) -> Trial:
+def _read(folder: Path, name: str, trusted: Sequence[str]) -> Trial:
     settings = saved_settings(folder) or {}
     try:
         status = read_status(folder)
         if status["state"] == "finished":
-            return _finished(folder, settings, trusted)
+            return _finished(folder, name, settings, trusted)
     except (UserError, OSError) as error:
-        return Trial(folder, "damaged", str(error), settings)
+        return Trial(folder, name, "damaged", str(error), settings)
     state, reason = status["state"], status["reason"] or ""
     if state == "running":
         with claim(folder / LOCK) as is_free:
             if is_free or not (folder / LOCK).exists():
                 state, reason = "cut off", "its process was killed"
-    return Trial(folder, state, reason, settings)
+    return Trial(folder, name, state, reason, settings)
 
 
-def _finished(folder: Path, settings: Settings, trusted: Sequence[str]) -> Trial:
+def _finished(folder: Path, name: str, settings: Settings, trusted: Sequence[str]) -> Trial:
     first = read_results(folder, trusted)[0]
-    timing = {name: value for name, value in first.timing.items() if isinstance(value, (int, float))}
+    timing = {stage: value for stage, value in first.timing.items() if isinstance(value, (int, float))}
     checkpoint = read_config(folder)["ckpt"]
     return Trial(
         folder,
+        name,
         "finished",
         "",
         settings,
@@ -204,7 +207,7 @@ def _overlap(one: Figure, other: Figure) -> bool:
 def _row(trial: Trial, differing: Sequence[str]) -> dict[str, Any]:
     figure: Figure = trial.judged.figure if trial.judged else {}
     return {
-        "trial": trial.folder.name,
+        "trial": trial.name,
         **{name: trial.settings.get(name) for name in differing},
         "state": trial.state,
         "model": trial.judged.model if trial.judged else None,

@@ -30,7 +30,7 @@ def run(tmp_path: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch) -> 
 
     def start(name: str, *words: str) -> float:
         (tmp_path / "sweep" / name).mkdir(parents=True, exist_ok=True)  # as Hydra does
-        return trial.run_trial(deepcopy(compose(*WORDS, *words)), tmp_path / "sweep" / name)
+        return trial.run_trial(deepcopy(compose(*WORDS, *words)), tmp_path / "sweep" / name, tmp_path / "sweep")
 
     return start
 
@@ -214,3 +214,30 @@ def test_a_line_that_was_cut_off_is_no_entry(tmp_path: Path) -> None:
     with (tmp_path / "journal.jsonl").open("a") as file:
         file.write('{"start": "a", "tri')
     assert [entry.step for entry in entries(tmp_path)] == ["begins"]
+
+
+def test_what_goes_wrong_behind_a_finished_run_does_not_undo_it(
+    run: Callable[..., float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(results: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(trial, "print_comparison", broken)
+    run("0", "seed=5")
+    assert state_of(tmp_path / "sweep" / "0") == "finished"
+    assert not (tmp_path / "sweep" / "0" / "error.txt").exists()
+    assert run("0", "seed=5") == 5.0
+
+
+def test_trials_in_folders_of_folders_stand_in_the_journal_of_the_sweep(
+    run: Callable[..., float], tmp_path: Path
+) -> None:
+    run("lstm/0", "seed=5")
+    assert steps(tmp_path) == [("lstm/0", "begins"), ("lstm/0", "finished")]
+    assert not (tmp_path / "sweep" / "lstm" / "journal.jsonl").exists()
+
+
+def test_a_failure_shows_the_settings_that_it_had_last(run: Callable[..., float], tmp_path: Path) -> None:
+    for size in (0, -1):
+        run("0", f"encoder.hidden_size={size}")
+    assert OmegaConf.load(tmp_path / "sweep" / "0" / "config.yaml").encoder.hidden_size == -1
