@@ -11,12 +11,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if TYPE_CHECKING:
     from clm_dl.api import Churn, NextItem, Survival, Value
     from clm_dl.run import Run, load_run
+    from clm_dl.sweep import Sweep, load_sweep
 
 __version__ = "0.1.0"
-__all__ = ["Churn", "NextItem", "Run", "Survival", "Value", "load_run"]
-_HOMES = dict.fromkeys(("Churn", "NextItem", "Survival", "Value"), "clm_dl.api") | dict.fromkeys(
-    ("Run", "load_run"), "clm_dl.run"
-)
+__all__ = ["Churn", "NextItem", "Run", "Survival", "Sweep", "Value", "load_run", "load_sweep"]
+_HOMES = {
+    **dict.fromkeys(("Churn", "NextItem", "Survival", "Value"), "clm_dl.api"),
+    **dict.fromkeys(("Run", "load_run"), "clm_dl.run"),
+    **dict.fromkeys(("Sweep", "load_sweep"), "clm_dl.sweep"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,8 @@
-"""As written: ids of a command line are texts, where Hydra would make numbers and switches of them."""
+"""As written: ids and runs of a command line are texts, where Hydra would make numbers and lists of them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from antlr4 import CommonTokenStream, InputStream
@@ -13,6 +14,7 @@ from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import OverrideLexer
 from hydra.grammar.gen.OverrideParser import OverrideParser
 
+OF_RUNS = ("run", "runs", "sweep", "init", "ckpt")  # overrides whose values are folders and files of runs
 OF_IDS = ("customers=", "where=", "where.")  # overrides whose values are ids
 
 
@@ -27,6 +29,15 @@ class _AsWritten(HydraOverrideVisitor):
             return value
         self.mended = True
         return QuotedString(ctx.getText().strip(), Quote.single)
+
+
+def runs_as_written(text: str) -> str:
+    """An override that names a run in quotes, as far as there is one: folders of trials have = and , in their names."""
+    key, _, value = text.partition("=")
+    if key not in OF_RUNS or not set("=,") & set(value) or not Path(value).exists():
+        return text
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{quoted}'"
 
 
 def ids_as_written(text: str) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,23 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString, Sweep
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from clm_dl.as_written import ids_as_written
+from clm_dl.as_written import ids_as_written, runs_as_written
 from clm_dl.classes import check, check_hydra, make, shipped
-from clm_dl.errors import UserError, nearest
+from clm_dl.errors import MissingExtra, UserError, nearest
 from clm_dl.masking import masked, masked_config
 from clm_dl.recipes import recipe_overrides
+from clm_dl.trial_folder import trial_folder
 
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
 OWN_FOLDER = "CLM_CONFIG_DIR"  # names the folder of one's own options
+LAUNCHERS = {"joblib": "joblib", "ray": "ray"}  # plugins of Hydra -> extras
 FROM_OUTSIDE = ("data", "labels", "logger")  # groups whose values the environment may give in secret
 # whole numbers, as the encoder's are
 WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")
@@ -86,13 +90,26 @@ def _options(group: str, own: Path | None = None) -> list[str]:
 # what `baseline: every` of train.yaml stands for, so that a baseline of one's own is a file and no line there
 _every = {"defaults": [f"{name}@{name}" for name in _options("baseline")]}
 ConfigStore.instance().store(group="baseline", name="every", node=_every)
+OmegaConf.register_new_resolver("trial_folder", trial_folder, replace=True)
 
 
 def _compose(config_name: str, overrides: Sequence[str], own: Path | None, *, with_hydra: bool = False) -> DictConfig:
     GlobalHydra.instance().clear()
     more = [] if own is None else [f"hydra.searchpath=[{quoted(f'file://{own}')}]"]
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return hydra.compose(config_name, overrides=[*overrides, *more], return_hydra_config=with_hydra)
+        try:
+            return hydra.compose(config_name, overrides=[*overrides, *more], return_hydra_config=with_hydra)
+        except MissingConfigException as error:
+            plugin = (error.missing_cfg_file or "").removeprefix("hydra/launcher/")
+            if plugin not in LAUNCHERS:
+                raise
+            extra = LAUNCHERS[plugin]
+            raise MissingExtra(f"launcher={extra} needs an extra: pip install 'clm-dl[{extra}]'") from error
+
+
+def compose_sweep(config_name: str, overrides: Sequence[str], own: Path | None) -> DictConfig:
+    """What all trials of a sweep have in common, with Hydra's own group; `overrides`: those that are not swept."""
+    return _compose(config_name, overrides, own, with_hydra=True)
 
 
 def quoted(text: str) -> str:
@@ -200,7 +217,7 @@ def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None
         ValueError: one sentence that names the nearest valid key or option.
     """
     overrides = _file_to_look_at(overrides) if config_name == "init" else overrides
-    overrides = [ids_as_written(text) for given in overrides for text in _labels_from_file(given)]
+    overrides = [runs_as_written(ids_as_written(text)) for given in overrides for text in _labels_from_file(given)]
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
@@ -264,24 +281,30 @@ def _file_to_look_at(words: Sequence[str]) -> list[str]:
     return [f"data.path={quoted(word)}" if word in files else word for word in words]
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+Job = Callable[[DictConfig], Any]
+Around = Callable[[list[str], Path | None], AbstractContextManager[list[str]]]  # a sweep: -> further overrides
+
+
+def command(
+    config_name: str, *, trial: Job | None = None, sweep: Around | None = None
+) -> Callable[[Job], Callable[[], Any]]:
     """Make `function(config)` a console command: Hydra's overrides and sweeps; a user's error is one sentence and exit
     code 2.
 
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
+
+    Args:
+        trial: stands for `function` in a sweep, and keeps its errors to itself. sweep: what is done around one.
     """
 
-    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+    def decorate(function: Job) -> Callable[[], Any]:
         def job(config: DictConfig) -> Any:
             if logging.getLogger().level == logging.INFO:  # Hydra's own; hydra.verbose=true asks for more
                 logging.getLogger().setLevel(logging.WARNING)  # libraries tell what they load when they are imported
+            if trial and HydraConfig.get().mode == RunMode.MULTIRUN:
+                return trial(config)
             try:
-                hydra_config = HydraConfig.get()
-                if any(key.lstrip("+") == "trusted" for key in hydra_config.sweeper.get("params") or ()):
-                    raise UserError("trusted is no parameter of a search: say it on the command line")
-                _check_trusted(config, hydra_config.overrides.task)
-                if missing := OmegaConf.missing_keys(config):
-                    raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")
+                check_job(config)
                 return function(config)
             except (UserError, OSError) as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -307,8 +330,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 flags, overrides, own = _read_argv(sys.argv[1:])
                 completes = bool({"-sc", "--shell-completion"} & set(flags))  # its words are no overrides
                 overrides = overrides if completes else command_line(config_name, overrides, own)
-                sys.argv[1:] = [*overrides, *flags]  # in this order: --info would take what follows it
-                return run()
+                sweeps = sweep is not None and _is_sweep(flags, overrides)
+                with sweep(overrides, own) if sweep and sweeps else nullcontext([]) as further:
+                    sys.argv[1:] = [*overrides, *further, *flags]  # in this order: --info would take what follows it
+                    return run()
             except KeyboardInterrupt:
                 print("error: interrupted with Ctrl-C", file=sys.stderr)
                 raise SystemExit(130) from None
@@ -352,6 +377,20 @@ def _read_argv(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]
     if own is not None and args.config_dir is None:
         flags += ["--config-dir", str(own)]
     return flags, args.overrides, own
+
+
+def check_job(config: DictConfig) -> None:
+    """Raise UserError where the `config` of a job cannot be begun with, whatever its command."""
+    hydra_config = HydraConfig.get()
+    if any(key.lstrip("+") == "trusted" for key in hydra_config.sweeper.get("params") or ()):
+        raise UserError("trusted is no parameter of a search: say it on the command line")
+    _check_trusted(config, hydra_config.overrides.task)
+    if missing := OmegaConf.missing_keys(config):
+        raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")
+
+
+def _is_sweep(flags: Sequence[str], overrides: Sequence[str]) -> bool:
+    return any(flag == "-m" or flag.startswith("--mul") for flag in flags) or "hydra.mode=MULTIRUN" in overrides
 
 
 def _masked_record(*args: Any, **kwargs: Any) -> logging.LogRecord:

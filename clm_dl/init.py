@@ -32,7 +32,7 @@ def main(config: DictConfig) -> None:
     from clm_dl.data.look.look import look_at
     from clm_dl.data.look.presets import presets
     from clm_dl.experiment.output import check_output, signed
-    from clm_dl.experiment.run_files import replacing
+    from clm_dl.writing import replacing
 
     settings = plain(config)
     data, given = settings["data"], given_of(unresolved(HydraConfig.get().overrides.task))

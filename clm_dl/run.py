@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from clm_dl.errors import UserError
-from clm_dl.experiment.manifest import read_manifest, sound
+from clm_dl.experiment.history import read_history
 from clm_dl.experiment.run_files import (
     existing,
     read_checkpoint,
@@ -59,15 +59,7 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """Training curve from the TensorBoard events: columns step, name, value."""
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow to import
-
-        for name in read_manifest(self.path) or ():
-            if name.startswith("events.out.tfevents."):
-                sound(self.path, name)
-        events = EventAccumulator(str(self.path), size_guidance={"scalars": 0})
-        events.Reload()
-        rows = [(item.step, name, item.value) for name in events.Tags()["scalars"] for item in events.Scalars(name)]
-        return pd.DataFrame(rows, columns=["step", "name", "value"])
+        return read_history(self.path)
 
     @cached_property
     def checkpoint(self) -> dict[str, Any]:

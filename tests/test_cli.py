@@ -96,9 +96,9 @@ def test_module_sweeps_two_encoders(call: Callable[..., str], trained: str, fold
     )
     runs = [load_run(path) for path in sorted((folder / "sweep").iterdir()) if path.is_dir()]
     assert [run.config["encoder"]["name"] for run in runs] == ["lstm", "gru"]
-    assert [run.path.name for run in runs] == ["0", "1"]
+    assert [run.path.name for run in runs] == ["0_encoder=lstm", "1_encoder=gru"]
     assert all(run.status["state"] == "finished" for run in runs)
-    assert printed.count("tensorboard --logdir") == 2
+    assert "2 of 2 trials finished: sweep/trials.csv, sweep/report.html" in printed
 
 
 def test_evaluate_gives_the_figures_of_the_run_again(call: Callable[..., str], trained: str, folder: Path) -> None:

@@ -192,3 +192,14 @@ def test_damaged_yaml_of_ones_own_is_one_sentence(
     with pytest.raises(SystemExit, match="2"):
         here(train_command, "experiment=mine", "--config-dir", str(own))
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_trial_is_named_without_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "0_encoder=lstm,seed=0" / "checkpoints").mkdir(parents=True)
+    path = "runs/0_encoder=lstm,seed=0"
+    assert compose("predict", [f"run={path}"]).run == path
+    assert compose("report", [f"runs={path}"]).runs == path
+    assert compose("train", [f"ckpt={path}/checkpoints"]).ckpt == f"{path}/checkpoints"
+    with pytest.raises(ValueError, match="cannot read the override"):
+        compose("predict", ["run=runs/0_encoder=gru"])  # not there, so Hydra reads it

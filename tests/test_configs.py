@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import pytest
 from omegaconf import OmegaConf
 
 import clm_dl
-from clm_dl.config import CONFIG_DIR, compose, plain
+from clm_dl.config import CONFIG_DIR, LAUNCHERS, compose, plain
 from clm_dl.data.snapshots.rule import SnapshotRule
+from clm_dl.errors import MissingExtra
 from clm_dl.experiment.settings import OWN_KEYS, chosen_baselines, read_plan
 from clm_dl.options import parse
 
 COMMANDS = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONFIG_DIR.glob("*/*.yaml"))
+INSTALLED = [name for name in LAUNCHERS if f"hydra-{name}-launcher" in {one.name for one in distributions()}]
 EXPERIMENTS = sorted(CONFIG_DIR.glob("experiment/*.yaml"))
 
 
@@ -46,6 +49,10 @@ def test_command_composes(command: str) -> None:
 def test_option_composes_and_its_targets_bind(group: str, option: str) -> None:
     override = f"+baseline@baseline.tried={option}" if group == "baseline" else f"{group}={option}"
     extra = ["labels.path=x.csv"] if (group, option) == ("labels", "given") else []
+    if group == "launcher" and option in LAUNCHERS.values() and option not in INSTALLED:
+        with pytest.raises(MissingExtra, match=rf"launcher={option} needs an extra: pip install 'clm-dl\[{option}\]'"):
+            compose("train", [override])
+        return
     config = plain(compose("train", [override, *extra]))
     for target in targets(config):
         module, _, name = target["_target_"].rpartition(".")

@@ -61,12 +61,10 @@ class Group:
 def group_runs(runs: Sequence[Scored]) -> list[Group]:
     """Group runs that differ by their seed alone and scored the same snapshots, in the order given."""
     found: dict[tuple[Any, ...], list[Scored]] = {}
-    settings = [_flat({key: value for key, value in run.config.items() if key not in IGNORED}) for run in runs]
+    settings = [flat_settings({key: value for key, value in run.config.items() if key not in IGNORED}) for run in runs]
     for run, flat in zip(runs, settings, strict=True):
         found.setdefault((run.metrics["fingerprint"], *sorted(flat.items())), []).append(run)
-    names = {key for flat in settings for key in flat}
-    differing = sorted(name for name in names if len({flat.get(name) for flat in settings}) > 1)
-    differing = [name for name in differing if not _follows(name, differing, settings)]
+    differing = differing_settings(settings)
     groups = []
     for members in found.values():
         flat = settings[runs.index(members[0])]
@@ -83,6 +81,13 @@ def group_runs(runs: Sequence[Scored]) -> list[Group]:
         )
         for group in groups
     ]
+
+
+def differing_settings(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys that tell configurations apart, without those that follow from the choice of their group."""
+    names = {key for flat in settings for key in flat}
+    differing = sorted(name for name in names if len({flat.get(name) for flat in settings}) > 1)
+    return [name for name in differing if not _follows(name, differing, settings)]
 
 
 def paired_difference(
@@ -119,15 +124,15 @@ def _over_seeds(
     runs: Sequence[Scored], model: str, drawn_RS: np.ndarray, part: str
 ) -> tuple[Bootstrap, np.ndarray, np.ndarray]:
     """One seed's bootstrap, every metric's mean over seeds [K], and that of each draw of customers and seeds [R, K]."""
-    boots = [_bootstrap(run, model, len(drawn_RS), part) for run in runs]
+    boots = [bootstrap_of(run, model, resamples=len(drawn_RS), part=part) for run in runs]
     draws_SRK = np.stack([boot.draws[:, 0] for boot in boots])
     rows = np.arange(len(drawn_RS))[:, None]
     return (boots[0], np.mean([boot.value[0] for boot in boots], axis=0), draws_SRK[drawn_RS, rows].mean(axis=1))
 
 
-def _bootstrap(run: Scored, model: str, resamples: int, part: str) -> Bootstrap:
-    """The model's test metrics on the same draws of customers for every run of one fingerprint."""
-    table = run.task.read(run.scores, "test", models=[model])
+def bootstrap_of(run: Scored, model: str, *, resamples: int, split: str = "test", part: str = "overall") -> Bootstrap:
+    """The model's metrics on the same draws of customers for every run of one fingerprint."""
+    table = run.task.read(run.scores, split, models=[model])
     return bootstrap(run.task.measure(run.task.parts(table)[part]), resamples=resamples)
 
 
@@ -140,8 +145,9 @@ def _follows(name: str, differing: Sequence[str], settings: Sequence[Mapping[str
     return len(found) == len({flat.get(choice) for flat in settings})
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat_settings(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Every key of a configuration, dotted, with its value as text."""
     flat: dict[str, str] = {}
     for key, part in value.items():
-        flat |= _flat(part, f"{prefix}{key}.") if isinstance(part, Mapping) else {f"{prefix}{key}": str(part)}
+        flat |= flat_settings(part, f"{prefix}{key}.") if isinstance(part, Mapping) else {f"{prefix}{key}": str(part)}
     return flat

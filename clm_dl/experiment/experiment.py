@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -74,11 +75,12 @@ def describe_labels(counts: Mapping[str, int]) -> str:
     return f"labels: {counts['given_rows']:,} rows given{f', without a snapshot: {lost}' if lost else ''}"
 
 
-def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -> Path:
+def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, is_locked: bool = False) -> Path:
     """Train and evaluate what `config` (of train.yaml) describes.
 
     Args:
         frame: the event log as a pandas, Polars or Arrow table, instead of `data.path`.
+        is_locked: whoever calls keeps other runs out of the run directory.
 
     Returns:
         The run directory. Bad input raises before it is touched.
@@ -121,7 +123,8 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print) -
         for fold in folds:
             train_fold(fold, task, clock, log)
         raise SystemExit(0)
-    with locked(plan.folder), run_status(plan.folder):
+    lock = nullcontext() if is_locked else locked(plan.folder)
+    with lock, run_status(plan.folder):
         clear_results(plan.folder, resumed=plan.resumes_in_place)
         write_text(plan.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)))
         write_json(plan.folder / "versions.json", environment())

@@ -103,36 +103,8 @@ def helper_process() -> bool:
     return any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
-@contextmanager
-def run_status(path: Path) -> Iterator[None]:
-    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM in training) or failed and why; of a
-    finished run the manifest comes last.
-    """
-    _write_status(path, "running")
-    said = threading.excepthook
-    # TensorBoard's thread hands its error on, and need not print it as well
-    threading.excepthook = lambda thread: None if is_full(thread.exc_value) else said(thread)
-    try:
-        with full_disk_said(path):
-            yield
-            _write_status(path, "finished")
-            write_manifest(path)
-    except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit, SIGTERM into its own
-        terminated = type(error).__name__ == "SIGTERMException"
-        signal, code = ("SIGTERM", 143) if terminated else ("Ctrl-C", 130)
-        _write_status(path, "interrupted", f"{signal}; the best checkpoint so far is kept")
-        last = path / "checkpoints" / "last.ckpt"
-        go_on = f": go on with ckpt={last}" if last.exists() else ""
-        print(f"error: interrupted with {signal}{go_on}", file=sys.stderr)
-        raise SystemExit(code) from error
-    except BaseException as error:
-        _write_status(path, "failed", masked(" ".join(str(error).split()))[:500] or type(error).__name__)
-        raise
-    finally:
-        threading.excepthook = said
-
-
-def _write_status(path: Path, state: str, reason: str | None = None) -> None:
+def write_status(path: Path, state: str, reason: str | None = None) -> None:
+    """Write status.json of the run at `path`; of one that ends on a full disk in the place of what it said before."""
     text = json.dumps({"version": RUN_VERSION, "state": state, "reason": reason}, indent=1)
     try:
         write_text(path / "status.json", text)
@@ -142,6 +114,35 @@ def _write_status(path: Path, state: str, reason: str | None = None) -> None:
         with (path / "status.json").open("r+") as file:  # in its place, which needs no more of the disk
             file.write(text)
             file.truncate()
+
+
+@contextmanager
+def run_status(path: Path) -> Iterator[None]:
+    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM in training) or failed and why; of a
+    finished run the manifest comes last.
+    """
+    write_status(path, "running")
+    said = threading.excepthook
+    # TensorBoard's thread hands its error on, and need not print it as well
+    threading.excepthook = lambda thread: None if is_full(thread.exc_value) else said(thread)
+    try:
+        with full_disk_said(path):
+            yield
+            write_status(path, "finished")
+            write_manifest(path)
+    except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into SystemExit, SIGTERM into its own
+        terminated = type(error).__name__ == "SIGTERMException"
+        signal, code = ("SIGTERM", 143) if terminated else ("Ctrl-C", 130)
+        write_status(path, "interrupted", f"{signal}; the best checkpoint so far is kept")
+        last = path / "checkpoints" / "last.ckpt"
+        go_on = f": go on with ckpt={last}" if last.exists() else ""
+        print(f"error: interrupted with {signal}{go_on}", file=sys.stderr)
+        raise SystemExit(code) from error
+    except BaseException as error:
+        write_status(path, "failed", masked(" ".join(str(error).split()))[:500] or type(error).__name__)
+        raise
+    finally:
+        threading.excepthook = said
 
 
 # --- reading

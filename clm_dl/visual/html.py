@@ -31,19 +31,27 @@ def render_report(runs: Sequence[Sequence[Results]], *, title: str = "", left_ou
         title: of the page. left_out: what is said of runs without metrics.
     """
     questions = [results for run in runs for results in run]
-    page = Environment(
+    compared = alike(questions) if len(runs) > 1 else []
+    return (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            title=title or f"{len(runs)} runs",
+            comparisons=[_comparison(members) for members in compared],
+            runs=[_run(results, draw=len(runs) <= DRAWN) for results in questions],
+            left_out=list(left_out),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Where templates come from."""
+    return Environment(
         loader=PackageLoader("clm_dl.visual"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    compared = alike(questions) if len(runs) > 1 else []
-    return page.get_template("report.html.jinja").render(
-        title=title or f"{len(runs)} runs",
-        comparisons=[_comparison(members) for members in compared],
-        runs=[_run(results, draw=len(runs) <= DRAWN) for results in questions],
-        left_out=list(left_out),
     )
 
 
@@ -105,9 +113,9 @@ def _run(results: Results, *, draw: bool) -> dict[str, Any]:
         "differences": _differences(results),
         "difference_titles": [metric.title for metric in results.known.paired],
         "chosen": f"{_chosen(results)} {ONE_SEED_LINE}",
-        "figures": [(caption, _data_uri(figure)) for caption, figure in figures.values()],
+        "figures": [(caption, data_uri(figure)) for caption, figure in figures.values()],
         "cards": results.cards if draw else [],
-        "drift": {**section(results), "figure": _data_uri(drift_figure(results))} if results.backtest else None,
+        "drift": {**section(results), "figure": data_uri(drift_figure(results))} if results.backtest else None,
         # without Markdown's code marks
         "facts": [(title, [line.replace("`", "") for line in lines]) for title, lines in facts.items()],
         "details": pages.details(metrics),
@@ -119,7 +127,7 @@ def _run(results: Results, *, draw: bool) -> dict[str, Any]:
 def _name(results: Results) -> str:
     """The run's folder; of a trial of a sweep, which is a number, with the folder above it; its question of several."""
     path = results.path
-    name = f"{path.parent.name}/{path.name}" if path.name.isdigit() else path.name
+    name = f"{path.parent.name}/{path.name}" if path.name.partition("_")[0].isdigit() else path.name
     return f"{name}: {results.task.name}" if results.several else name
 
 
@@ -160,7 +168,8 @@ def _chosen(results: Results) -> str:
     )
 
 
-def _data_uri(figure: Drawing) -> str:
+def data_uri(figure: Drawing) -> str:
+    """A figure inside a page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

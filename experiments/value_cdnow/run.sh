@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:-runs/study_value}
 .venv/bin/clm-train -m experiment=value_cdnow seed=0,1,2,3,4 trainer.enable_progress_bar=false hydra.sweep.dir="$out"
-for run in "$out"/[0-9]; do
+for run in "$out"/[0-9]_*; do
   .venv/bin/clm-evaluate run="$run" cutoffs=rolling
 done
 .venv/bin/python experiments/summarise.py experiments/value_cdnow "$out" \

@@ -18,10 +18,10 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.comparison import group_runs, paired_difference
 from clm_dl.experiment.rescoring import rescored
 from clm_dl.experiment.run_files import MODEL, read_results
+from clm_dl.experiment.sweep.objective import objective
 from clm_dl.run import Run, load_run
 from clm_dl.tasks.module import SequenceTask
 from clm_dl.tasks.multitask.task import MultiTask
-from clm_dl.train import objective
 from clm_dl.visual.html import render_report
 from clm_dl.visual.terminal import print_comparison, print_runs
 

@@ -1,0 +1,122 @@
+"""The start of a sweep: where its trials go, what they share, and what is said when it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from clm_dl.config import compose_sweep, plain
+from clm_dl.errors import UserError
+from clm_dl.experiment.sweep.journal import START, entries
+from clm_dl.experiment.sweep.summary import sum_up
+from clm_dl.experiment.sweep.trial import check_devices
+from clm_dl.masking import masked
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+
+
+@contextmanager
+def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -> Iterator[list[str]]:
+    """Around the jobs of a sweep: gives Hydra the folder and the names of the trials; sums up when all are over.
+
+    Args:
+        overrides: of the command line, found to be right. own: the folder of one's own options.
+        words: the command line, for the line that goes on with it.
+
+    Raises:
+        UserError: no trial of the sweep could be run. SystemExit: 1, some have failed.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    swept = {one.key_or_group for one in parsed if one.is_sweep_override()}
+    given = {one.key_or_group: one for one in parsed}
+    _check(set(given), swept)
+    common = compose_sweep("train", [one.input_line or "" for one in parsed if not one.is_sweep_override()], own)
+    if any(key.lstrip("+") == "trusted" for key in common.hydra.sweeper.get("params") or ()):
+        raise UserError("trusted is no parameter of a search: say it on the command line")
+    if not swept & {"trainer", "trainer.devices"}:
+        check_devices(common)
+    folder = _folder(common)
+    further = [f"hydra.sweep.dir={_quoted(str(folder))}"]
+    if "hydra.job.config.override_dirname.exclude_keys" not in given:
+        same = ",".join(_quoted(key) for key in given if key not in swept)
+        further.append(f"hydra.job.config.override_dirname.exclude_keys=[{same}]")
+    start = uuid.uuid4().hex
+    environment = {START: start, **_threads(common)}
+    further += [f"+hydra.job.env_set.{name}={_quoted(value)}" for name, value in environment.items()]
+    named = common.sweep or "hydra.sweep.dir" in given
+    line = shlex.join([*words, *([] if named else [f"hydra.sweep.dir={folder}"])])
+    try:
+        yield further
+    except (KeyboardInterrupt, SystemExit):
+        if entries(folder, start):
+            print(f"error: the sweep was cut off; go on with: {masked(line)}", file=sys.stderr)
+        raise
+    finally:
+        mask_overview(folder)
+    _end(folder, start, masked(line), plain(common.trusted))
+
+
+def mask_overview(folder: Path) -> None:
+    """Take passwords out of the file that Hydra writes the command line to."""
+    overview = folder / "multirun.yaml"
+    if overview.is_file():
+        overview.write_text(masked(overview.read_text()))
+
+
+def _check(given: set[str], swept: set[str]) -> None:
+    if "paths.output_dir" in given:
+        raise UserError(
+            "paths.output_dir together with -m would overwrite every trial with the next: leave it out, or set "
+            "sweep=NAME or hydra.sweep.dir"
+        )
+    if "sweep" in swept:
+        raise UserError("sweep names the folder of one sweep: give it one name")
+    if {"sweep", "hydra.sweep.dir"} <= given:
+        raise UserError("sweep=NAME and hydra.sweep.dir both say where the trials go: leave one out")
+
+
+def _folder(common: DictConfig) -> Path:
+    if common.sweep is None:
+        return Path(str(OmegaConf.select(common, "hydra.sweep.dir")))
+    name = str(common.sweep)
+    if not re.fullmatch(r"\w[\w.,=+-]*(/\w[\w.,=+-]*)*", name):
+        raise UserError(f"sweep={name!r} names a folder below runs: use letters, digits and . , = + - _ alone")
+    return Path("runs") / name
+
+
+def _threads(common: DictConfig) -> dict[str, str]:
+    """So many threads a trial that those that run at once share the cores; what the environment says is stronger."""
+    launcher = common.hydra.launcher
+    jobs = launcher.get("n_jobs") or OmegaConf.select(launcher, "ray.init.num_cpus")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not jobs:
+        return {}
+    at_once = jobs if jobs > 0 else max(1, cores + 1 + jobs)
+    return {name: str(max(1, cores // at_once)) for name in THREADS if name not in os.environ}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _end(folder: Path, start: str, line: str, trusted: Sequence[str]) -> None:
+    """Show what was found; SystemExit: 1 where a trial of this start did not finish."""
+    found = entries(folder, start)
+    if any(folder.glob("**/status.json")):
+        sum_up(folder, trusted)
+    lost = [entry for entry in found if entry.step in ("failed", "refused")]
+    if lost:
+        what = "1 trial" if len(lost) == 1 else f"{len(lost)} trials"
+        print(f"error: {what} did not finish; to try again: {line}", file=sys.stderr)
+        for entry in lost:
+            print(f"  {entry.trial}: {entry.sentence}", file=sys.stderr)
+        raise SystemExit(1)
