@@ -18,6 +18,7 @@ from clm_dl.data import ids
 from clm_dl.data.log import parse
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.joins import Joins
+from clm_dl.data.log.kinds import attribute_readers
 from clm_dl.data.log.roles import DataSpec
 from clm_dl.data.log.ties import draw_ties
 from clm_dl.data.store.attributes import Changes, taken, write_changes
@@ -96,7 +97,11 @@ class Encoder:
                 parse.check_columns(joined, names, "column")
                 key = parse.as_written(joined[join.right], untyped=joined.text)
                 dates = {} if since is None else {"since": since}
-                table = joined.table.select(*(joined[name] for name in names), key=key, **dates)
+                readers = attribute_readers(self.engine, joined, names, log, joins.log)
+                columns = {
+                    joined.own(name): readers[name](joined[name]) if name in readers else joined[name] for name in names
+                }
+                table = joined.table.select(**columns, key=key, **dates)
                 table = table.filter([table[name].notnull() for name in ("key", *dates)])
                 joins.check_unique(table, ["key", *dates], joined, join)
                 rows = self.engine.fetch(table).to_pandas().set_index("key")

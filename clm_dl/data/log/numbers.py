@@ -38,7 +38,7 @@ def number(column: ir.Column, name: str, marks: Marks | None = None) -> tuple[ir
     kind = column.type()
     false = ibis.literal(False)
     if kind.is_string():
-        text = _present(column)
+        text = present(column)
         value = text.try_cast("float64")
         if marks is not None:
             value = ibis.coalesce(
@@ -62,13 +62,13 @@ def number(column: ir.Column, name: str, marks: Marks | None = None) -> tuple[ir
     return value, wrong, value.abs() > FLOAT32_MAX  # NaN is greater than every number
 
 
-def _present(column: ir.Column) -> ir.Column:
+def present(column: ir.Column) -> ir.Column:
     """Lower case text without blanks around it, null where it says that there is no number."""
     text = column.strip().lower()
     return ibis.ifelse(text.isin(BLANKS), ibis.null("string"), text)
 
 
-def _cleaned(text: ir.Column) -> ir.Column:
+def cleaned(text: ir.Column) -> ir.Column:
     """Without currency and blanks; (4.00) and 4.00- as -4.00."""
     text = text.re_replace(CURRENCY, "")
     return text.re_replace(r"^\((.*)\)$", r"-\1").re_replace(r"^([0-9].*)-$", r"-\1")
@@ -76,7 +76,7 @@ def _cleaned(text: ir.Column) -> ir.Column:
 
 def _marked(text: ir.Column, marks: Marks) -> ir.Column:
     """Text as float64 by its marks; null where the groups are no thousands, as in 1,23."""
-    text = _cleaned(text)
+    text = cleaned(text)
     group, point = re.escape(marks.thousands), re.escape(marks.decimal)
     whole = rf"([0-9]{{1,3}}({group}[0-9]{{2,3}})*{group}[0-9]{{3}}|[0-9]+)"
     fits = text.re_search(rf"^[+-]?({whole}({point}[0-9]*)?|{point}[0-9]+)(e[+-]?[0-9]+)?$")
@@ -103,12 +103,12 @@ def find_marks(
         return dict.fromkeys(texts, Marks(decimal, thousands or ("." if decimal == "," else ",")))
     if not texts:
         return {}
-    odd = {name: _present(source[name]) for name in texts}
+    odd = {name: present(source[name]) for name in texts}
     odd = {name: text.notnull() & text.try_cast("float64").isnull() for name, text in odd.items()}
     row = engine.fetch(source.table.aggregate(**{source.own(name): where.sum() for name, where in odd.items()}))
     found = {}
     for name in (name for name in texts if row[source.own(name)][0].as_py()):
-        text = _cleaned(_present(source[name]))
+        text = cleaned(present(source[name]))
         counts = {
             key: text.re_search(shape).sum()
             for key, shape in {"comma": COMMA, "point": POINT, "either": EITHER}.items()
@@ -131,7 +131,7 @@ def find_marks(
                 f"{' and '.join(map(repr, like[:2]))}: set data.decimal=',' or data.decimal='.'"
             )
         marks = Marks(",", ".") if comma > point else Marks(".", ",")
-        helped = (odd[name] & _marked(_present(source[name]), marks).notnull()).sum()
+        helped = (odd[name] & _marked(present(source[name]), marks).notnull()).sum()
         if engine.fetch(source.table.aggregate(rows=helped))["rows"][0].as_py():
             found[name] = marks
             say(

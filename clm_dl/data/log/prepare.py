@@ -24,6 +24,7 @@ from clm_dl.data.log.engine import DuckDB, Source, open_engine
 from clm_dl.data.log.fingerprint import configuration_fingerprint, source_fingerprint
 from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.log.joins import Joins
+from clm_dl.data.log.kinds import Reader, shared_readers
 from clm_dl.data.log.numbers import find_marks
 from clm_dl.data.log.orders import settle_orders
 from clm_dl.data.log.quarantine import WRONG_SHAPE, examples, write_quarantine
@@ -145,9 +146,8 @@ class _Preparation:
         kept = int(groups["rows"].sum())
         counts |= {"kept": kept, "duplicates": rows_in - quarantined - kept}
         settled = [settle_orders(engine, table, close=spec.close_orders, log=self.log) for table in good]
-        events = self._merge(
-            [self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, settled, strict=True)]
-        )
+        readers = shared_readers(engine, spec.logs, raws, spec.static, self.log)
+        events = self._merge([self._fields(*parts) for parts in zip(spec.logs, raws, settled, readers, strict=True)])
         events = engine.named(events)
         encoder = Encoder(spec, engine, self.folder)
         codes = encoder.write_dictionaries(events, text=self.text)
@@ -333,7 +333,7 @@ class _Preparation:
 
     # -- one table of events
 
-    def _fields(self, log: Log, source: Source, table: ir.Table) -> ir.Table:
+    def _fields(self, log: Log, source: Source, table: ir.Table, readers: Mapping[str, Reader]) -> ir.Table:
         """Customer, time, order and every field of the store; items joined."""
         for join in log.joins:
             if join.to == "item":
@@ -349,7 +349,9 @@ class _Preparation:
             else:
                 columns.append(table[own] if own in have else ibis.null(types[self.spec.kinds[name]]).name(own))
         columns += [
-            table[source.own(name)].name(f"s{position}")
+            (readers[name](table[source.own(name)]) if name in readers else table[source.own(name)]).name(
+                f"s{position}"
+            )
             for position, name in enumerate(self.spec.static)
             if name in source.names
         ]
