@@ -35,7 +35,7 @@ class Encoder:
         self.dictionaries: dict[str, pa.Array] = {}  # texts of each categorical field, by code
         self.alike: list[np.ndarray] = []  # times at which events are equal in all that is stored
 
-    def write_dictionaries(self, events: ir.Table, *, text: bool) -> dict[str, ir.Table]:
+    def write_dictionaries(self, events: ir.Table, *, untyped: bool) -> dict[str, ir.Table]:
         """Write each categorical field's values, sorted as text; return value → code as tables."""
         codes, own = {}, self.spec.own
         for name in [name for name, kind in self.spec.kinds.items() if kind == "categorical"]:
@@ -45,7 +45,7 @@ class Encoder:
                 .combine_chunks()
             )
             texts = found.cast(pa.string())
-            texts = ids.untyped(texts) if text and name == "item" else texts
+            texts = ids.untyped(texts) if untyped and name == "item" else texts
             some = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0)  # a blank is no value, NA is one
             found, texts = found.filter(some), texts.filter(some)
             self.dictionaries[name], code = distinct(texts)
@@ -53,14 +53,15 @@ class Encoder:
             codes[name] = self.engine.view(pa.table({f"k{own[name]}": found, f"n{own[name]}": code}))
         return codes
 
-    def encode_customers(self, events: ir.Table, groups: pd.DataFrame, *, text: bool) -> tuple[ir.Table, np.ndarray]:
+    def encode_customers(self, events: ir.Table, groups: pd.DataFrame, *, text: bool, untyped: bool) -> tuple[ir.Table, np.ndarray]:
         """Replace customer ids by something that sorts as they do; write ids and offsets."""
         keys = pa.array(groups["customer"])
         keys = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
         if not pa.types.is_integer(keys.type):
             keys = keys.cast(pa.string())
         of_numbers = text and not pa.types.is_integer(keys.type)
-        self.customers, code = distinct(ids.as_numbers(ids.untyped(keys)) if of_numbers else keys)
+            keys = ids.untyped(keys) if untyped else keys
+        self.customers, code = distinct(ids.as_numbers(keys) if of_numbers else keys)
         rows = np.bincount(code, groups["rows"].to_numpy(dtype=np.int64), minlength=len(self.customers))
         offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
         np.save(self.folder / "offsets.npy", offsets)

@@ -37,6 +37,11 @@ def try_strptime(text: str, time_format: str) -> dt.Timestamp(timezone=None):  #
     """Text as a time, null where it does not fit the format."""
 
 
+@ibis.udf.scalar.builtin(name="try_strptime")
+def try_strptime_zoned(text: str, time_format: str) -> dt.Timestamp(timezone="UTC"):  # type: ignore[valid-type]
+    """`try_strptime` of a format that reads a zone."""
+
+
 @ibis.udf.scalar.builtin
 def make_timestamp(micros: dt.int64) -> dt.Timestamp(timezone=None):  # type: ignore[valid-type]
     """The time so many microseconds after 1970-01-01."""
@@ -86,6 +91,7 @@ class DuckDB:
         self.backend = ibis.duckdb.connect(
             memory_limit=memory_limit, temp_directory=str(folder), preserve_insertion_order=False
         )
+        self.backend.raw_sql("SET TimeZone = 'UTC'")  # not the machine's
         self.folder = folder
         self.backend.raw_sql("SET streaming_buffer_size = '64MB'")  # DuckDB works on while what it gave is written
         self.count = 0

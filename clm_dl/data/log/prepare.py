@@ -105,6 +105,7 @@ class _Preparation:
     def __init__(self, spec: DataSpec, engine: DuckDB, folder: Path, before: int | None, log: Callable[[str], None]):
         self.spec, self.engine, self.folder, self.before, self.log = spec, engine, folder, before, log
         self.text = False  # ids came as text
+        self.untyped = False  # every source is a file without types
         self.tie = spec.tie
         if spec.tie == "auto":
             has_order = spec.engine == "duckdb" and not any(is_database(source.path) for source in spec.logs)
@@ -115,6 +116,7 @@ class _Preparation:
     def run(self) -> dict[str, Any]:
         spec, engine = self.spec, self.engine
         raws = [self._read(log) for log in spec.logs]
+        self.untyped = all(source.text for source in raws)
         typed = [self._typed(log, source) for log, source in zip(spec.logs, raws, strict=True)]
         groups = self._rows([t.select("customer", "reason") for t in typed])
         typed, groups = self._without_nobody(typed, groups)
@@ -150,8 +152,8 @@ class _Preparation:
         events = self._merge([self._fields(*parts) for parts in zip(spec.logs, raws, settled, readers, strict=True)])
         events = engine.named(events)
         encoder = Encoder(spec, engine, self.folder)
-        codes = encoder.write_dictionaries(events, text=self.text)
-        events, offsets = encoder.encode_customers(events, groups, text=self.text)
+        codes = encoder.write_dictionaries(events, untyped=self.untyped)
+        events, offsets = encoder.encode_customers(events, groups, text=self.text, untyped=self.untyped)
         dated = encoder.write_static(events, raws, self.joins)
         events = encoder.encode_fields(events, codes)
         fields = [Field(name, kind, name if name in RESERVED else None) for name, kind in spec.kinds.items()]
@@ -201,7 +203,9 @@ class _Preparation:
 
     def _typed(self, log: Log, source: Source) -> ir.Table:
         """Canonical columns beside the raw ones (c0, c1, …), rows before `before` only."""
-        columns = parse.parse_log(source, log, self.spec.own, self._writing(log, source), self.reasons)
+        columns = parse.parse_log(
+            source, log, self.spec.own, self._writing(log, source), self.reasons, among_typed=not self.untyped
+        )
         table = source.table.mutate(**columns)
         # text is slow to parse: once; a typed file is read again as fast as it is kept
         table = self.engine.instead(source.table, table) if source.text else self.engine.named(table)

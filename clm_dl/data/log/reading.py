@@ -12,11 +12,11 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clm_dl.data import text
 from clm_dl.data.log import interchange, sources
 from clm_dl.data.log.engine import BATCH_ROWS, DuckDB, Source, named, own_names
+from clm_dl.data.log.parquet import read_files
 from clm_dl.data.log.roles import Join, Log
 from clm_dl.errors import UserError
 
@@ -48,7 +48,8 @@ def read(engine: DuckDB, source: Log | Join, data_dir: str, say: Callable[[str],
             f"data.columns names the columns of a text file without a header, and {what} is {kind}: leave it out"
         )
     if kind == "parquet":
-        return _read_parquet(engine, files, what)
+        table, names = read_files(engine, files, what)
+        return Source(_numbered(table), names, False, what)
     texts = [text.in_utf8(file, engine.folder, encoding, say) for file in files]
     if kind == "sequences":
         events, rejected = interchange.read_sequences(texts, what)
@@ -72,17 +73,6 @@ def read(engine: DuckDB, source: Log | Join, data_dir: str, say: Callable[[str],
 def _arrow(engine: DuckDB, table: pa.Table, untyped: bool, what: str) -> Source:
     names = tuple(table.column_names)
     return Source(engine.view(table.rename_columns(own_names(len(names)))), names, untyped, what)
-
-
-def _read_parquet(engine: DuckDB, files: list[Path], what: str) -> Source:
-    table = engine.backend.read_parquet(
-        [text.literal(file) for file in files], table_name=engine.name(), union_by_name=True
-    )
-    names = [pq.read_schema(file).names for file in files]
-    twice = any(len({name.lower() for name in found}) < len(found) for found in names)
-    if twice and len(files) > 1:  # DuckDB has renamed them, in each file anew
-        raise UserError(f"{what} has files with two columns of one name: rename one of them")
-    return Source(_numbered(table), tuple(names[0] if twice else table.columns), False, what)
 
 
 def _numbered(table: ir.Table) -> ir.Table:

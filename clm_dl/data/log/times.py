@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -12,7 +13,16 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from clm_dl.data.ids import MISSING_WORDS
-from clm_dl.data.log.engine import DuckDB, Source, epoch_us, epoch_us_zoned, from_zone, make_timestamp, try_strptime
+from clm_dl.data.log.engine import (
+    DuckDB,
+    Source,
+    epoch_us,
+    epoch_us_zoned,
+    from_zone,
+    make_timestamp,
+    try_strptime,
+    try_strptime_zoned,
+)
 from clm_dl.data.zone import DAY, OFFSET, Zone
 from clm_dl.errors import UserError
 
@@ -65,6 +75,9 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
         if time_format in NUMBERED:
             moment = _counted(column if kind.is_numeric() else column.strip().try_cast("float64"), time_format)
             return _localised(make_timestamp(moment), timezone) if time_format == "excel" else (moment, moment)
+        if re.search("%[zZ]", time_format):  # each time names its own zone
+            moment = epoch_us_zoned(try_strptime_zoned(_digits(column), time_format))
+            return moment, moment
         return _localised(try_strptime(_digits(column), time_format), timezone)
     if kind.is_timestamp() and kind.timezone is not None:
         moment = epoch_us_zoned(column.cast("timestamp('UTC')"))
@@ -81,12 +94,20 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
     text = column.strip()
     digits = text.re_search(DIGITS)
     utc, local = _localised(ibis.ifelse(digits, ibis.null("string"), text).try_cast("timestamp(6)"), timezone)
-    zoned = text.re_search(OFFSET) & text.contains(":")
-    stamped = epoch_us_zoned(ibis.ifelse(zoned, text, ibis.null("string")).try_cast("timestamp('UTC')"))
+    zoned = text.re_search(OFFSET)
+    stamped = epoch_us_zoned(_spelled(ibis.ifelse(zoned, text, ibis.null("string"))).try_cast("timestamp('UTC')"))
     epoch = _of_digits(ibis.ifelse(digits, text, ibis.null("string")))
     return ibis.cases((digits, epoch), (zoned, stamped), else_=utc), ibis.cases(
         (digits, epoch), (zoned, stamped), else_=local
     )
+
+
+def _spelled(text: ir.Column) -> ir.Column:
+    """ISO text with a zone as DuckDB reads it: Z, UTC and GMT as +00, no blank before a zone, a time with seconds."""
+    text = text.re_replace(r"\s*(?:[Zz]|UTC|GMT)$", "+00").re_replace(r"\s+([+-][0-9:]+)$", r"\1")
+    text = text.re_replace(r"^([0-9]{4})([0-9]{2})([0-9]{2})[Tt ]([0-9]{2})([0-9]{2})", r"\1-\2-\3T\4:\5:")
+    text = text.re_replace(r"^(.*[Tt ][0-9]{1,2})([+-][0-9:]+)$", r"\1:00\2")
+    return text.re_replace(r"^(.*[Tt ][0-9]{1,2}:[0-9]{2}):?([+-][0-9:]+)$", r"\1:00\2")
 
 
 def _localised(moment: ir.Column, timezone: str) -> tuple[ir.Column, ir.Column]:
