@@ -53,15 +53,17 @@ class Encoder:
             codes[name] = self.engine.view(pa.table({f"k{own[name]}": found, f"n{own[name]}": code}))
         return codes
 
-    def encode_customers(self, events: ir.Table, groups: pd.DataFrame, *, text: bool, untyped: bool) -> tuple[ir.Table, np.ndarray]:
+    def encode_customers(
+        self, events: ir.Table, groups: pd.DataFrame, *, text: bool, untyped: bool
+    ) -> tuple[ir.Table, np.ndarray]:
         """Replace customer ids by something that sorts as they do; write ids and offsets."""
         keys = pa.array(groups["customer"])
         keys = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
         if not pa.types.is_integer(keys.type):
             keys = keys.cast(pa.string())
         of_numbers = text and not pa.types.is_integer(keys.type)
-            keys = ids.untyped(keys) if untyped else keys
-        self.customers, code = distinct(ids.as_numbers(keys) if of_numbers else keys)
+        named = ids.untyped(keys) if of_numbers and untyped else keys
+        self.customers, code = distinct(ids.as_numbers(named) if of_numbers else named)
         rows = np.bincount(code, groups["rows"].to_numpy(dtype=np.int64), minlength=len(self.customers))
         offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
         np.save(self.folder / "offsets.npy", offsets)

@@ -14,12 +14,15 @@ from clm_dl.errors import UserError
 
 FLOAT32_MAX = 3.4028234663852886e38
 BLANKS = ("", "na", "n/a", "<na>", "null", "none", r"\n")
-CURRENCY = r"[\s\x{a0}\x{202f}'’$€£¥₹₽₩₺]|usd|eur|gbp|chf|jpy|cny|inr|cad|aud|brl|sek|nok|dkk|pln|zł|kr\.?"
+SIGNS = r"[$€£¥₹₽₩₺]|usd|eur|gbp|chf|jpy|cny|inr|cad|aud|brl|sek|nok|dkk|pln|zł|kr"
+CURRENCY = rf"[\s\x{{a0}}\x{{202f}}'’]|(?:{SIGNS})\.?"
+CALLED = {"$": "usd", "€": "eur", "£": "gbp", "¥": "jpy", "₹": "inr", "zł": "pln"}
+CROWNS = {"sek", "nok", "dkk"}  # each is a kr
 SURE = 0.95  # share of the telling values that decides
 # of cleaned text: what only a decimal comma, only a decimal point writes; and one group that may be either
-COMMA = r"^[+-]?[0-9.]*,([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?,[0-9]+$|\.[0-9]{3},[0-9]*$|\.[0-9]{3}\.[0-9]{3}"
-POINT = r"^[+-]?[0-9,]*\.([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?\.[0-9]+$|,[0-9]{3}\.[0-9]*$|,[0-9]{2,3},[0-9]{3}"
-EITHER = r"^[+-]?[1-9][0-9]{0,2},[0-9]{3}$"
+COMMA = r"^[+-]?[0-9.]*,([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?,[0-9]+$|^[+-]?[0-9]{4,},|\.[0-9]{3},[0-9]*$|\.[0-9]{3}\.[0-9]{3}"
+POINT = r"^[+-]?[0-9,]*\.([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?\.[0-9]+$|^[+-]?[0-9]{4,}\.|\.[0-9]*e|,[0-9]{3}\.[0-9]*$|,[0-9]{2,3},[0-9]{3}"
+EITHER = r"^[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}$"
 
 
 @dataclass(frozen=True)
@@ -98,16 +101,20 @@ def find_marks(
     Raises ValueError naming data.decimal where they tell both ways or neither.
     """
     texts = [name for name in dict.fromkeys(columns) if source[name].type().is_string()]
-    if decimal is not None or thousands is not None:
-        decimal = decimal or ("," if thousands == "." else ".")
-        return dict.fromkeys(texts, Marks(decimal, thousands or ("." if decimal == "," else ",")))
     if not texts:
         return {}
     odd = {name: present(source[name]) for name in texts}
+    either = {f"either_{source.own(name)}": text.re_search(EITHER).any() for name, text in odd.items()}
     odd = {name: text.notnull() & text.try_cast("float64").isnull() for name, text in odd.items()}
-    row = engine.fetch(source.table.aggregate(**{source.own(name): where.sum() for name, where in odd.items()}))
-    found = {}
-    for name in (name for name in texts if row[source.own(name)][0].as_py()):
+    row = engine.fetch(source.table.aggregate(**{source.own(name): where.sum() for name, where in odd.items()}, **either))
+    strange = [name for name in texts if row[source.own(name)][0].as_py()]
+    for name in strange:
+        _check_currency(engine, source, name)
+    if decimal is not None or thousands is not None:
+        decimal = decimal or ("," if thousands == "." else ".")
+        return dict.fromkeys(texts, Marks(decimal, thousands or ("." if decimal == "," else ",")))
+    found: dict[str, Marks] = {}
+    for name in (name for name in texts if name in strange or row[f"either_{source.own(name)}"][0].as_py()):
         text = cleaned(present(source[name]))
         counts = {
             key: text.re_search(shape).sum()
@@ -139,3 +146,18 @@ def find_marks(
                 "(data.decimal, data.thousands)"
             )
     return found
+
+
+def _check_currency(engine: DuckDB, source: Source, name: str) -> None:
+    """Raise UserError where amounts are in several currencies: nothing adds them up."""
+    text = present(source[name])
+    signs = source.table.select(sign=text.re_extract(f"({SIGNS})", 1), text=source[name], digits=text.re_search("[0-9]"))
+    signs = signs.filter((signs.sign != "") & signs.digits).group_by("sign").aggregate(like=signs.text.max())
+    like = {CALLED.get(row["sign"], row["sign"]): row["like"] for row in engine.fetch(signs).to_pylist()}
+    if CROWNS & set(like):
+        like.pop("kr", None)
+    if len(like) > 1:
+        raise UserError(
+            f"column {name!r} of {source.what} has several currencies, such as "
+            f"{' and '.join(map(repr, sorted(like.values())[:2]))}: convert them to one, or leave the column out"
+        )
