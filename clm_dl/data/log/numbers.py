@@ -20,8 +20,14 @@ CALLED = {"$": "usd", "€": "eur", "£": "gbp", "¥": "jpy", "₹": "inr", "zł
 CROWNS = {"sek", "nok", "dkk"}  # each is a kr
 SURE = 0.95  # share of the telling values that decides
 # of cleaned text: what only a decimal comma, only a decimal point writes; and one group that may be either
-COMMA = r"^[+-]?[0-9.]*,([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?,[0-9]+$|^[+-]?[0-9]{4,},|\.[0-9]{3},[0-9]*$|\.[0-9]{3}\.[0-9]{3}"
-POINT = r"^[+-]?[0-9,]*\.([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?\.[0-9]+$|^[+-]?[0-9]{4,}\.|\.[0-9]*e|,[0-9]{3}\.[0-9]*$|,[0-9]{2,3},[0-9]{3}"
+COMMA = (
+    r"^[+-]?[0-9.]*,([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?,[0-9]+$|^[+-]?[0-9]{4,},"
+    r"|\.[0-9]{3},[0-9]*$|\.[0-9]{3}\.[0-9]{3}"
+)
+POINT = (
+    r"^[+-]?[0-9,]*\.([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?\.[0-9]+$|^[+-]?[0-9]{4,}\.|\.[0-9]*e"
+    r"|,[0-9]{3}\.[0-9]*$|,[0-9]{2,3},[0-9]{3}"
+)
 EITHER = r"^[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}$"
 
 
@@ -106,7 +112,9 @@ def find_marks(
     odd = {name: present(source[name]) for name in texts}
     either = {f"either_{source.own(name)}": text.re_search(EITHER).any() for name, text in odd.items()}
     odd = {name: text.notnull() & text.try_cast("float64").isnull() for name, text in odd.items()}
-    row = engine.fetch(source.table.aggregate(**{source.own(name): where.sum() for name, where in odd.items()}, **either))
+    row = engine.fetch(
+        source.table.aggregate(**{source.own(name): where.sum() for name, where in odd.items()}, **either)
+    )
     strange = [name for name in texts if row[source.own(name)][0].as_py()]
     for name in strange:
         _check_currency(engine, source, name)
@@ -151,7 +159,9 @@ def find_marks(
 def _check_currency(engine: DuckDB, source: Source, name: str) -> None:
     """Raise UserError where amounts are in several currencies: nothing adds them up."""
     text = present(source[name])
-    signs = source.table.select(sign=text.re_extract(f"({SIGNS})", 1), text=source[name], digits=text.re_search("[0-9]"))
+    signs = source.table.select(
+        sign=text.re_extract(f"({SIGNS})", 1), text=source[name], digits=text.re_search("[0-9]")
+    )
     signs = signs.filter((signs.sign != "") & signs.digits).group_by("sign").aggregate(like=signs.text.max())
     like = {CALLED.get(row["sign"], row["sign"]): row["like"] for row in engine.fetch(signs).to_pylist()}
     if CROWNS & set(like):
