@@ -39,12 +39,14 @@ DATES = (
     *("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d"),
     *("%d %b %Y", "%d-%b-%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d %Y", "%B %d, %Y", "%d/%b/%Y"),
     *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%m-%y", "%m-%d-%y", "%d-%b-%y", "%d %b %y"),
+    *("%y-%m-%d", "%y/%m/%d", "%y.%m.%d"),
 )
 CLOCKS = (
     *("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", ", %H:%M", ", %H:%M:%S"),
     *("T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", "T%H", " %H", ":%H:%M:%S", "T%H%M%S", "%H%M%S", "%H%M"),
 )
 FORMATS = (*(date + clock for date, clock in product(DATES, CLOCKS)), "%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%B %Y", "%Y")
+FIRST = {"d": "day", "m": "month", "y": "year"}
 SAMPLE = 400
 FEW = 1_000  # numbers up to it are taken as seconds, with a word
 
@@ -170,10 +172,9 @@ def find_format(engine: DuckDB, source: Source, name: str, say: Callable[[str], 
     text = column.strip()
     table = source.table.select(text=text).filter(lambda t: t.text.notnull() & ~t.text.isin(("", *MISSING_WORDS)))
     shown = table.limit(SAMPLE)
-    iso = (shown.text.try_cast("timestamp(6)").notnull() | shown.text.try_cast("timestamp('UTC')").notnull()).name(
-        "iso"
-    )
-    sample = engine.fetch(shown.select("text", iso, digits=shown.text.re_search(DIGITS)))
+    iso = shown.text.try_cast("timestamp(6)").notnull() | shown.text.try_cast("timestamp('UTC')").notnull()
+    iso &= shown.text.re_search("^[0-9]{4}")  # DuckDB reads 28/02/23 as a day of the year 28
+    sample = engine.fetch(shown.select("text", iso.name("iso"), digits=shown.text.re_search(DIGITS)))
     texts, plain, digits = (sample[key].to_pylist() for key in ("text", "iso", "digits"))
     if sum(digits) > len(texts) / 2:
         numbers = table.filter(table.text.re_search(DIGITS)).select(number=table.text.try_cast("float64"))
@@ -188,14 +189,38 @@ def find_format(engine: DuckDB, source: Source, name: str, say: Callable[[str], 
     row = engine.fetch(table.aggregate(**fit))
     rows = dict(zip(candidates, (int(row[key][0].as_py() or 0) for key in fit), strict=True))
     best = max(rows.values())
-    chosen = [wanted for wanted in candidates if rows[wanted] == best]
-    rival = next((wanted for wanted in chosen[1:] if _day_first(wanted) != _day_first(chosen[0])), None)
-    if rival is not None:
+    orders: dict[str, str] = {}
+    for wanted in (wanted for wanted in candidates if rows[wanted] == best):
+        orders.setdefault(_order(wanted), wanted)
+    if "ymd" in orders and "%y" in orders["ymd"]:
+        orders = _without_wide(engine, table, orders)
+    chosen, *rivals = orders.values()
+    if rivals:
+        first, second = (FIRST[_order(wanted)[0]] for wanted in (chosen, rivals[0]))
         raise UserError(
-            f"the times of column {name!r} of {source.what}, such as {others[0]!r}, may have the day first or the "
-            f"month: set data.time_format='{chosen[0]}' or data.time_format='{rival}'"
+            f"the times of column {name!r} of {source.what}, such as {others[0]!r}, may have the {first} first or the "
+            f"{second}: set data.time_format='{chosen}' or data.time_format='{rivals[0]}'"
         )
-    return _said(chosen[0], name, say)
+    return _said(chosen, name, say)
+
+
+def _without_wide(engine: DuckDB, table: ir.Table, orders: dict[str, str]) -> dict[str, str]:
+    """Formats of two-digit years by their order, without those that scatter the times over twice as long as another: a
+    day taken for a year makes decades of a month.
+    """
+    read = {order: try_strptime(table.text, wanted) for order, wanted in orders.items()}
+    told = {order: (epoch_us(moment.max()) - epoch_us(moment.min())) for order, moment in read.items()}
+    told |= {f"day_{order}": moment.day().max() for order, moment in read.items()}
+    row = engine.fetch(table.aggregate(**told)).to_pylist()[0]
+    year_last = [order for order in orders if order != "ymd"]
+    if not year_last:
+        return orders
+    last, first = min(row[order] for order in year_last), row["ymd"]
+    if 2 * last <= first and first:
+        return {order: orders[order] for order in year_last}
+    if 2 * first <= last and min(row[f"day_{order}"] for order in year_last) > 1:  # else they may be firsts of months
+        return {"ymd": orders["ymd"]}
+    return orders
 
 
 def _said(found: str | None, name: str, say: Callable[[str], None]) -> str | None:
@@ -204,8 +229,9 @@ def _said(found: str | None, name: str, say: Callable[[str], None]) -> str | Non
     return found
 
 
-def _day_first(wanted: str) -> bool:
-    return "%m" in wanted and -1 < wanted.find("%d") < wanted.find("%m")
+def _order(wanted: str) -> str:
+    """The order of day, month and year in a format: dmy, mdy, ymd …"""
+    return "".join(re.findall("%([dmybY])", wanted.replace("%B", "%m").replace("%b", "%m"))).lower()
 
 
 def _fits(words: list[str], wanted: str) -> Iterator[bool]:

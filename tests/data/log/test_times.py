@@ -159,3 +159,34 @@ def test_files_with_and_without_zones_keep_theirs(other: pa.DataType, tmp_path: 
     data = {"path": str(tmp_path / "log"), "roles": ROLES, "timezone": "America/New_York"}
     hours = prepare_store(data, tmp_path / "store").time - day.astype(np.int64)
     assert (hours // 3_600_000_000).tolist() == [5, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "named"),
+    [
+        (["23.01.05", "23.02.28", "23.03.17"], ["2023-01-05", "2023-02-28", "2023-03-17"], "%y.%m.%d"),
+        (["23-01-05", "23-02-28"], ["2023-01-05", "2023-02-28"], "%y-%m-%d"),
+        (["23/01/05 10:00", "22/11/28 09:30"], ["2023-01-05T10:00", "2022-11-28T09:30"], "%y/%m/%d %H:%M"),
+        (["05/01/23", "28/02/23"], ["2023-01-05", "2023-02-28"], "%d/%m/%y"),
+        (["05-01-23", "28-02-23"], ["2023-01-05", "2023-02-28"], "%d-%m-%y"),
+        (["28.02.23", "05.01.20"], ["2023-02-28", "2020-01-05"], "%d.%m.%y"),
+        (["02/28/23", "01/05/20"], ["2023-02-28", "2020-01-05"], "%m/%d/%y"),
+    ],
+)
+def test_two_digit_years_are_those_that_keep_the_times_together(
+    values: list[str], wanted: list[str], named: str, tmp_path: Path
+):
+    said: list[str] = []
+    assert stored(values, tmp_path, said).time.tolist() == sorted(
+        np.array(wanted, "datetime64[us]").astype(int).tolist()
+    )
+    assert f"times of when are read as {named} (data.time_format)" in said
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["23.01.05"], ["01/01/20", "01/06/22"], ["05/01/23", "06/02/23"], [f"01.{m:02}.21" for m in range(1, 13)]],
+)
+def test_two_digit_years_that_may_be_days_are_asked_about(values: list[str], tmp_path: Path):
+    with pytest.raises(ValueError, match=r"may have the day first or the (year|month): set data.time_format="):
+        stored(values, tmp_path)
