@@ -116,7 +116,7 @@ def _localised(moment: ir.Column, timezone: str) -> tuple[ir.Column, ir.Column]:
     local = epoch_us(moment)
     if Zone(timezone).is_utc:
         return local, local
-    return epoch_us_zoned(from_zone(timezone, moment)), local
+    return from_zone(timezone, local), local
 
 
 def _digits(column: ir.Column) -> ir.Column:
@@ -218,7 +218,9 @@ def _without_wide(engine: DuckDB, table: ir.Table, orders: dict[str, str]) -> di
     last, first = min(row[order] for order in year_last), row["ymd"]
     if 2 * last <= first and first:
         return {order: orders[order] for order in year_last}
-    if 2 * first <= last and min(row[f"day_{order}"] for order in year_last) > 1:  # else they may be firsts of months
+    if (
+        2 * first <= last and last and min(row[f"day_{order}"] for order in year_last) > 1
+    ):  # else they may be firsts of months
         return {"ymd": orders["ymd"]}
     return orders
 
