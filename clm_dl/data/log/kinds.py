@@ -40,7 +40,7 @@ def find_numbers(
     read = {name: number(source[name], "", marks.get(name)) for name in numeric}
     bad = _any(engine, source, {name: wrong | far.fill_null(False) for name, (_, wrong, far) in read.items()})
     broken = _any(
-        engine, source, {name: (value != value.floor()) | (value.abs() > EXACT) for name, (value, *_) in read.items()}
+        engine, source, {name: (value % 1 != 0) | (value.abs() > EXACT) for name, (value, *_) in read.items()}
     )
 
     def reader(name: str) -> Reader:

@@ -58,7 +58,7 @@ def ids(column: ir.Column, *, untyped: bool = False) -> ir.Column:
         return column.cast("int64")
     if kind.is_floating():
         value = column.cast("float64")
-        whole = ibis.ifelse(value == value.floor(), value, ibis.null("float64"))
+        whole = ibis.ifelse(value % 1 == 0, value, ibis.null("float64"))
         text = ibis.coalesce(whole.try_cast("int64").cast("string"), whole.try_cast(WHOLE).cast("string"))
         return ibis.ifelse(value.isnan(), ibis.null("string"), ibis.coalesce(text, column.cast("string")))
     if kind.is_decimal():

@@ -41,6 +41,10 @@ def read(engine: DuckDB, source: Log | Join, data_dir: str, say: Callable[[str],
     separator, columns, encoding = (
         (source.separator, source.columns, source.encoding) if isinstance(source, Log) else (None, None, None)
     )
+    if separator == "":
+        raise UserError(
+            "data.separator must be the mark between two columns such as ';', or null to find it out, got ''"
+        )
     kind = sources.file_format(found[0], source.format, separator)
     files = [text.decompressed(file, engine.folder) for file in found]
     if columns is not None and kind not in ("csv", "txt", "text"):
@@ -61,7 +65,11 @@ def read(engine: DuckDB, source: Log | Join, data_dir: str, say: Callable[[str],
         return named(_arrow(engine, pa.concat_tables(tables, promote_options="default"), True, what), columns)
     if all(not file.stat().st_size for file in texts):
         raise UserError(f"{what} is empty: give a log with a header and at least one event")
-    given = {"delim": separator} if separator is not None else _layout(engine, texts[0], say)
+    given: dict[str, Any]
+    if named_first := text.excel_separator(texts[0]):
+        given = {"delim": separator or named_first, "quote": '"', "skip": 1}
+    else:
+        given = {"delim": separator} if separator is not None else _layout(engine, texts[0], say)
     lines, wrong = _read_csv(engine, texts, what, header=columns is None, **given)
     if wrong and encoding is None:  # further down than a look at the start could see
         again = [text.in_utf8(file, engine.folder, None, say, whole=True) for file in files]

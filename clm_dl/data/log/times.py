@@ -47,6 +47,7 @@ CLOCKS = (
 )
 FORMATS = (*(date + clock for date, clock in product(DATES, CLOCKS)), "%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%B %Y", "%Y")
 FIRST = {"d": "day", "m": "month", "y": "year"}
+FARTHEST, FARTHEST_NS = 2**62, 9_200_000_000_000_000_000  # micro- and nanoseconds: of no year up to 2200
 SAMPLE = 400
 FEW = 1_000  # numbers up to it are taken as seconds, with a word
 
@@ -72,6 +73,8 @@ def next_midnight(moment: int, timezone: str) -> int:
 
 def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.Column, ir.Column]:
     """Time in microseconds UTC (null where unparseable), and the same on the clock of its zone."""
+    if column.type().is_decimal():
+        column = column.try_cast("int64") if column.type().scale == 0 else column.cast("float64")
     kind = column.type()
     if time_format is not None and (kind.is_numeric() or kind.is_string()):
         if time_format in NUMBERED:
@@ -129,18 +132,28 @@ def _digits(column: ir.Column) -> ir.Column:
 def _counted(number: ir.Column, unit: str) -> ir.Column:
     """Numbers since 1970 or, for excel, since 1900 as microseconds; whole microseconds are exact."""
     if unit == "excel":  # a day's fraction is rounded to the millisecond, which is more than Excel keeps
-        return ((number.cast("float64") - EXCEL_ZERO) * 86_400_000).round().try_cast("int64") * 1_000
+        days = _within(number.cast("float64"), FARTHEST // DAY)
+        return ((days - EXCEL_ZERO) * 86_400_000).round().cast("int64") * 1_000
     if unit == "epoch_ns":
-        return (number / 1_000).floor().try_cast("int64") if not number.type().is_integer() else number // 1_000
-    scaled = number * NUMBERED[unit]
-    return scaled.cast("int64") if number.type().is_integer() else scaled.round().try_cast("int64")
+        number = number if number.type().is_integer() else _within(number, FARTHEST_NS)
+        return number // 1_000 if number.type().is_integer() else (number / 1_000).floor()
+    scaled = _within(number, FARTHEST // NUMBERED[unit]) * NUMBERED[unit]
+    return scaled.cast("int64") if number.type().is_integer() else scaled.round().cast("int64")
+
+
+def _within(number: ir.Column, limit: int) -> ir.Column:
+    """Numbers no further from 0 than `limit`, which is absurd as a time; null where there is none."""
+    if number.type().is_integer():
+        return ibis.ifelse(number.between(-limit, limit), number.cast("int64"), limit)
+    known = ibis.ifelse(number.isnan(), ibis.null("float64"), number.cast("float64"))
+    return ibis.ifelse(known.isnull() | known.between(-limit, limit), known, limit)
 
 
 def _from_epoch(number: ir.Column) -> ir.Column:
     """Seconds, milli-, micro- or nanoseconds since 1970, told by their magnitude."""
     if number.type().is_integer():
         number = number.try_cast("int64")
-    size = number.abs()
+    size = _within(number, FARTHEST).abs()
     return ibis.cases(
         (size < 10**11, _counted(number, "epoch_s")),
         (size < 10**14, _counted(number, "epoch_ms")),
@@ -287,5 +300,5 @@ def _of_numbers(engine: DuckDB, column: ir.Column, name: str, what: str, say: Ca
 
 def _is_date(value: ir.Column, unit: int) -> ir.Column:
     """Whether a number divided by `unit` is year, month and day."""
-    day = (value / unit).floor()
+    day = (ibis.ifelse(value.between(0, FARTHEST), value, 0) / unit).floor()
     return day.between(19_000_101, 22_001_231) & ((day / 100).floor() % 100).between(1, 12) & (day % 100).between(1, 31)

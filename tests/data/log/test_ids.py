@@ -193,3 +193,8 @@ def test_typed_text_stays_as_it_is_written_whatever_lies_beside_it(other: str, t
     store = prepare_store({"sources": sources, "roles": {**ROLES, "item": "sku"}}, tmp_path / "store")
     assert store.customer_ids.tolist() == ["7.0", "8", "9"]
     assert store.dictionary("item").tolist() == ["1", "1.0", "2"]
+
+
+def test_floats_beyond_int64_are_text(tmp_path: Path):
+    store = stored(tmp_path, [1e20, 7.0, 8.5])
+    assert store.customer_ids.tolist() == ["100000000000000000000", "7", "8.5"]

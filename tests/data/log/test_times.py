@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,23 @@ def test_two_digit_years_are_those_that_keep_the_times_together(
 def test_two_digit_years_that_may_be_days_are_asked_about(values: list[str], tmp_path: Path):
     with pytest.raises(ValueError, match=r"may have the day first or the (year|month): set data.time_format="):
         stored(values, tmp_path)
+
+
+@pytest.mark.parametrize("far", [1e30, float("inf"), -1e30])
+@pytest.mark.parametrize("time_format", [None, "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "excel"])
+def test_numbers_that_are_no_times_are_absurd(far: float, time_format: str | None, tmp_path: Path):
+    near = (
+        45306
+        if time_format == "excel"
+        else 1_705_276_800 * {"epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}.get(str(time_format), 1)
+    )
+    frame = pd.DataFrame({"id": 1, "when": [near] * 3 + [far]})
+    store = stored(frame, tmp_path, time_format=time_format, max_quarantined=1)
+    assert store.counts["quarantine_reasons"] == {"absurd time": 1}
+
+
+def test_decimals_are_epochs_too(tmp_path: Path):
+    for number, kind in enumerate((pa.decimal128(18, 2), pa.decimal128(38, 9))):
+        when = pa.array([decimal.Decimal("1672531200.5")], kind)
+        store = stored(when, tmp_path / str(number))
+        assert store.time.tolist() == [1_672_531_200_500_000]
