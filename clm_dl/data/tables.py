@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from clm_dl.data.text import decompressed, header, in_utf8, inner_suffix
+from clm_dl.data.text import decompressed, excel_separator, header, in_utf8, inner_suffix
 from clm_dl.errors import UserError
 from clm_dl.writing import passing_folder
 
@@ -32,13 +32,22 @@ def read_table(path: Path) -> pd.DataFrame:
                     f"{path} is cut short or no Parquet file ({str(error).splitlines()[0]}): get it again, whole"
                 ) from error
         file = in_utf8(file, folder, None, print, whole=True)
-        best = max(SEPARATORS, key=lambda mark: len(header(file, mark, '"', 0)))
-        columns = header(file, best, '"', 0)
+        named = excel_separator(file)
+        skip = int(named is not None)
+        best = named or max(SEPARATORS, key=lambda mark: len(header(file, mark, '"', 0)))
+        columns = header(file, best, '"', skip)
         if twice := [column for column in columns if columns.count(column) > 1]:
             raise UserError(f"{path} has two columns {twice[0]!r}: rename one of them")
         try:
             return pd.read_csv(
-                file, sep=best, dtype=str, keep_default_na=False, na_values=[""], skipinitialspace=True, engine="c"
+                file,
+                sep=best,
+                skiprows=skip,
+                dtype=str,
+                keep_default_na=False,
+                na_values=[""],
+                skipinitialspace=True,
+                engine="c",
             )
         except pd.errors.EmptyDataError as error:
             raise UserError(f"{path} is empty: give a table with a header") from error

@@ -6,6 +6,7 @@ import bz2
 import codecs
 import csv
 import gzip
+import re
 import shutil
 import zipfile
 import zlib
@@ -86,10 +87,11 @@ def in_utf8(file: Path, folder: Path, encoding: str | None, say: Callable[[str],
     found = encoding or detect(file, whole=whole)
     try:
         name = codecs.lookup(found).name
+        "".encode(name)  # hex and others are no encodings of text
     except LookupError as error:
         raise UserError(f"data.encoding must be a name such as utf-8, cp1252 or utf-16, got {encoding!r}") from error
     if name == "utf-8" or (name == "utf-8-sig" and encoding is None):
-        return file
+        return _with_one_newline(file, folder) if _has_two_newlines(file) else file
     if encoding is None:
         say(f"{file.name} is no UTF-8: read as {found} (data.encoding)")
     target = folder / f"{len(list(folder.iterdir()))}_{file.name}"
@@ -127,6 +129,31 @@ def detect(file: Path, *, whole: bool = False) -> str:
     except UnicodeDecodeError:
         return "latin-1"
     return "cp1252"
+
+
+def _has_two_newlines(file: Path) -> bool:
+    """Whether lines end in several ways at the start or the end of a file, which DuckDB cannot read."""
+    with file.open("rb") as content:
+        start = content.read(FIRST)
+        content.seek(max(file.stat().st_size - FIRST, 0))
+        text = start + content.read()
+    both, all_lines = text.count(b"\r\n"), text.count(b"\n")
+    return 0 < both < all_lines
+
+
+def _with_one_newline(file: Path, folder: Path) -> Path:
+    target = folder / f"{len(list(folder.iterdir()))}_{file.name}"
+    ours: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # damaged bytes stay what they are
+    with file.open(**ours) as source, target.open("w", **ours, newline="\n") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
+    return target
+
+
+def excel_separator(file: Path) -> str | None:
+    """The mark that a first line such as sep=; names for Excel; None where the first line is another."""
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        found = re.fullmatch('"?sep=(.)"?', lines.readline().rstrip("\n"))
+    return found.group(1) if found else None
 
 
 def header(file: Path, separator: str, quote: str, skip: int) -> list[str]:

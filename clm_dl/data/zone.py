@@ -19,7 +19,8 @@ from clm_dl.errors import UserError
 
 DAY = 86_400_000_000  # microseconds
 EPOCH = datetime(1970, 1, 1)
-OFFSET = r"[0-9](?:Z|z|[+-][0-9]{2}(?::?[0-9]{2})?)$"  # a zone at the end of a time
+# a zone behind a time of day
+OFFSET = r"[Tt ][0-9]{1,2}[0-9:.,]*\s*(?:[Zz]|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 NAMES_OF_UTC = ("UTC", "Etc/UTC", "Z")
 
 
@@ -88,8 +89,10 @@ class Zone:
             named = pd.Series(column.dt.tz is not None, index=column.index)
         else:
             text = column.astype(str).str.strip()
+            named = text.str.contains(OFFSET)
+            text = text.str.replace(r"([0-9])\s*(?:UTC|GMT|z)$", r"\1Z", regex=True)
+            text = text.str.replace(r"([0-9])\s+([+-][0-9:]+|Z)$", r"\1\2", regex=True)
             moment = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601").dt.as_unit("us")
-            named = text.str.contains(OFFSET) & text.str.contains(":")
         own = (~named & moment.notna()).to_numpy()
         if not self.is_utc and own.any():
             read = moment.dt.tz_localize(None).to_numpy()

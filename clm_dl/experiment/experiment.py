@@ -101,7 +101,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
     folds: list[Fold] = []
     if plan.is_table:
         with clock("baselines"):
-            scores, counts = task.table_scores(data)
+            scores, counts = task.table_scores(data, log)
         if counts.get("repeats"):
             log(
                 f"table: {counts['repeats']:,} rows equal another customer's in every column, "

@@ -100,8 +100,10 @@ class Task(ABC):
         """The population of each cutoff, for a backtest."""
         raise UserError(f"a run of {self.name} has no backtest: leave cutoffs out")
 
-    def table_scores(self, data: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """The Scores table of a table of customers without time, and its counts."""
+    def table_scores(
+        self, data: Mapping[str, Any], say: Callable[[str], None] = print
+    ) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """The Scores table of a table of customers without time, and its counts; `say` is told what was found out."""
         raise UserError(f"task={self.name} answers for event logs, not for a table without time")
 
     def fingerprint(self, cases: Cases) -> str:

@@ -18,6 +18,7 @@ from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.store.store import EventStore
 from clm_dl.data.tables import read_table
 from clm_dl.data.text import detect
+from clm_dl.errors import UserError
 
 ROLES = {"customer": "id", "time": "when"}
 TEXT = "id,when,city\n" + "".join(f"c{i},2024-01-{i % 28 + 1:02d},Köln\n" for i in range(3000))
@@ -191,3 +192,36 @@ def test_a_small_table_is_read_as_it_is_written(tmp_path: Path):
     (tmp_path / "t.csv").write_text("id,id\n1,2\n")
     with pytest.raises(ValueError, match="has two columns 'id'"):
         read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("lines", ["\r\n \r\n \n", "\r\n \n \r\n", "\n \r\n \r\n", "\r\n \r\n \r\n", "\r \r \r"])
+def test_lines_end_in_several_ways(lines: str, tmp_path: Path):
+    ends = lines.split(" ")
+    body = "".join(line + end for line, end in zip(("id,when", "a,2024-01-15", "b,2024-01-16"), ends, strict=True))
+    (tmp_path / "log.csv").write_bytes(body.encode())
+    store = prepare_store({"path": str(tmp_path / "log.csv"), "roles": ROLES}, tmp_path / "s")
+    assert store.customer_ids.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(("mark", "first"), [(";", "sep=;"), ("|", '"sep=|"'), (",", "sep=,")])
+def test_the_line_for_excel_names_the_separator(mark: str, first: str, tmp_path: Path):
+    lines = ["id,when,label", "007,2024-01-15,1", "8,2024-01-16,0"]
+    file = tmp_path / "log.csv"
+    file.write_text("\r\n".join([first, *(line.replace(",", mark) for line in lines), ""]))
+    store = prepare_store({"path": str(file), "roles": ROLES}, tmp_path / "store")
+    assert store.customer_ids.tolist() == ["007", "8"]
+    assert read_table(file)["label"].tolist() == ["1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"encoding": "hex"}, "data.encoding must be a name such as utf-8"),
+        ({"separator": ""}, "data.separator must be the"),
+    ],
+)
+def test_options_of_text_that_cannot_be_are_one_sentence(option: dict[str, str], words: str, tmp_path: Path):
+    (tmp_path / "log.csv").write_text("id,when\na,2024-01-15\n")
+    data = {"path": str(tmp_path / "log.csv"), "roles": ROLES, **option}
+    with pytest.raises(UserError, match=words):
+        prepare_store(data, tmp_path / "store")

@@ -197,3 +197,21 @@ def test_the_dates_of_a_ranked_protocol_are_the_zone_s(store: Callable[..., Even
     assert ranking.counts["test_targets"] == 2
     test = ranking.select("test")
     assert (ranking.snapshots.stop - ranking.snapshots.start)[test].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "name", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Beirut", "Africa/Cairo"]
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_log_reads_clocks_as_cutoffs_do(name: str, as_text: bool, tmp_path: Path) -> None:
+    zone = Zone(name)
+    hours = np.arange(us("2022-01-01"), us("2025-01-01"), DAY // 24)
+    offset = zone.local(hours) - hours
+    changes = zone.local(hours[1:][np.diff(offset) != 0])
+    clock = np.unique(changes[:, None] + np.arange(-150, 151, 10) * 60_000_000)
+    when = pd.Series(clock.view("datetime64[us]"))
+    frame = pd.DataFrame({"id": 1, "when": when.astype(str) if as_text else when})
+    roles = {"customer": "id", "time": "when"}
+    store = prepare_store({"frame": frame, "roles": roles, "timezone": name}, tmp_path / "store")
+    assert store.time.tolist() == sorted(zone.utc(clock).tolist())
+    assert (zone.local(store.time) != np.sort(clock)).any()  # some are never shown

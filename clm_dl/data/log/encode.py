@@ -18,6 +18,7 @@ from clm_dl.data import ids
 from clm_dl.data.log import parse
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.joins import Joins
+from clm_dl.data.log.kinds import attribute_readers
 from clm_dl.data.log.roles import DataSpec
 from clm_dl.data.log.ties import draw_ties
 from clm_dl.data.store.attributes import Changes, taken, write_changes
@@ -34,7 +35,7 @@ class Encoder:
         self.dictionaries: dict[str, pa.Array] = {}  # texts of each categorical field, by code
         self.alike: list[np.ndarray] = []  # times at which events are equal in all that is stored
 
-    def write_dictionaries(self, events: ir.Table, *, text: bool) -> dict[str, ir.Table]:
+    def write_dictionaries(self, events: ir.Table, *, untyped: bool) -> dict[str, ir.Table]:
         """Write each categorical field's values, sorted as text; return value → code as tables."""
         codes, own = {}, self.spec.own
         for name in [name for name, kind in self.spec.kinds.items() if kind == "categorical"]:
@@ -44,7 +45,7 @@ class Encoder:
                 .combine_chunks()
             )
             texts = found.cast(pa.string())
-            texts = ids.untyped(texts) if text and name == "item" else texts
+            texts = ids.untyped(texts) if untyped and name == "item" else texts
             some = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0)  # a blank is no value, NA is one
             found, texts = found.filter(some), texts.filter(some)
             self.dictionaries[name], code = distinct(texts)
@@ -52,14 +53,17 @@ class Encoder:
             codes[name] = self.engine.view(pa.table({f"k{own[name]}": found, f"n{own[name]}": code}))
         return codes
 
-    def encode_customers(self, events: ir.Table, groups: pd.DataFrame, *, text: bool) -> tuple[ir.Table, np.ndarray]:
+    def encode_customers(
+        self, events: ir.Table, groups: pd.DataFrame, *, text: bool, untyped: bool
+    ) -> tuple[ir.Table, np.ndarray]:
         """Replace customer ids by something that sorts as they do; write ids and offsets."""
         keys = pa.array(groups["customer"])
         keys = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
         if not pa.types.is_integer(keys.type):
             keys = keys.cast(pa.string())
         of_numbers = text and not pa.types.is_integer(keys.type)
-        self.customers, code = distinct(ids.as_numbers(ids.untyped(keys)) if of_numbers else keys)
+        named = ids.untyped(keys) if of_numbers and untyped else keys
+        self.customers, code = distinct(ids.as_numbers(named) if of_numbers else named)
         rows = np.bincount(code, groups["rows"].to_numpy(dtype=np.int64), minlength=len(self.customers))
         offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
         np.save(self.folder / "offsets.npy", offsets)
@@ -96,7 +100,11 @@ class Encoder:
                 parse.check_columns(joined, names, "column")
                 key = parse.as_written(joined[join.right], untyped=joined.text)
                 dates = {} if since is None else {"since": since}
-                table = joined.table.select(*(joined[name] for name in names), key=key, **dates)
+                readers = attribute_readers(self.engine, joined, names, log, joins.log)
+                columns = {
+                    joined.own(name): readers[name](joined[name]) if name in readers else joined[name] for name in names
+                }
+                table = joined.table.select(**columns, key=key, **dates)
                 table = table.filter([table[name].notnull() for name in ("key", *dates)])
                 joins.check_unique(table, ["key", *dates], joined, join)
                 rows = self.engine.fetch(table).to_pandas().set_index("key")

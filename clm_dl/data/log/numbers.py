@@ -14,12 +14,21 @@ from clm_dl.errors import UserError
 
 FLOAT32_MAX = 3.4028234663852886e38
 BLANKS = ("", "na", "n/a", "<na>", "null", "none", r"\n")
-CURRENCY = r"[\s\x{a0}\x{202f}'’$€£¥₹₽₩₺]|usd|eur|gbp|chf|jpy|cny|inr|cad|aud|brl|sek|nok|dkk|pln|zł|kr\.?"
+SIGNS = r"[$€£¥₹₽₩₺]|usd|eur|gbp|chf|jpy|cny|inr|cad|aud|brl|sek|nok|dkk|pln|zł|kr"
+CURRENCY = rf"[\s\x{{a0}}\x{{202f}}'’]|(?:{SIGNS})\.?"
+CALLED = {"$": "usd", "€": "eur", "£": "gbp", "¥": "jpy", "₹": "inr", "zł": "pln"}
+CROWNS = {"sek", "nok", "dkk"}  # each is a kr
 SURE = 0.95  # share of the telling values that decides
 # of cleaned text: what only a decimal comma, only a decimal point writes; and one group that may be either
-COMMA = r"^[+-]?[0-9.]*,([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?,[0-9]+$|\.[0-9]{3},[0-9]*$|\.[0-9]{3}\.[0-9]{3}"
-POINT = r"^[+-]?[0-9,]*\.([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?\.[0-9]+$|,[0-9]{3}\.[0-9]*$|,[0-9]{2,3},[0-9]{3}"
-EITHER = r"^[+-]?[1-9][0-9]{0,2},[0-9]{3}$"
+COMMA = (
+    r"^[+-]?[0-9.]*,([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?,[0-9]+$|^[+-]?[0-9]{4,},"
+    r"|\.[0-9]{3},[0-9]*$|\.[0-9]{3}\.[0-9]{3}"
+)
+POINT = (
+    r"^[+-]?[0-9,]*\.([0-9]{1,2}|[0-9]{4,})$|^[+-]?0?\.[0-9]+$|^[+-]?[0-9]{4,}\.|\.[0-9]*e"
+    r"|,[0-9]{3}\.[0-9]*$|,[0-9]{2,3},[0-9]{3}"
+)
+EITHER = r"^[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}$"
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ def number(column: ir.Column, name: str, marks: Marks | None = None) -> tuple[ir
     kind = column.type()
     false = ibis.literal(False)
     if kind.is_string():
-        text = _present(column)
+        text = present(column)
         value = text.try_cast("float64")
         if marks is not None:
             value = ibis.coalesce(
@@ -62,13 +71,13 @@ def number(column: ir.Column, name: str, marks: Marks | None = None) -> tuple[ir
     return value, wrong, value.abs() > FLOAT32_MAX  # NaN is greater than every number
 
 
-def _present(column: ir.Column) -> ir.Column:
+def present(column: ir.Column) -> ir.Column:
     """Lower case text without blanks around it, null where it says that there is no number."""
     text = column.strip().lower()
     return ibis.ifelse(text.isin(BLANKS), ibis.null("string"), text)
 
 
-def _cleaned(text: ir.Column) -> ir.Column:
+def cleaned(text: ir.Column) -> ir.Column:
     """Without currency and blanks; (4.00) and 4.00- as -4.00."""
     text = text.re_replace(CURRENCY, "")
     return text.re_replace(r"^\((.*)\)$", r"-\1").re_replace(r"^([0-9].*)-$", r"-\1")
@@ -76,7 +85,7 @@ def _cleaned(text: ir.Column) -> ir.Column:
 
 def _marked(text: ir.Column, marks: Marks) -> ir.Column:
     """Text as float64 by its marks; null where the groups are no thousands, as in 1,23."""
-    text = _cleaned(text)
+    text = cleaned(text)
     group, point = re.escape(marks.thousands), re.escape(marks.decimal)
     whole = rf"([0-9]{{1,3}}({group}[0-9]{{2,3}})*{group}[0-9]{{3}}|[0-9]+)"
     fits = text.re_search(rf"^[+-]?({whole}({point}[0-9]*)?|{point}[0-9]+)(e[+-]?[0-9]+)?$")
@@ -98,17 +107,23 @@ def find_marks(
     Raises ValueError naming data.decimal where they tell both ways or neither.
     """
     texts = [name for name in dict.fromkeys(columns) if source[name].type().is_string()]
+    if not texts:
+        return {}
+    odd = {name: present(source[name]) for name in texts}
+    either = {f"either_{source.own(name)}": text.re_search(EITHER).any() for name, text in odd.items()}
+    odd = {name: text.notnull() & text.try_cast("float64").isnull() for name, text in odd.items()}
+    row = engine.fetch(
+        source.table.aggregate(**{source.own(name): where.sum() for name, where in odd.items()}, **either)
+    )
+    strange = [name for name in texts if row[source.own(name)][0].as_py()]
+    for name in strange:
+        _check_currency(engine, source, name)
     if decimal is not None or thousands is not None:
         decimal = decimal or ("," if thousands == "." else ".")
         return dict.fromkeys(texts, Marks(decimal, thousands or ("." if decimal == "," else ",")))
-    if not texts:
-        return {}
-    odd = {name: _present(source[name]) for name in texts}
-    odd = {name: text.notnull() & text.try_cast("float64").isnull() for name, text in odd.items()}
-    row = engine.fetch(source.table.aggregate(**{source.own(name): where.sum() for name, where in odd.items()}))
-    found = {}
-    for name in (name for name in texts if row[source.own(name)][0].as_py()):
-        text = _cleaned(_present(source[name]))
+    found: dict[str, Marks] = {}
+    for name in (name for name in texts if name in strange or row[f"either_{source.own(name)}"][0].as_py()):
+        text = cleaned(present(source[name]))
         counts = {
             key: text.re_search(shape).sum()
             for key, shape in {"comma": COMMA, "point": POINT, "either": EITHER}.items()
@@ -131,7 +146,7 @@ def find_marks(
                 f"{' and '.join(map(repr, like[:2]))}: set data.decimal=',' or data.decimal='.'"
             )
         marks = Marks(",", ".") if comma > point else Marks(".", ",")
-        helped = (odd[name] & _marked(_present(source[name]), marks).notnull()).sum()
+        helped = (odd[name] & _marked(present(source[name]), marks).notnull()).sum()
         if engine.fetch(source.table.aggregate(rows=helped))["rows"][0].as_py():
             found[name] = marks
             say(
@@ -139,3 +154,20 @@ def find_marks(
                 "(data.decimal, data.thousands)"
             )
     return found
+
+
+def _check_currency(engine: DuckDB, source: Source, name: str) -> None:
+    """Raise UserError where amounts are in several currencies: nothing adds them up."""
+    text = present(source[name])
+    signs = source.table.select(
+        sign=text.re_extract(f"({SIGNS})", 1), text=source[name], digits=text.re_search("[0-9]")
+    )
+    signs = signs.filter((signs.sign != "") & signs.digits).group_by("sign").aggregate(like=signs.text.max())
+    like = {CALLED.get(row["sign"], row["sign"]): row["like"] for row in engine.fetch(signs).to_pylist()}
+    if CROWNS & set(like):
+        like.pop("kr", None)
+    if len(like) > 1:
+        raise UserError(
+            f"column {name!r} of {source.what} has several currencies, such as "
+            f"{' and '.join(map(repr, sorted(like.values())[:2]))}: convert them to one, or leave the column out"
+        )

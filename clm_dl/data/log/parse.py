@@ -49,29 +49,31 @@ def is_small_integer(column: ir.Column) -> bool:
     return bool(kind.is_integer()) and not kind.is_uint64()
 
 
-def ids(column: ir.Column) -> ir.Column:
-    """Ids as int64, or as text by the rule of `clm_dl.data.ids`; null where a number is missing."""
+def ids(column: ir.Column, *, untyped: bool = False) -> ir.Column:
+    """Ids as int64, or as text by the rule of `clm_dl.data.ids`; null where a number is missing. `untyped`: 7.0 as text
+    of a file without types is 7.
+    """
     kind = column.type()
     if is_small_integer(column):
         return column.cast("int64")
     if kind.is_floating():
         value = column.cast("float64")
-        whole = ibis.ifelse(value == value.floor(), value, ibis.null("float64"))
+        whole = ibis.ifelse(value % 1 == 0, value, ibis.null("float64"))
         text = ibis.coalesce(whole.try_cast("int64").cast("string"), whole.try_cast(WHOLE).cast("string"))
         return ibis.ifelse(value.isnan(), ibis.null("string"), ibis.coalesce(text, column.cast("string")))
     if kind.is_decimal():
         return column.cast("string").re_replace(POINT_ZERO, r"\1")
     if kind.is_boolean():
         return ibis.cases((column, "True"), (~column, "False"), else_=ibis.null("string"))
-    return column.cast("string")
+    text = column.cast("string")
+    return text.re_replace(POINT_ZERO, r"\1") if untyped and kind.is_string() else text
 
 
 def as_written(column: ir.Column, *, untyped: bool) -> ir.Column:
     """Ids as text to compare with those of another table; null where blank. `untyped`: of a file without types."""
-    text = ids(column).cast("string")
+    text = ids(column, untyped=untyped).cast("string")
     if not column.type().is_string():
         return text
-    text = text.re_replace(POINT_ZERO, r"\1") if untyped else text
     return ibis.ifelse(text.strip() == "", ibis.null("string"), text)
 
 
@@ -96,16 +98,18 @@ def reason(columns: ir.Table | Mapping[str, ir.Column], codes: Mapping[str, int]
 
 
 def parse_log(
-    source: Source, log: Log, own: Mapping[str, str], writing: Writing, names: dict[str, str]
+    source: Source, log: Log, own: Mapping[str, str], writing: Writing, names: dict[str, str], *, among_typed: bool
 ) -> tuple[dict[str, ir.Column], dict[str, int]]:
     """Canonical columns of a log: customer, time, local (time on its clock), order and the fields that the log itself
     holds, called by `own`; and further columns that say where a row cannot be kept, with the reason of each, a position
     in `names` (reason → what of the row it is about), which grows as reasons are met. Of several the first counts.
 
-    Customers whose id is a blank or a word for missing are found later, among the distinct ones.
+    Customers whose id is a blank or a word for missing are found later, among the distinct ones, and so is 7.0, but
+    where a source without types is `among_typed` ones, whose text 7.0 stays that.
     """
+    untyped = source.text and among_typed
     customer, when = source[log.roles["customer"]], log.roles["time"]
-    known = ids(customer)
+    known = ids(customer, untyped=untyped)
     moment, local = time(source[when], log.timezone, writing.times.get(when))
     reasons: list[tuple[Any, str, str]] = [(known.isnull(), MISSING_CUSTOMER, "customer")]
     if customer.type().is_floating():
@@ -129,7 +133,7 @@ def parse_log(
         elif kind == "time":
             fields[own[name]] = time(raw, log.timezone, writing.times.get(column))[0]
         else:
-            fields[own[name]] = ids(raw) if name == "item" else category(raw)
+            fields[own[name]] = ids(raw, untyped=untyped) if name == "item" else category(raw)
     for _, why, what in reasons:
         names.setdefault(why, what)
     wrong = {f"wrong{position}": where for position, (where, _, _) in enumerate(reasons)}

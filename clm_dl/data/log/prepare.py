@@ -23,6 +23,7 @@ from clm_dl.data.log.engine import DuckDB, Source, open_engine
 from clm_dl.data.log.fingerprint import configuration_fingerprint, source_fingerprint
 from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.log.joins import Joins
+from clm_dl.data.log.kinds import Reader, shared_readers
 from clm_dl.data.log.numbers import find_marks
 from clm_dl.data.log.orders import settle_orders
 from clm_dl.data.log.quarantine import WRONG_SHAPE, examples, write_quarantine
@@ -92,6 +93,7 @@ class _Preparation:
     def __init__(self, spec: DataSpec, engine: DuckDB, folder: Path, before: int | None, log: Callable[[str], None]):
         self.spec, self.engine, self.folder, self.before, self.log = spec, engine, folder, before, log
         self.text = False  # ids came as text
+        self.untyped = False  # every source is a file without types
         self.tie = spec.tie
         if spec.tie == "auto":
             has_order = spec.engine == "duckdb" and not any(is_database(source.path) for source in spec.logs)
@@ -102,6 +104,7 @@ class _Preparation:
     def run(self) -> dict[str, Any]:
         spec, engine = self.spec, self.engine
         raws = [self._read(log) for log in spec.logs]
+        self.untyped = all(source.text for source in raws)
         typed = [self._typed(log, source) for log, source in zip(spec.logs, raws, strict=True)]
         groups = self._rows([t.select("customer", "reason") for t in typed])
         typed, groups = self._without_nobody(typed, groups)
@@ -133,13 +136,12 @@ class _Preparation:
         kept = int(groups["rows"].sum())
         counts |= {"kept": kept, "duplicates": rows_in - quarantined - kept}
         settled = [settle_orders(engine, table, close=spec.close_orders, log=self.log) for table in good]
-        events = self._merge(
-            [self._fields(log, source, table) for log, source, table in zip(spec.logs, raws, settled, strict=True)]
-        )
+        readers = shared_readers(engine, spec.logs, raws, spec.static, self.log)
+        events = self._merge([self._fields(*parts) for parts in zip(spec.logs, raws, settled, readers, strict=True)])
         events = engine.named(events)
         encoder = Encoder(spec, engine, self.folder)
-        codes = encoder.write_dictionaries(events, text=self.text)
-        events, offsets = encoder.encode_customers(events, groups, text=self.text)
+        codes = encoder.write_dictionaries(events, untyped=self.untyped)
+        events, offsets = encoder.encode_customers(events, groups, text=self.text, untyped=self.untyped)
         dated = encoder.write_static(events, raws, self.joins)
         events = encoder.encode_fields(events, codes)
         fields = [Field(name, kind, name if name in RESERVED else None) for name, kind in spec.kinds.items()]
@@ -192,7 +194,8 @@ class _Preparation:
         writing = self._writing(log, source)
 
         def parsed(table: ir.Table) -> tuple[dict[str, ir.Column], dict[str, int]]:
-            return parse.parse_log(replace(source, table=table), log, self.spec.own, writing, self.reasons)
+            known = (replace(source, table=table), log, self.spec.own, writing, self.reasons)
+            return parse.parse_log(*known, among_typed=not self.untyped)
 
         table = source.table
         columns, codes = parsed(table)
@@ -333,7 +336,7 @@ class _Preparation:
 
     # -- one table of events
 
-    def _fields(self, log: Log, source: Source, table: ir.Table) -> ir.Table:
+    def _fields(self, log: Log, source: Source, table: ir.Table, readers: Mapping[str, Reader]) -> ir.Table:
         """Customer, time, order and every field of the store; items joined."""
         for join in log.joins:
             if join.to == "item":
@@ -349,7 +352,9 @@ class _Preparation:
             else:
                 columns.append(table[own] if own in have else ibis.null(types[self.spec.kinds[name]]).name(own))
         columns += [
-            table[source.own(name)].name(f"s{position}")
+            (readers[name](table[source.own(name)]) if name in readers else table[source.own(name)]).name(
+                f"s{position}"
+            )
             for position, name in enumerate(self.spec.static)
             if name in source.names
         ]

@@ -12,11 +12,11 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clm_dl.data import text
 from clm_dl.data.log import interchange, sources
 from clm_dl.data.log.engine import BATCH_ROWS, DuckDB, Source, named, own_names
+from clm_dl.data.log.parquet import read_files
 from clm_dl.data.log.roles import Join, Log
 from clm_dl.errors import UserError
 
@@ -41,6 +41,10 @@ def read(engine: DuckDB, source: Log | Join, data_dir: str, say: Callable[[str],
     separator, columns, encoding = (
         (source.separator, source.columns, source.encoding) if isinstance(source, Log) else (None, None, None)
     )
+    if separator == "":
+        raise UserError(
+            "data.separator must be the mark between two columns such as ';', or null to find it out, got ''"
+        )
     kind = sources.file_format(found[0], source.format, separator)
     files = [text.decompressed(file, engine.folder) for file in found]
     if columns is not None and kind not in ("csv", "txt", "text"):
@@ -48,7 +52,8 @@ def read(engine: DuckDB, source: Log | Join, data_dir: str, say: Callable[[str],
             f"data.columns names the columns of a text file without a header, and {what} is {kind}: leave it out"
         )
     if kind == "parquet":
-        return _read_parquet(engine, files, what)
+        table, names = read_files(engine, files, what)
+        return Source(_numbered(table), names, False, what)
     texts = [text.in_utf8(file, engine.folder, encoding, say) for file in files]
     if kind == "sequences":
         events, rejected = interchange.read_sequences(texts, what)
@@ -60,7 +65,11 @@ def read(engine: DuckDB, source: Log | Join, data_dir: str, say: Callable[[str],
         return named(_arrow(engine, pa.concat_tables(tables, promote_options="default"), True, what), columns)
     if all(not file.stat().st_size for file in texts):
         raise UserError(f"{what} is empty: give a log with a header and at least one event")
-    given = {"delim": separator} if separator is not None else _layout(engine, texts[0], say)
+    given: dict[str, Any]
+    if named_first := text.excel_separator(texts[0]):
+        given = {"delim": separator or named_first, "quote": '"', "skip": 1}
+    else:
+        given = {"delim": separator} if separator is not None else _layout(engine, texts[0], say)
     lines, wrong = _read_csv(engine, texts, what, header=columns is None, **given)
     if wrong and encoding is None:  # further down than a look at the start could see
         again = [text.in_utf8(file, engine.folder, None, say, whole=True) for file in files]
@@ -72,17 +81,6 @@ def read(engine: DuckDB, source: Log | Join, data_dir: str, say: Callable[[str],
 def _arrow(engine: DuckDB, table: pa.Table, untyped: bool, what: str) -> Source:
     names = tuple(table.column_names)
     return Source(engine.view(table.rename_columns(own_names(len(names)))), names, untyped, what)
-
-
-def _read_parquet(engine: DuckDB, files: list[Path], what: str) -> Source:
-    table = engine.backend.read_parquet(
-        [text.literal(file) for file in files], table_name=engine.name(), union_by_name=True
-    )
-    names = [pq.read_schema(file).names for file in files]
-    twice = any(len({name.lower() for name in found}) < len(found) for found in names)
-    if twice and len(files) > 1:  # DuckDB has renamed them, in each file anew
-        raise UserError(f"{what} has files with two columns of one name: rename one of them")
-    return Source(_numbered(table), tuple(names[0] if twice else table.columns), False, what)
 
 
 def _numbered(table: ir.Table) -> ir.Table:

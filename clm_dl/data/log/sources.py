@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import glob
 import hashlib
 import importlib.util
@@ -168,10 +169,25 @@ def _arrow_column(column: pd.Series) -> pa.Array | pa.ChunkedArray:
     """A pandas column in Arrow: a period as its start, mixed types as text, a whole float among them as that number."""
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
+    if column.dtype == object and pd.api.types.infer_dtype(column) in ("date", "datetime", "mixed"):
+        kinds = {_time_kind(value) for value in column if isinstance(value, datetime.date) and value is not pd.NaT}
+        if len(kinds) > 1:  # Arrow would give all of them the kind of the first
+            return pa.Array.from_pandas(column.map(_as_text, na_action="ignore").astype(object))
     try:
         return pa.Array.from_pandas(column)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.Array.from_pandas(column.map(written, na_action="ignore").astype(object))
+
+
+def _time_kind(value: datetime.date) -> str:
+    """A date, a time of some zone, or a time of a zone that it names."""
+    if not isinstance(value, datetime.datetime):
+        return "date"
+    return "plain" if value.tzinfo is None else "zoned"
+
+
+def _as_text(value: Any) -> str | None:
+    return value.isoformat() if isinstance(value, datetime.date) else written(value)
 
 
 def source_state(source: Log | Join, data_dir: str) -> list[Any]:

@@ -17,6 +17,7 @@ LONG = 28  # days that a gap must have, at the end …
 LONGER = 365  # … and at the start of the data, where rows of a pilot are nothing rare
 TIMES = 10  # and so many times the longest gap between the other days with events
 DECADE = 3_650
+SHARE = 20  # one in so many rows may have the date that stands for none
 DECADE_TIMES = 3
 
 
@@ -42,16 +43,19 @@ def count_days(engine: DuckDB, tables: list[ir.Table]) -> tuple[np.ndarray, np.n
 
 def newest_strays(day: np.ndarray, rows: np.ndarray) -> Tail | None:
     """The rows far behind all others, if there are some."""
-    return _tail(day, rows, LONG)
+    return _tail(day, rows, LONG, LONGER)
 
 
 def oldest_strays(day: np.ndarray, rows: np.ndarray) -> Tail | None:
     """The rows far before all others, if there are some."""
-    found = _tail(-day[::-1], rows[::-1], LONGER)
+    found = _tail(-day[::-1], rows[::-1], LONGER, DECADE)
     return None if found is None else Tail(found.rows, found.gap, -found.edge)
 
 
-def _tail(day: np.ndarray, rows: np.ndarray, long: int) -> Tail | None:
+def _tail(day: np.ndarray, rows: np.ndarray, long: int, one_day: int) -> Tail | None:
+    """`long`: days of a gap before a few rows; `one_day`: before more of them that share their day, as 2099-12-31 or
+    1970-01-01 do where they stand for none.
+    """
     total = int(rows.sum())
     if total < FEWEST or len(day) < 2:
         return None
@@ -59,6 +63,9 @@ def _tail(day: np.ndarray, rows: np.ndarray, long: int) -> Tail | None:
     beyond = np.cumsum(rows[::-1])[::-1][1:]  # rows from each day on, but for the first
     gaps = np.diff(day)
     places = np.flatnonzero(beyond <= few)
+    filled = rows[-1] <= total // SHARE and gaps[-1] >= max(one_day, TIMES * gaps[:-1].max(initial=1))
+    if filled and gaps[-1] >= gaps[places].max(initial=0):
+        return Tail(int(rows[-1]), int(gaps[-1]), int(day[-2]))
     if not len(places):
         return None
     place = int(places[np.argmax(gaps[places])])

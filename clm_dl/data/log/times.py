@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -12,7 +13,16 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from clm_dl.data.ids import MISSING_WORDS
-from clm_dl.data.log.engine import DuckDB, Source, epoch_us, epoch_us_zoned, from_zone, make_timestamp, try_strptime
+from clm_dl.data.log.engine import (
+    DuckDB,
+    Source,
+    epoch_us,
+    epoch_us_zoned,
+    from_zone,
+    make_timestamp,
+    try_strptime,
+    try_strptime_zoned,
+)
 from clm_dl.data.zone import DAY, OFFSET, Zone
 from clm_dl.errors import UserError
 
@@ -29,12 +39,15 @@ DATES = (
     *("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d"),
     *("%d %b %Y", "%d-%b-%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d %Y", "%B %d, %Y", "%d/%b/%Y"),
     *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%m-%y", "%m-%d-%y", "%d-%b-%y", "%d %b %y"),
+    *("%y-%m-%d", "%y/%m/%d", "%y.%m.%d"),
 )
 CLOCKS = (
     *("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", ", %H:%M", ", %H:%M:%S"),
     *("T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", "T%H", " %H", ":%H:%M:%S", "T%H%M%S", "%H%M%S", "%H%M"),
 )
 FORMATS = (*(date + clock for date, clock in product(DATES, CLOCKS)), "%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%B %Y", "%Y")
+FIRST = {"d": "day", "m": "month", "y": "year"}
+FARTHEST, FARTHEST_NS = 2**62, 9_200_000_000_000_000_000  # micro- and nanoseconds: of no year up to 2200
 SAMPLE = 400
 FEW = 1_000  # numbers up to it are taken as seconds, with a word
 
@@ -60,11 +73,16 @@ def next_midnight(moment: int, timezone: str) -> int:
 
 def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.Column, ir.Column]:
     """Time in microseconds UTC (null where unparseable), and the same on the clock of its zone."""
+    if column.type().is_decimal():
+        column = column.try_cast("int64") if column.type().scale == 0 else column.cast("float64")
     kind = column.type()
     if time_format is not None and (kind.is_numeric() or kind.is_string()):
         if time_format in NUMBERED:
             moment = _counted(column if kind.is_numeric() else column.strip().try_cast("float64"), time_format)
             return _localised(make_timestamp(moment), timezone) if time_format == "excel" else (moment, moment)
+        if re.search("%[zZ]", time_format):  # each time names its own zone
+            moment = epoch_us_zoned(try_strptime_zoned(_digits(column), time_format))
+            return moment, moment
         return _localised(try_strptime(_digits(column), time_format), timezone)
     if kind.is_timestamp() and kind.timezone is not None:
         moment = epoch_us_zoned(column.cast("timestamp('UTC')"))
@@ -81,19 +99,27 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
     text = column.strip()
     digits = text.re_search(DIGITS)
     utc, local = _localised(ibis.ifelse(digits, ibis.null("string"), text).try_cast("timestamp(6)"), timezone)
-    zoned = text.re_search(OFFSET) & text.contains(":")
-    stamped = epoch_us_zoned(ibis.ifelse(zoned, text, ibis.null("string")).try_cast("timestamp('UTC')"))
+    zoned = text.re_search(OFFSET)
+    stamped = epoch_us_zoned(_spelled(ibis.ifelse(zoned, text, ibis.null("string"))).try_cast("timestamp('UTC')"))
     epoch = _of_digits(ibis.ifelse(digits, text, ibis.null("string")))
     return ibis.cases((digits, epoch), (zoned, stamped), else_=utc), ibis.cases(
         (digits, epoch), (zoned, stamped), else_=local
     )
 
 
+def _spelled(text: ir.Column) -> ir.Column:
+    """ISO text with a zone as DuckDB reads it: Z, UTC and GMT as +00, no blank before a zone, a time with seconds."""
+    text = text.re_replace(r"\s*(?:[Zz]|UTC|GMT)$", "+00").re_replace(r"\s+([+-][0-9:]+)$", r"\1")
+    text = text.re_replace(r"^([0-9]{4})([0-9]{2})([0-9]{2})[Tt ]([0-9]{2})([0-9]{2})", r"\1-\2-\3T\4:\5:")
+    text = text.re_replace(r"^(.*[Tt ][0-9]{1,2})([+-][0-9:]+)$", r"\1:00\2")
+    return text.re_replace(r"^(.*[Tt ][0-9]{1,2}:[0-9]{2}):?([+-][0-9:]+)$", r"\1:00\2")
+
+
 def _localised(moment: ir.Column, timezone: str) -> tuple[ir.Column, ir.Column]:
     local = epoch_us(moment)
     if Zone(timezone).is_utc:
         return local, local
-    return epoch_us_zoned(from_zone(timezone, moment)), local
+    return from_zone(timezone, local), local
 
 
 def _digits(column: ir.Column) -> ir.Column:
@@ -106,18 +132,28 @@ def _digits(column: ir.Column) -> ir.Column:
 def _counted(number: ir.Column, unit: str) -> ir.Column:
     """Numbers since 1970 or, for excel, since 1900 as microseconds; whole microseconds are exact."""
     if unit == "excel":  # a day's fraction is rounded to the millisecond, which is more than Excel keeps
-        return ((number.cast("float64") - EXCEL_ZERO) * 86_400_000).round().try_cast("int64") * 1_000
+        days = _within(number.cast("float64"), FARTHEST // DAY)
+        return ((days - EXCEL_ZERO) * 86_400_000).round().cast("int64") * 1_000
     if unit == "epoch_ns":
-        return (number / 1_000).floor().try_cast("int64") if not number.type().is_integer() else number // 1_000
-    scaled = number * NUMBERED[unit]
-    return scaled.cast("int64") if number.type().is_integer() else scaled.round().try_cast("int64")
+        number = number if number.type().is_integer() else _within(number, FARTHEST_NS)
+        return number // 1_000 if number.type().is_integer() else (number / 1_000).floor()
+    scaled = _within(number, FARTHEST // NUMBERED[unit]) * NUMBERED[unit]
+    return scaled.cast("int64") if number.type().is_integer() else scaled.round().cast("int64")
+
+
+def _within(number: ir.Column, limit: int) -> ir.Column:
+    """Numbers no further from 0 than `limit`, which is absurd as a time; null where there is none."""
+    if number.type().is_integer():
+        return ibis.ifelse(number.between(-limit, limit), number.cast("int64"), limit)
+    known = ibis.ifelse(number.isnan(), ibis.null("float64"), number.cast("float64"))
+    return ibis.ifelse(known.isnull() | known.between(-limit, limit), known, limit)
 
 
 def _from_epoch(number: ir.Column) -> ir.Column:
     """Seconds, milli-, micro- or nanoseconds since 1970, told by their magnitude."""
     if number.type().is_integer():
         number = number.try_cast("int64")
-    size = number.abs()
+    size = _within(number, FARTHEST).abs()
     return ibis.cases(
         (size < 10**11, _counted(number, "epoch_s")),
         (size < 10**14, _counted(number, "epoch_ms")),
@@ -151,10 +187,9 @@ def find_format(
     text = column.strip()
     table = source.table.select(text=text).filter(lambda t: t.text.notnull() & ~t.text.isin(("", *MISSING_WORDS)))
     shown = table.limit(SAMPLE)
-    iso = (shown.text.try_cast("timestamp(6)").notnull() | shown.text.try_cast("timestamp('UTC')").notnull()).name(
-        "iso"
-    )
-    sample = engine.fetch(shown.select("text", iso, digits=shown.text.re_search(DIGITS)))
+    iso = shown.text.try_cast("timestamp(6)").notnull() | shown.text.try_cast("timestamp('UTC')").notnull()
+    iso &= shown.text.re_search("^[0-9]{4}")  # DuckDB reads 28/02/23 as a day of the year 28
+    sample = engine.fetch(shown.select("text", iso.name("iso"), digits=shown.text.re_search(DIGITS)))
     texts, plain, digits = (sample[key].to_pylist() for key in ("text", "iso", "digits"))
     if sum(digits) > len(texts) / 2:
         numbers = table.filter(table.text.re_search(DIGITS)).select(number=table.text.try_cast("float64"))
@@ -169,14 +204,40 @@ def find_format(
     row = engine.fetch(table.aggregate(**fit))
     rows = dict(zip(candidates, (int(row[key][0].as_py() or 0) for key in fit), strict=True))
     best = max(rows.values())
-    chosen = [wanted for wanted in candidates if rows[wanted] == best]
-    rival = next((wanted for wanted in chosen[1:] if _day_first(wanted) != _day_first(chosen[0])), None)
-    if rival is not None:
+    orders: dict[str, str] = {}
+    for wanted in (wanted for wanted in candidates if rows[wanted] == best):
+        orders.setdefault(_order(wanted), wanted)
+    if "ymd" in orders and "%y" in orders["ymd"]:
+        orders = _without_wide(engine, table, orders)
+    chosen, *rivals = orders.values()
+    if rivals:
+        first, second = (FIRST[_order(wanted)[0]] for wanted in (chosen, rivals[0]))
         raise UserError(
-            f"the times of column {name!r} of {source.what}, such as {others[0]!r}, may have the day first or the "
-            f"month: set {key}='{chosen[0]}' or {key}='{rival}'"
+            f"the times of column {name!r} of {source.what}, such as {others[0]!r}, may have the {first} first or the "
+            f"{second}: set {key}='{chosen}' or {key}='{rivals[0]}'"
         )
-    return _said(chosen[0], name, say, key)
+    return _said(chosen, name, say, key)
+
+
+def _without_wide(engine: DuckDB, table: ir.Table, orders: dict[str, str]) -> dict[str, str]:
+    """Formats of two-digit years by their order, without those that scatter the times over twice as long as another: a
+    day taken for a year makes decades of a month.
+    """
+    read = {order: try_strptime(table.text, wanted) for order, wanted in orders.items()}
+    told = {order: (epoch_us(moment.max()) - epoch_us(moment.min())) for order, moment in read.items()}
+    told |= {f"day_{order}": moment.day().max() for order, moment in read.items()}
+    row = engine.fetch(table.aggregate(**told)).to_pylist()[0]
+    year_last = [order for order in orders if order != "ymd"]
+    if not year_last:
+        return orders
+    last, first = min(row[order] for order in year_last), row["ymd"]
+    if 2 * last <= first and first:
+        return {order: orders[order] for order in year_last}
+    if (
+        2 * first <= last and last and min(row[f"day_{order}"] for order in year_last) > 1
+    ):  # else they may be firsts of months
+        return {"ymd": orders["ymd"]}
+    return orders
 
 
 def _said(found: str | None, name: str, say: Callable[[str], None], key: str) -> str | None:
@@ -185,8 +246,9 @@ def _said(found: str | None, name: str, say: Callable[[str], None], key: str) ->
     return found
 
 
-def _day_first(wanted: str) -> bool:
-    return "%m" in wanted and -1 < wanted.find("%d") < wanted.find("%m")
+def _order(wanted: str) -> str:
+    """The order of day, month and year in a format: dmy, mdy, ymd …"""
+    return "".join(re.findall("%([dmybY])", wanted.replace("%B", "%m").replace("%b", "%m"))).lower()
 
 
 def _fits(words: list[str], wanted: str) -> Iterator[bool]:
@@ -242,5 +304,5 @@ def _of_numbers(
 
 def _is_date(value: ir.Column, unit: int) -> ir.Column:
     """Whether a number divided by `unit` is year, month and day."""
-    day = (value / unit).floor()
+    day = (ibis.ifelse(value.between(0, FARTHEST), value, 0) / unit).floor()
     return day.between(19_000_101, 22_001_231) & ((day / 100).floor() % 100).between(1, 12) & (day % 100).between(1, 31)

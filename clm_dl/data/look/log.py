@@ -153,7 +153,9 @@ class LogReader:
         """Customer, time, its clock and the reason of every line, and how many lines have each reason."""
         log = spec.logs[0]
         names: dict[str, str] = {}
-        columns, codes = parse.parse_log(self.source, log, spec.own, parse.Writing(self.formats, self.marks), names)
+        columns, codes = parse.parse_log(
+            self.source, log, spec.own, parse.Writing(self.formats, self.marks), names, among_typed=False
+        )
         customer, columns["reason"] = columns["customer"], parse.reason(columns, codes)
         if customer.type().is_string():
             missing = list(names).index(parse.MISSING_CUSTOMER)

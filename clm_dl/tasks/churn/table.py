@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,25 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from clm_dl.baselines.tabular.classifier import TabularClassifier
 from clm_dl.data.ids import MISSING_WORDS, as_numbers, customer_ids, untyped
+from clm_dl.data.log.prepare import describe_counts, describe_reasons
+from clm_dl.data.log.roles import share
 from clm_dl.data.tables import PARQUET
 from clm_dl.data.tables import read_table as read_rows
 from clm_dl.data.text import inner_suffix
 from clm_dl.errors import MissingFile, UserError, nearest
 from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.evaluation.leakage import leakage
+from clm_dl.tasks.churn.table_columns import as_text, features
 from clm_dl.tasks.settings import Settings
 
 POSITIVE = ("1", "1.0", "true", "yes", "y")
 NEGATIVE = ("0", "0.0", "false", "no", "n")
-LEADING_ZERO = r"[+-]?0[0-9]"  # of a code, not of a number
 CALIBRATION_SHARE = 0.2  # of each fold's training rows: early stopping and Platt calibration
 
 
-def table_scores(data: Mapping[str, Any], settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
+def table_scores(
+    data: Mapping[str, Any], settings: Settings, say: Callable[[str], None] = print
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Stratified K-fold: every customer is scored by models whose training and calibration rows lie in the other folds.
 
     Args:
@@ -43,7 +47,7 @@ def table_scores(data: Mapping[str, Any], settings: Settings) -> tuple[pd.DataFr
     Raises:
         ValueError, FileNotFoundError: one sentence on the path, a column, the label or the folds.
     """
-    ids, X, label, counts = read_table(data)
+    ids, X, label, counts = read_table(data, say)
     folds, seed = data.get("folds", 5), settings.seed
     rare = int(min(label.sum(), len(label) - label.sum()))
     if not 2 <= folds <= rare // 2:
@@ -86,7 +90,9 @@ def _repeats(X: pd.DataFrame, label: np.ndarray, fold: np.ndarray) -> dict[str, 
     return {"repeats": int(alike.duplicated(keep=False).sum()), "repeats_across_folds": int((folds > 1).sum())}
 
 
-def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, dict[str, Any]]:
+def read_table(
+    data: Mapping[str, Any], say: Callable[[str], None] = print
+) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, dict[str, Any]]:
     """Customer ids `[N]`, features `[N, F]` (float or text columns), labels `[N]` in {0, 1}, counts; arguments as in
     `table_scores`.
 
@@ -105,10 +111,10 @@ def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.nd
     plain_text = customer is not None and data.get("frame") is None and inner_suffix(Path(data["path"])) not in PARQUET
     if customer is not None and not pd.api.types.is_integer_dtype(ids):  # one rule for ids, wherever they come from
         ids = pd.Series(customer_ids(ids).to_numpy(zero_copy_only=False), index=frame.index)
-    text = _text(frame[label])
+    text = as_text(frame[label])
     text = text.mask(text.isin(MISSING_WORDS))
     reasons = {
-        "missing customer": _text(ids).isna(),
+        "missing customer": as_text(ids).isna(),
         "missing label": text.isna(),
         "repeated customer": ids.duplicated(),
     }
@@ -116,22 +122,27 @@ def read_table(data: Mapping[str, Any]) -> tuple[np.ndarray, pd.DataFrame, np.nd
         np.select([mask.to_numpy() for mask in reasons.values()], list(reasons), default=""), index=frame.index
     )
     keep = (reason == "").to_numpy()
+    counts: dict[str, Any] = {
+        "rows_in": rows_in,
+        "kept": int(keep.sum()),
+        "quarantined": int((~keep).sum()),
+        "duplicates": 0,
+        "quarantine_reasons": {name: int((reason == name).sum()) for name in reasons if (reason == name).any()},
+    }
+    say(f"table: {describe_counts(counts)}")
+    limit = share(data.get("max_quarantined"), "data.max_quarantined")
+    if keep.any() and limit is not None and counts["quarantined"] > limit * rows_in:
+        raise UserError(
+            f"{counts['quarantined']:,} of {rows_in:,} rows of the table were quarantined{describe_reasons(counts)}; "
+            f"that is more than data.max_quarantined={limit:g}: check data.roles.customer and data.label, or allow it "
+            "by data.max_quarantined=1"
+        )
     frame, ids, text = frame[keep].reset_index(drop=True), ids[keep], text[keep]
     y = _label(text, data.get("positive"), label)
     taken = {label, customer, *named["data.exclude"]}
-    X = _features(
-        frame[[name for name in frame.columns if name not in taken]], data.get("numeric"), data.get("categorical")
-    )
+    X = features(frame[[name for name in frame.columns if name not in taken]], data, say)
     digest = hashlib.blake2b("\0".join(map(str, ids)).encode() + y.astype("<i1").tobytes(), digest_size=16)
-    counts = {
-        "rows_in": rows_in,
-        "kept": len(y),
-        "quarantined": rows_in - len(y),
-        "duplicates": 0,
-        "quarantine_reasons": {name: int((reason == name).sum()) for name in reasons if (reason == name).any()},
-        "customers": len(y),
-        "fingerprint": digest.hexdigest(),
-    }
+    counts |= {"customers": len(y), "fingerprint": digest.hexdigest()}
     if plain_text:
         return as_numbers(untyped(pa.array(ids, pa.string()))).to_numpy(zero_copy_only=False), X, y, counts
     return ids.to_numpy(), X, y, counts
@@ -147,12 +158,6 @@ def _load(data: Mapping[str, Any]) -> pd.DataFrame:
     if not path.is_file():
         raise MissingFile(f"data.path: no file {path}, so give a CSV or Parquet file with one row a customer")
     return read_rows(path)
-
-
-def _text(column: pd.Series) -> pd.Series:
-    """As stripped text; blank is missing."""
-    text = column.astype(object).where(column.notna()).map(lambda value: str(value).strip(), na_action="ignore")
-    return text.mask(text == "")
 
 
 def _label(text: pd.Series, positive: Any, name: str) -> np.ndarray:
@@ -176,22 +181,3 @@ def _label(text: pd.Series, positive: Any, name: str) -> np.ndarray:
             f"one class only: all {len(y)} rows have {chosen[0]!r} in {name!r}, so there is nothing to learn"
         )
     return y
-
-
-def _features(frame: pd.DataFrame, numeric: Sequence[str] | None, categorical: Sequence[str] | None) -> pd.DataFrame:
-    """Numbers as float64 with NaN, the rest as text; with both lists given, only the columns they name."""
-    columns = {}
-    for name in frame.columns:
-        text = _text(frame[name])
-        number = text.mask(text.isin(MISSING_WORDS))
-        parsed = pd.to_numeric(number, errors="coerce").astype(float)
-        parsed = parsed.where(np.isfinite(parsed))
-        reads = not pd.api.types.is_bool_dtype(frame[name]) and bool((parsed.notna() == number.notna()).all())
-        reads &= not number.str.match(LEADING_ZERO).fillna(False).any()
-        if name in (numeric or ()) or (numeric is None and name not in (categorical or ()) and reads):
-            columns[str(name)] = parsed
-        elif name in (categorical or ()) or categorical is None:
-            columns[str(name)] = text
-    if not columns:
-        raise UserError("the table has no column besides customer and label, so there is nothing to learn from")
-    return pd.DataFrame(columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,10 +124,12 @@ class ChurnTask(SnapshotTask):
         names = {"model": model, "task": self.name}
         return scores_table(cases.store, cases.snapshots, **names, score=score, score_raw=answers)
 
-    def table_scores(self, data: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    def table_scores(
+        self, data: Mapping[str, Any], say: Callable[[str], None] = print
+    ) -> tuple[pd.DataFrame, dict[str, Any]]:
         from clm_dl.tasks.churn.table import table_scores  # predicting shall not wait for scikit-learn
 
-        return table_scores(data, self.settings)
+        return table_scores(data, self.settings, say)
 
     # --- figures
 

@@ -159,3 +159,42 @@ def test_quarantined_customers_are_kept_aside(tmp_path: Path):
     aside = pq.read_table(store.path / "quarantine.parquet").to_pandas()
     assert sorted(aside["id"]) == ["NULL", "nan"]
     assert set(aside["reason"]) == {"missing customer"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [
+        ([9007199254740993, 8], [7.0, 8.0], ["7", "8", "9007199254740993"]),
+        ([5, 8], [7.0, None], [5, 7, 8]),
+        ([7.0, 8.0], ["007", "7.0"], ["007", "7", "7.0", "8"]),
+        ([7, 8], ["007", "7.0"], ["007", "7", "7.0", "8"]),
+        (np.array([2**64 - 1], np.uint64), [7], ["18446744073709551615", "7"]),
+        ([True], ["x"], ["True", "x"]),
+    ],
+)
+def test_files_of_one_folder_keep_their_ids(first: list[Any], second: list[Any], wanted: list[Any], tmp_path: Path):
+    (tmp_path / "log").mkdir()
+    for name, ids in (("a", first), ("b", second)):
+        pq.write_table(pa.table({"id": ids, "when": [DAY] * len(ids)}), tmp_path / "log" / f"{name}.parquet")
+    data = {"path": str(tmp_path / "log"), "roles": ROLES, "max_quarantined": 1, "tie": "file"}
+    assert prepare_store(data, tmp_path / "store").customer_ids.tolist() == wanted
+
+
+@pytest.mark.parametrize("other", ["csv", "integers", "floats"])
+def test_typed_text_stays_as_it_is_written_whatever_lies_beside_it(other: str, tmp_path: Path):
+    pq.write_table(pa.table({"id": ["7.0", "8"], "sku": ["1.0", "1"], "when": [DAY] * 2}), tmp_path / "text.parquet")
+    (tmp_path / "b.csv").write_text(f"id,sku,when\n9.0,2.0,{DAY}\n8.0,1.0,{DAY}\n")
+    numbers = np.array([9, 8], float if other == "floats" else int)
+    pq.write_table(pa.table({"id": numbers, "sku": numbers - 7, "when": [DAY] * 2}), tmp_path / "b.parquet")
+    sources = [
+        {"name": name, "path": str(tmp_path / name)}
+        for name in ("text.parquet", "b.csv" if other == "csv" else "b.parquet")
+    ]
+    store = prepare_store({"sources": sources, "roles": {**ROLES, "item": "sku"}}, tmp_path / "store")
+    assert store.customer_ids.tolist() == ["7.0", "8", "9"]
+    assert store.dictionary("item").tolist() == ["1", "1.0", "2"]
+
+
+def test_floats_beyond_int64_are_text(tmp_path: Path):
+    store = stored(tmp_path, [1e20, 7.0, 8.5])
+    assert store.customer_ids.tolist() == ["100000000000000000000", "7", "8.5"]

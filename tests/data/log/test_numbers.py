@@ -33,6 +33,11 @@ def amounts(values: list[str], folder: Path, **data: Any) -> list[float]:
         (["1'234.50", "2 000.00"], [1234.5, 2000]),
         (["0,500", "2,250"], [0.5, 2.25]),
         (["1.234", "2.5", "1e3"], [1.23, 2.5, 1000]),
+        (["1.250", "1234.500"], [1.25, 1234.5]),
+        (["1.250", "0.500"], [1.25, 0.5]),
+        (["1,250", "1234,500"], [1.25, 1234.5]),
+        (["kr. 5", "6 SEK"], [5, 6]),
+        (["$7", "7 USD", "8"], [7, 7, 8]),
     ],
 )
 def test_marks_are_found_out(values: list[str], wanted: list[float], tmp_path: Path):
@@ -45,7 +50,7 @@ def test_marks_that_are_given_decide(tmp_path: Path):
     assert amounts(["1 234,5"], tmp_path, decimal=",", thousands=" ") == [1234.5]
 
 
-@pytest.mark.parametrize("values", [["1,234", "2"], ["5,50", "5.50"]])
+@pytest.mark.parametrize("values", [["1,234", "2"], ["5,50", "5.50"], ["1.234", "999", "12.500"], ["1.234", "1,234"]])
 def test_what_may_be_either_is_refused(values: list[str], tmp_path: Path):
     with pytest.raises(ValueError, match=r"decimal comma or a decimal point, such as .*set data.decimal=',' or"):
         amounts(values, tmp_path)
@@ -80,3 +85,10 @@ def test_a_joined_table_has_marks_of_its_own(tmp_path: Path):
 def test_options_that_cannot_be(change: dict[str, Any], words: str):
     with pytest.raises(ValueError, match=words):
         parse_data({"path": "log.csv", "roles": ROLES, **change})
+
+
+@pytest.mark.parametrize("values", [["5.00 USD", "500 JPY", "7.10 EUR"], ["$5", "6 €"], ["5", "1 kr", "2 EUR"]])
+@pytest.mark.parametrize("decimal", [None, "."])
+def test_several_currencies_are_refused(values: list[str], decimal: str | None, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"column 'spend' of .* has several currencies, such as .* and .*: convert"):
+        amounts(values, tmp_path, decimal=decimal)

@@ -73,3 +73,19 @@ def test_one_row_decades_away_is_a_stray_on_either_side(gaps: list[int], far: in
 def test_a_log_of_few_rows_is_left_alone():
     assert strays.newest_strays(np.array([10, 30_000]), np.array([2, 1])) is None
     assert strays.newest_strays(np.array([10, 30_000]), np.array([50, 50])) is None
+
+
+def test_the_date_that_stands_for_none_is_a_stray_however_few_percent_have_it(tmp_path: Path):
+    words = r"12 rows, among them that of customer 'odd' at 2099-12-31 lie 27,3\d\d days after all others"
+    with pytest.raises(ValueError, match=words):
+        prepare_store({"frame": log_with(*["2099-12-31"] * 12), "roles": ROLES}, tmp_path / "store")
+    said: list[str] = []
+    frame = log_with(*["1970-01-01 00:00:00"] * 12)
+    store = prepare_store({"frame": frame, "roles": ROLES}, tmp_path / "store", log=said.append)
+    assert store.counts["quarantine_reasons"] == {"time long before all others": 12}
+    assert any("12 rows, among them that of customer 'odd' at 1970-01-01" in line for line in said)
+
+
+def test_a_share_of_rows_that_is_no_accident_stays():
+    day, rows = np.append(np.arange(19_000, 19_100), 50_000), np.append(np.full(100, 3), 30)
+    assert strays.newest_strays(day, rows) is None

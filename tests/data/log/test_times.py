@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.store.store import EventStore
+from clm_dl.data.zone import Zone
 
 ROLES = {"customer": "id", "time": "when"}
 
@@ -107,3 +111,103 @@ def test_a_few_values_of_another_shape_do_not_decide(tmp_path: Path):
     store = stored([*days, 0, 99991231], tmp_path)
     assert store.counts["quarantine_reasons"] == {"unparseable time": 1, "absurd time": 1}
     assert store.counts["quarantine_examples"] == {"unparseable time": "0", "absurd time": "99991231"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(f"2023-01-05 10:00:00{zone}" for zone in (" UTC", " GMT", " Z", "Z", " +00:00", "+00", " +0000", ".0 UTC")),
+        *("2023-01-05T10Z", "2023-01-05T10:00Z", "2023-01-05 10:00 UTC", "20230105T100000Z", "2023-01-05T10+00"),
+        *("2023-01-05 11:00:00 +01:00", "2023-01-05T11+01:00", "2023-01-05T05:00-0500"),
+    ],
+)
+def test_a_zone_in_the_text_decides(value: str, tmp_path: Path):
+    wanted = np.datetime64("2023-01-05T10", "us").astype(np.int64)
+    assert stored([value] * 2, tmp_path, timezone="Europe/Berlin").time.tolist() == [wanted] * 2
+    assert Zone("Europe/Berlin").moments(pd.Series([value])).astype("int64").tolist() == [wanted]
+
+
+def test_a_zone_that_a_format_reads_decides(tmp_path: Path):
+    store = stored(["05/01/2023 11:00 +0100"], tmp_path, timezone="America/New_York", time_format="%d/%m/%Y %H:%M %z")
+    assert store.time.tolist() == [np.datetime64("2023-01-05T10", "us").astype(np.int64)]
+
+
+def test_a_column_of_dates_times_and_zones_keeps_each(tmp_path: Path):
+    plain, day = datetime.datetime(2023, 1, 5, 10), datetime.date(2023, 1, 5)
+    aware = datetime.datetime(2023, 1, 5, 10, tzinfo=datetime.UTC)
+    for number, (values, wanted) in enumerate(
+        [
+            ([day, plain], ["2023-01-05T05", "2023-01-05T15"]),
+            ([aware, plain], ["2023-01-05T10", "2023-01-05T15"]),
+            (
+                [None, plain, day, aware, pd.Timestamp(plain)],
+                ["2023-01-05T05", "2023-01-05T10", *["2023-01-05T15"] * 2],
+            ),
+        ]
+    ):
+        frame = pd.DataFrame({"id": 1, "when": pd.Series(values, dtype=object)})
+        store = stored(frame, tmp_path / str(number), timezone="America/New_York", max_quarantined=1)
+        assert store.time.tolist() == np.array(wanted, "datetime64[us]").astype(np.int64).tolist()
+
+
+@pytest.mark.parametrize("other", [pa.timestamp("us"), pa.timestamp("ns"), pa.date32(), pa.string()])
+def test_files_with_and_without_zones_keep_theirs(other: pa.DataType, tmp_path: Path):
+    day = np.array(["2023-01-05"], "datetime64[us]")
+    plain = pa.array(["2023-01-05"]) if other == pa.string() else pa.array(day).cast(other)
+    (tmp_path / "log").mkdir()
+    for name, when in (("a", plain), ("b", pa.array(day).cast(pa.timestamp("us", "UTC")))):
+        pq.write_table(pa.table({"id": [name], "when": when}), tmp_path / "log" / f"{name}.parquet")
+    data = {"path": str(tmp_path / "log"), "roles": ROLES, "timezone": "America/New_York"}
+    hours = prepare_store(data, tmp_path / "store").time - day.astype(np.int64)
+    assert (hours // 3_600_000_000).tolist() == [5, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "named"),
+    [
+        (["23.01.05", "23.02.28", "23.03.17"], ["2023-01-05", "2023-02-28", "2023-03-17"], "%y.%m.%d"),
+        (["23-01-05", "23-02-28"], ["2023-01-05", "2023-02-28"], "%y-%m-%d"),
+        (["23/01/05 10:00", "22/11/28 09:30"], ["2023-01-05T10:00", "2022-11-28T09:30"], "%y/%m/%d %H:%M"),
+        (["05/01/23", "28/02/23"], ["2023-01-05", "2023-02-28"], "%d/%m/%y"),
+        (["05-01-23", "28-02-23"], ["2023-01-05", "2023-02-28"], "%d-%m-%y"),
+        (["28.02.23", "05.01.20"], ["2023-02-28", "2020-01-05"], "%d.%m.%y"),
+        (["02/28/23", "01/05/20"], ["2023-02-28", "2020-01-05"], "%m/%d/%y"),
+    ],
+)
+def test_two_digit_years_are_those_that_keep_the_times_together(
+    values: list[str], wanted: list[str], named: str, tmp_path: Path
+):
+    said: list[str] = []
+    assert stored(values, tmp_path, said).time.tolist() == sorted(
+        np.array(wanted, "datetime64[us]").astype(int).tolist()
+    )
+    assert f"times of when are read as {named} (data.time_format)" in said
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["23.01.05"], ["01/01/20", "01/06/22"], ["05/01/23", "06/02/23"], [f"01.{m:02}.21" for m in range(1, 13)]],
+)
+def test_two_digit_years_that_may_be_days_are_asked_about(values: list[str], tmp_path: Path):
+    with pytest.raises(ValueError, match=r"may have the day first or the (year|month): set data.time_format="):
+        stored(values, tmp_path)
+
+
+@pytest.mark.parametrize("far", [1e30, float("inf"), -1e30])
+@pytest.mark.parametrize("time_format", [None, "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "excel"])
+def test_numbers_that_are_no_times_are_absurd(far: float, time_format: str | None, tmp_path: Path):
+    near = (
+        45306
+        if time_format == "excel"
+        else 1_705_276_800 * {"epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}.get(str(time_format), 1)
+    )
+    frame = pd.DataFrame({"id": 1, "when": [near] * 3 + [far]})
+    store = stored(frame, tmp_path, time_format=time_format, max_quarantined=1)
+    assert store.counts["quarantine_reasons"] == {"absurd time": 1}
+
+
+def test_decimals_are_epochs_too(tmp_path: Path):
+    for number, kind in enumerate((pa.decimal128(18, 2), pa.decimal128(38, 9))):
+        when = pa.array([decimal.Decimal("1672531200.5")], kind)
+        store = stored(when, tmp_path / str(number))
+        assert store.time.tolist() == [1_672_531_200_500_000]

@@ -204,3 +204,43 @@ def test_repeats_of_a_table_that_cross_folds_are_counted(frame: pd.DataFrame) ->
         ]
         == 0
     )
+
+
+def test_decimal_commas_are_numbers_and_codes_are_text(tmp_path: Path) -> None:
+    rows = ["id;x;income;code;left", "0001;0,126;574,88;007;Yes", "0002;-0,132;1.385,62;012;No", "0003;;2;100;No"]
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    said: list[str] = []
+    data = settings(path=str(tmp_path / "table.csv"), folds=2)
+    ids, X, _, _ = read_table(data, said.append)
+    assert ids.tolist() == ["0001", "0002", "0003"]
+    assert X["x"].tolist()[:2] == [0.126, -0.132]
+    assert np.isnan(X["x"][2])
+    assert X["income"].tolist() == [574.88, 1385.62, 2]
+    assert X["code"].tolist() == ["007", "012", "100"]
+    assert said[0].startswith("table: 3 rows in = 3 kept")
+    assert said[1:] == [
+        f"numbers of {name} are read with decimal ',' and thousands '.' (data.decimal, data.thousands)"
+        for name in ("x", "income")
+    ]
+    with pytest.raises(ValueError, match="such as '1,234': set data\\.decimal"):
+        read_table(
+            data | {"path": None, "frame": pd.DataFrame({"id": ["a", "b"], "v": ["1,234", "7"], "left": ["Yes", "No"]})}
+        )
+
+
+def test_values_of_a_numeric_column_that_are_none_are_said(frame: pd.DataFrame) -> None:
+    said: list[str] = []
+    _, X, _, _ = read_table(
+        settings(frame=frame.assign(charges=["much", "1.5", "inf"] * 100), numeric=["charges"]), said.append
+    )
+    assert X["charges"].notna().sum() == 100
+    assert said[1:] == ["table: 200 values of charges are no finite numbers and count as missing"]
+
+
+def test_rows_are_said_and_too_many_quarantined_are_an_error(frame: pd.DataFrame) -> None:
+    twice = pd.concat([frame, frame.iloc[:30]], ignore_index=True)
+    said: list[str] = []
+    with pytest.raises(ValueError, match=r"30 of 330 rows .*\(repeated customer: 30\); .* data.max_quarantined=0.05"):
+        read_table(settings(frame=twice), said.append)
+    read_table(settings(frame=twice, max_quarantined=0.1), said.append)
+    assert said == ["table: 330 rows in = 300 kept + 30 quarantined (repeated customer: 30) + 0 duplicates"] * 2
