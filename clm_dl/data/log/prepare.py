@@ -168,6 +168,7 @@ class _Preparation:
         counts["repeats"] = 0 if spec.dedupe else self._repeats(good, np.unique(np.concatenate(encoder.alike)))
         self.log(describe_counts(counts))
         facts: dict[str, Any] = {"known_at_all_times": sorted(self.joins.always), "known_as_of": dated}
+        facts |= {"tells_later": sorted(self.joins.foretold), "left_out": sorted(self.joins.left_out)}
         facts = {name: columns for name, columns in facts.items() if columns}
         if self.tie != "sort":
             facts["ties"] = {"order": self.tie, **asdict(ties)}
