@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 from clm_dl.data.log import parse
 from clm_dl.data.log.closing import tells_later
 from clm_dl.data.log.engine import DuckDB, Source
-from clm_dl.data.log.numbers import Marks, find_marks, number
+from clm_dl.data.log.numbers import Marks, check_numeric, find_marks, number
 from clm_dl.data.log.reading import read
 from clm_dl.data.log.roles import Join, Log
 from clm_dl.data.log.times import find_format, time
@@ -165,6 +165,7 @@ class Joins:
 
     def number(self, joined: Source, column: str, name: str, marks: Marks | None) -> ir.Column:
         """The numeric field `name` of a joined table; what is no finite number is missing, and said to be."""
+        check_numeric(joined, column)
         value, wrong, not_finite = number(joined[column], name, marks)
         bad = wrong | not_finite.fill_null(False)
         if rows := self.engine.fetch(joined.table.aggregate(rows=bad.sum()))["rows"][0].as_py():
