@@ -1,4 +1,6 @@
-"""What a run is told of an input that its training did not know: values out of its vocabulary, a cutoff long after."""
+"""What a run is told of an input that its training did not know: values out of its vocabulary, numbers of another size,
+a cutoff long after.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from clm_dl.data.sequences.tokens import sums
 from clm_dl.data.sequences.vocabulary import UNK
 from clm_dl.data.snapshots.cutoffs import to_us
 from clm_dl.data.store.store import EventStore
 from clm_dl.tasks.trained import Trained
 
 NOTABLE = 0.05  # share of unknown values
+FAR = 10  # times greater or smaller
 
 
 def notes(trained: Trained, store: EventStore, cutoff: int) -> Iterator[str]:
@@ -27,6 +31,18 @@ def notes(trained: Trained, store: EventStore, cutoff: int) -> Iterator[str]:
             yield (
                 f"note: {share:.0%} of the values of {name} are unknown to the run, or were rare in training, such as "
                 f"{store.dictionary(name)[codes[known[codes] == UNK][0]]!r}"
+            )
+    schema = trained.schema or {}
+    for name, scale in schema.get("numeric", {}).items():
+        if not store.has(name):  # made of others
+            continue
+        values = np.abs(sums(store.column(name), np.flatnonzero(store.order_start), schema["token"]))
+        size = float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else 0.0
+        before = float(np.expm1(abs(scale["center"])))
+        if min(size, before) > 0 and max(size, before) > FAR * min(size, before):
+            yield (
+                f"note: half of the values of {name} are within {size:.3g}, in training within "
+                f"{before:.3g}: are they written as they were then (data.decimal, data.thousands)?"
             )
     rule = trained.task.settings.rule
     last = int(np.asarray(store.time).max())

@@ -26,6 +26,8 @@ def test_an_input_is_told_of(run: Run, shop_log: pd.DataFrame) -> None:
     assert unknown.endswith("'books'")
     assert late.startswith("note: the cutoff 2022-06-01")
     assert "after the last event (2021-10" in late
+    [_, size] = run.predict(shop_log.assign(spend=shop_log["spend"] / 1000)).attrs["input"]
+    assert size.startswith("note: half of the values of amount are within 0.0")
 
 
 def test_the_command_takes_what_its_sentence_names(
