@@ -26,7 +26,7 @@ def main(config: DictConfig) -> None:
     if item_output is not None and item_output.resolve() == output.resolve():
         raise UserError(f"output and item_output are one file, {output}: choose another for the items")
     items = None if item_output is None else item_vectors(trained)
-    table = embed(trained, config.input, cutoff=config.cutoff)
+    table = embed(trained, config.input, cutoff=config.cutoff, data=plain(config.data), log=print)
     write_table(table, output)
     print(f"{len(table):,} customers, {table.shape[1] - 2} dimensions: {config.output}")
     if items is not None and item_output is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clm_dl.config import command, plain
 from clm_dl.errors import UserError
@@ -23,7 +23,7 @@ def main(config: DictConfig) -> None:
     output = check_output(config.output, reads=read_by(trained.config, config.input), overwrite=config.overwrite)
     name, recommends = trained.task.name, trained.task.questions[0].recommends
     options = {key: plain(config[key]) for key in ("k", "customers", "where") if config[key] is not None}
-    shared = {"cutoff": config.cutoff, "model": config.model}
+    shared: Any = {"cutoff": config.cutoff, "model": config.model, "data": plain(config.data), "log": print}
     if recommends:
         if config.recalibrate:
             raise UserError(f"recalibrate is for probabilities, and {config.run} recommends: leave it out")

@@ -168,7 +168,7 @@ def prepare_fold(plan: Plan, store: EventStore, number: int, clock: Clock) -> Fo
         return Fold(folder, cases, None)
     with clock("network"):
         inputs = task.inputs(cases, **(start.inputs if start else {}))
-        training = prepare_training(task, inputs, plan.training, folder)
+        training = prepare_training(task, inputs, plan.training, folder, fingerprint=task.fingerprint(cases))
         if start:
             start.load_weights(training.network)
     return Fold(folder, cases, training)

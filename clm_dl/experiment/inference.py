@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from clm_dl.data.zone import Zone
 from clm_dl.errors import UserError, nearest
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import best_model
+from clm_dl.experiment.familiarity import notes
 from clm_dl.experiment.fitted import fitted_models, members
 from clm_dl.experiment.run_files import read_metrics
 from clm_dl.tasks.base import Answers, ScoredTask
@@ -31,10 +32,23 @@ from clm_dl.tasks.trained import Trained
 from clm_dl.writing import passing_folder
 
 BEST = "best"
+INPUT = "input"  # of a table's attrs: what preparing said of the input
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Nobody listens."""
 
 
 def predict(
-    trained: Trained, events: Any = None, *, cutoff: Any = None, recalibrate: bool = False, model: str | None = None
+    trained: Trained,
+    events: Any = None,
+    *,
+    cutoff: Any = None,
+    recalibrate: bool = False,
+    model: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    log: Say = silent,
 ) -> pd.DataFrame:
     """One calibrated score for every customer with an event before the cutoff; of a survival run, one for each horizon.
 
@@ -45,6 +59,8 @@ def predict(
         recalibrate: calibrate on the newest cutoff of this log whose labels are known, not as in training; of tasks
             that can be backtested.
         model: network (the default where there is one), another model of the run, or best, which validation chose.
+        data: keys of configs/data/events.yaml in which `events` differ from the run's own log, such as time_format.
+        log: receives what is found out of the input, a line at a time; `attrs["input"]` of the table holds it, too.
 
     Returns:
         The Scores table with split "predict", empty labels, and `in_population`: whether the customer fits the run's
@@ -60,7 +76,8 @@ def predict(
         )
     if recalibrate and (len(task.questions) > 1 or not task.questions[0].watched):
         raise UserError(f"recalibrate is for runs that can be backtested, got one of {task.name}: leave it out")
-    with customers_of(trained, events, cutoff) as (store, cases):
+    said, say = _kept(log)
+    with customers_of(trained, events, cutoff, data=data, log=say) as (store, cases):
         answered, tables = _Answered(trained, cases), []
         for question in task.questions:
             part, chosen = task.cases_of(question, cases), chosen_model(trained, question, model)
@@ -69,7 +86,7 @@ def predict(
                 calibration = newest_calibration(trained, question, store, chosen)
             table = question.write(part, np.arange(len(part)), answers, calibration, model=chosen)
             tables.append(question.predicted(table, part))
-        return pd.concat(tables, ignore_index=True)
+        return _told(pd.concat(tables, ignore_index=True), said)
 
 
 def recommend(
@@ -81,12 +98,14 @@ def recommend(
     customers: Sequence[Any] | None = None,
     where: Mapping[str, Any] | None = None,
     model: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    log: Say = silent,
 ) -> pd.DataFrame:
     """The k best items for every customer with an event before the cutoff; their raw history is enough, the run need
     not know them.
 
     Args:
-        events, cutoff, model: as in `predict`.
+        events, cutoff, model, data, log: as in `predict`.
         k: length of a list; None for the run's own.
         customers: ids to recommend to; None for everyone in the log.
         where: `{content column: value or values}`: only such items.
@@ -97,7 +116,8 @@ def recommend(
     Raises:
         ValueError: k outside the catalogue, a customer without a history, an unknown model, column or value in `where`.
     """
-    table, _ = counted_lists(trained, events, cutoff=cutoff, k=k, customers=customers, where=where, model=model)
+    known: Any = {"cutoff": cutoff, "k": k, "customers": customers, "where": where, "model": model}
+    table, _ = counted_lists(trained, events, **known, data=data, log=log)
     return table
 
 
@@ -110,27 +130,38 @@ def counted_lists(
     customers: Sequence[Any] | None = None,
     where: Mapping[str, Any] | None = None,
     model: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    log: Say = silent,
 ) -> tuple[pd.DataFrame, int]:
     """The lists of `recommend`, and how many customers were asked for: some may have nothing left."""
     question = ranked_question(trained)
     wanted, chosen = question.wanted(k, where), chosen_model(trained, question, model)
-    with customers_of(trained, events, cutoff) as (_, cases):
+    said, say = _kept(log)
+    with customers_of(trained, events, cutoff, data=data, log=say) as (_, cases):
         cases = cases if customers is None else cases.of_customers(customers)
         answers, _ = _Answered(trained, cases)(question, chosen)
-        return question.lists(trained.network, cases, answers, wanted), len(cases)
+        return _told(question.lists(trained.network, cases, answers, wanted), said), len(cases)
 
 
-def embed(trained: Trained, events: Any = None, *, cutoff: Any = None) -> pd.DataFrame:
+def embed(
+    trained: Trained,
+    events: Any = None,
+    *,
+    cutoff: Any = None,
+    data: Mapping[str, Any] | None = None,
+    log: Say = silent,
+) -> pd.DataFrame:
     """Customer vectors as of the cutoff: columns customer_id, cutoff, z0 … z(D−1); arguments as in `predict`."""
     network = network_of(trained)
-    with customers_of(trained, events, cutoff) as (store, cases):
+    said, say = _kept(log)
+    with customers_of(trained, events, cutoff, data=data, log=say) as (store, cases):
         inputs = trained.task.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
         z_ND = customer_vectors(network, inputs, np.arange(len(cases)))
         keys = {
             "customer_id": store.customer_ids[cases.snapshots.customer],
             "cutoff": pd.to_datetime(cases.snapshots.cutoff, unit="us", utc=True),
         }
-        return pd.concat([pd.DataFrame(keys), _vectors(z_ND)], axis=1)
+        return _told(pd.concat([pd.DataFrame(keys), _vectors(z_ND)], axis=1), said)
 
 
 def item_vectors(trained: Trained) -> pd.DataFrame:
@@ -145,10 +176,15 @@ def item_vectors(trained: Trained) -> pd.DataFrame:
 
 
 @contextmanager
-def customers_of(trained: Trained, events: Any, cutoff: Any) -> Iterator[tuple[EventStore, Cases]]:
-    """The log prepared up to the cutoff in a temporary store, and everyone with a history."""
+def customers_of(
+    trained: Trained, events: Any, cutoff: Any, *, data: Mapping[str, Any] | None = None, log: Say = silent
+) -> Iterator[tuple[EventStore, Cases]]:
+    """The log prepared up to the cutoff in a temporary store, and everyone with a history; `log` is told how the log
+    was read, and what of it the run does not know.
+    """
     _check_kept(trained)
-    data, paths = trained.config["data"], trained.config["paths"]
+    own, paths = trained.config["data"], trained.config["paths"]
+    data = {**own, **{key: value for key, value in (data or {}).items() if value is not None}}
     at = None if cutoff is None else Zone(data.get("timezone") or "UTC").parse(cutoff)
     with passing_folder() as folder:
         if events is None and data["name"] == "simulator":
@@ -165,9 +201,13 @@ def customers_of(trained: Trained, events: Any, cutoff: Any) -> Iterator[tuple[E
                 raise UserError(
                     "this run was trained on several data.sources: predict from its own log by leaving input out"
                 )
-            store = prepare_store({"data_dir": paths["data_dir"], **data, **source}, folder / "store", before=at)
+            written = read_metrics(trained.path, trained.task).get("data", {}).get("written") if source else None
+            known: Any = {"before": at, "written": written, "log": log}
+            store = prepare_store({"data_dir": paths["data_dir"], **data, **source}, folder / "store", **known)
         if at is None:  # the end of the data, but behind the last event: what is known to date is history
             at = max(store.end, int(np.asarray(store.time).max()) + 1)
+        for line in notes(trained, store, at):
+            log(line)
         yield store, trained.task.cases_at(store, at)
 
 
@@ -252,6 +292,22 @@ class _Answered:
         fitted = self.fitted[model]
         others = {name: self(question, name)[0] for name in members(fitted)}
         return question.baseline_answers(fitted, cases, others), fitted.calibration
+
+
+def _kept(log: Say) -> tuple[list[str], Say]:
+    """A list of all that `log` is told from now on."""
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        log(line)
+
+    return lines, say
+
+
+def _told(table: pd.DataFrame, lines: list[str]) -> pd.DataFrame:
+    table.attrs[INPUT] = lines
+    return table
 
 
 def _vectors(z_ND: np.ndarray) -> pd.DataFrame:

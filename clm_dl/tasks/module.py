@@ -48,8 +48,12 @@ class SequenceTask(pl.LightningModule):
         super().__init__()
         self.network, self.monitor, self.mode = network, monitor, mode
         self.save_hyperparameters(network.hyper_parameters)  # plain data: the checkpoint loads with weights_only
+        self.asked: dict[str, Any] = {}  # what is learnt, plain data: a checkpoint of something else is not resumed
         self.validated: list[Any] = []
         self.register_buffer("first_bad_batch", torch.tensor(-1), persistent=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["asked"] = self.asked
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(hash((self.network.seed, self.current_epoch, self.global_rank)) % 2**63)

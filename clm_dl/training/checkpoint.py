@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from clm_dl.errors import MissingFile, UserError
 from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.writing import replacing
 
+FREE = ("optimizer", "schedule")  # task settings that a resumed run may change
 PREFIX = "network."  # of a network's weights in the checkpoints that Lightning writes
 
 
@@ -35,12 +37,12 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {name.removeprefix(PREFIX): value for name, value in checkpoint["state_dict"].items()}
 
 
-def read_resumable(path: Path, network: SequenceNetwork) -> dict[str, Any]:
-    """The Lightning checkpoint at `path`, found to belong to `network`.
+def read_resumable(path: Path, network: SequenceNetwork, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The Lightning checkpoint at `path`, found to belong to `network`, which is to learn what is `asked`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: corrupt, or of a network with another schema or other sizes.
+        ValueError: corrupt, or of a network with another schema or other sizes, or for another question.
     """
     checkpoint = load_checkpoint(path)
     if "state_dict" not in checkpoint or "callbacks" not in checkpoint:
@@ -58,6 +60,14 @@ def read_resumable(path: Path, network: SequenceNetwork) -> dict[str, Any]:
             raise UserError(
                 f"checkpoint {path} belongs to another network ({name} differs): resume with its own encoder and task "
                 "settings"
+            )
+    before = {**checkpoint["hyper_parameters"]["task"], **checkpoint.get("asked", {})}
+    now = {**network.hyper_parameters["task"], **asked}
+    for name in (name for name in now if name in before and name not in FREE):  # an older version may lack some
+        if before[name] != now[name]:
+            raise UserError(
+                f"checkpoint {path} was trained for another question ({name} differs): resume with its own task, "
+                "labels, snapshots and data"
             )
     checkpoint["state_dict"] = {f"{PREFIX}{name}": value for name, value in weights.items()}
     return checkpoint

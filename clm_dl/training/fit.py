@@ -51,8 +51,11 @@ def check_training(options: TrainingOptions, folder: Path) -> None:
         load_checkpoint(Path(options.checkpoint))  # says that there is none
 
 
-def prepare_training(task: Task, inputs: SequenceInputs, options: TrainingOptions, folder: Path) -> Training:
+def prepare_training(
+    task: Task, inputs: SequenceInputs, options: TrainingOptions, folder: Path, *, fingerprint: str
+) -> Training:
     """The network of `task` and the trainer that `options` describe; the run directory `folder` is not touched yet.
+    `fingerprint`: of the cases, see `Task.fingerprint`.
 
     Raises:
         ValueError, FileNotFoundError: an option of the network, the trainer or the checkpoint to resume from is wrong.
@@ -60,8 +63,10 @@ def prepare_training(task: Task, inputs: SequenceInputs, options: TrainingOption
     pl.seed_everything(options.seed, workers=True, verbose=False)
     network = task.network(inputs.schema)
     inputs.train_sampler()  # refuses a size of batches that cannot be
-    checkpoint = read_resumable(Path(options.checkpoint), network) if options.checkpoint else None
+    asked = {"name": task.name, "labels": dict(task.settings.labels), "data": fingerprint}
+    checkpoint = read_resumable(Path(options.checkpoint), network, asked) if options.checkpoint else None
     module = task.module(network, inputs)
+    module.asked = asked
     callbacks = build_callbacks(options, folder, module)
     # of a resumed run: else Lightning keeps the loader that it made before it knew the epoch to go on with
     again = checkpoint["epoch"] + 1 if checkpoint else 0

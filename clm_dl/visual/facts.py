@@ -61,6 +61,13 @@ def log_lines(data: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"Taken as known at all times, because their tables have no dates (valid_from): {', '.join(always)}."
         )
+    if left := data.get("left_out"):
+        lines.append(f"Left out, because it tells of times after its row's date: {', '.join(left)}.")
+    if later := data.get("tells_later"):
+        lines.append(
+            f"Warning: {', '.join(later)} may tell of times after its row's date, and so of the future of a cutoff; it "
+            "is taken because data.joins[].columns names it."
+        )
     return lines
 
 

@@ -141,6 +141,10 @@ def test_a_run_that_is_interrupted_again_has_no_results_of_before(train: Callabl
     [
         (("data.categorical=[]",), "another schema"),
         (("snapshots.train=[2021-03-01]",), "another schema"),
+        (
+            ("task=propensity", "labels=event", "labels.field=dept", "labels.values=[toys]"),
+            "another question .name differs",
+        ),
         (("encoder=gru",), "belongs to another network"),
         (("encoder.hidden_size=16",), "belongs to another network"),
     ],
@@ -157,6 +161,11 @@ def test_a_checkpoint_that_cannot_be_resumed_is_refused(train: Callable[..., Run
         train(f"ckpt={tmp_path / 'nothing.ckpt'}")
     with pytest.raises(ValueError, match=r"give the last\.ckpt"):
         train(f"ckpt={run.path / 'checkpoints' / 'model.ckpt'}")
+    last = torch.load(run.path / "checkpoints" / "last.ckpt", weights_only=True)
+    for key, value in {"labels": {"name": "event"}, "data": "0"}.items():
+        torch.save({**last, "asked": {**last["asked"], key: value}}, tmp_path / "other.ckpt")
+        with pytest.raises(ValueError, match=f"another question .{key} differs"):
+            train(f"ckpt={tmp_path / 'other.ckpt'}")
     (tmp_path / "cut.ckpt").write_bytes((run.path / "checkpoints" / "last.ckpt").read_bytes()[:5000])
     with pytest.raises(ValueError, match="is corrupt or holds more than data"):
         train(f"ckpt={tmp_path / 'cut.ckpt'}")

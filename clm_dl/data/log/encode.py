@@ -98,6 +98,8 @@ class Encoder:
                     )
                 names = [name for name in joins.columns(join, source) if not wanted or name in wanted]
                 parse.check_columns(joined, names, "column")
+                if since is not None:
+                    names = joins.known_then(join, log, names, since, asked=wanted)
                 key = parse.as_written(joined[join.right], untyped=joined.text)
                 dates = {} if since is None else {"since": since}
                 readers = attribute_readers(self.engine, joined, names, log, joins.log)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import ibis
 import ibis.expr.types as ir
 
 from clm_dl.data.log import parse
+from clm_dl.data.log.closing import tells_later
 from clm_dl.data.log.engine import DuckDB, Source
-from clm_dl.data.log.numbers import Marks, find_marks, number
+from clm_dl.data.log.numbers import Marks, check_numeric, find_marks, number
 from clm_dl.data.log.reading import read
 from clm_dl.data.log.roles import Join, Log
 from clm_dl.data.log.times import find_format, time
@@ -23,6 +24,8 @@ class Joins:
         self.engine, self.data_dir, self.log = engine, data_dir, log
         self.tables: dict[int, Source] = {}
         self.always: set[str] = set()  # columns that count as known at all times
+        self.left_out: set[str] = set()  # columns of dated tables that tell of later
+        self.foretold: set[str] = set()  # those of them that the joins ask for by name
 
     def table(self, join: Join) -> Source:
         """The join's table."""
@@ -64,6 +67,38 @@ class Joins:
         self.log(f"{table.what}: a row holds from its {name} on")
         return moment
 
+    def known_then(
+        self, join: Join, log: Log, names: list[str], since: ir.Column, *, asked: Collection[str]
+    ) -> list[str]:
+        """Of columns of a dated table those that do not tell what came after a row began to hold; all of them where the
+        join names its columns. `asked`: columns that the configuration names elsewhere, which may not be left out.
+        """
+        table, dated = self.table(join), self.dated_by(join)
+        assert dated is not None
+        known = {"since": since, "dated_by": dated, "timezone": log.timezone}
+        later = tells_later(self.engine, table, names, **known)
+        if not later:
+            return names
+        listed = ", ".join(later)
+        if join.columns is not None:
+            self.foretold |= set(later)
+            self.log(
+                f"WARNING: {table.what}: {listed} may tell of times after a row's {dated}, and is taken because "
+                "data.joins[].columns names it: right only where it was known from then on"
+            )
+            return names
+        if refused := [name for name in later if name in asked]:
+            raise UserError(
+                f"column {refused[0]!r} of {table.what} tells of times after a row's {dated}, which no cutoff may "
+                "know: leave it out, or name it in data.joins[].columns if it was known from then on"
+            )
+        self.left_out |= set(later)
+        self.log(
+            f"{table.what}: {listed} left out, for it tells of times after a row's {dated} (data.joins[].columns takes "
+            "it by name)"
+        )
+        return [name for name in names if name not in later]
+
     def items(self, table: ir.Table, join: Join, log: Log, source: Source, own: Mapping[str, str]) -> ir.Table:
         """The log with the fields that an item table adds, called by `own`: those that hold at the time of a line, if
         the table has dates.
@@ -99,6 +134,9 @@ class Joins:
             left = parse.as_written(left, untyped=source.text)
             right = parse.as_written(right, untyped=joined.text)
         since = self.since(join, log)
+        if since is not None:
+            fields = [column for kind, column in wanted.values() if kind != "time"]
+            self.known_then(join, log, fields, since, asked=fields)
         dates = {} if since is None else {"item_from": since}
         items = joined.table.select(item_key=right, **dates, **columns).filter(lambda t: t.item_key.notnull())
         lines = table.mutate(line_key=left)
@@ -129,6 +167,7 @@ class Joins:
 
     def number(self, joined: Source, column: str, name: str, marks: Marks | None) -> ir.Column:
         """The numeric field `name` of a joined table; what is no finite number is missing, and said to be."""
+        check_numeric(joined, column)
         value, wrong, not_finite = number(joined[column], name, marks)
         bad = wrong | not_finite.fill_null(False)
         if rows := self.engine.fetch(joined.table.aggregate(rows=bad.sum()))["rows"][0].as_py():

@@ -39,6 +39,16 @@ class Marks:
     thousands: str = ","
 
 
+def check_numeric(source: Source, name: str) -> None:
+    """Raise ValueError where a column's type holds no numbers and no text of them."""
+    kind = source[name].type()
+    if not (kind.is_string() or kind.is_numeric() or kind.is_boolean()):
+        raise UserError(
+            f"column {name!r} of {source.what} is of type {kind} and cannot be numeric: list it in data.categorical, "
+            "or leave it out"
+        )
+
+
 def number(column: ir.Column, name: str, marks: Marks | None = None) -> tuple[ir.Column, ir.Column, ir.Column]:
     """A numeric column as float64 (null where missing), where it is of a wrong type, and where it is not finite.
 
@@ -57,13 +67,9 @@ def number(column: ir.Column, name: str, marks: Marks | None = None) -> tuple[ir
         if name == "churn_event":
             value = ibis.cases((text == "true", 1.0), (text == "false", 0.0), else_=value)
             wrong = wrong & ~text.isin(("true", "false"))
-    elif kind.is_numeric() or kind.is_boolean():
-        value, wrong = column.cast("float64"), false
     else:
-        raise UserError(
-            f"column {column.get_name()!r} of type {kind} cannot be numeric: list it in data.categorical, or leave it "
-            "out"
-        )
+        assert kind.is_numeric() or kind.is_boolean(), kind  # see `check_numeric`
+        value, wrong = column.cast("float64"), false
     if kind.is_integer() or kind.is_boolean():
         return value, wrong, false
     if name != "amount":  # a missing measurement is often written as NaN; a missing amount is a fault

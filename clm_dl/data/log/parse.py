@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 
 from clm_dl.data.ids import MISSING_WORDS, POINT_ZERO
 from clm_dl.data.log.engine import Source
-from clm_dl.data.log.numbers import Marks, number
+from clm_dl.data.log.numbers import Marks, check_numeric, number
 from clm_dl.data.log.roles import Log
 from clm_dl.data.log.times import time
 from clm_dl.errors import UserError, nearest
@@ -125,6 +125,7 @@ def parse_log(
             continue  # comes with a join
         raw = source[column]
         if kind == "numeric":
+            check_numeric(source, column)
             fields[own[name]], wrong, infinite = number(raw, name, writing.marks.get(column))
             if raw.type().is_string():
                 reasons.append((wrong, f"{name} of the wrong type", name))

@@ -24,14 +24,13 @@ from clm_dl.data.log.fingerprint import configuration_fingerprint, source_finger
 from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.log.joins import Joins
 from clm_dl.data.log.kinds import Reader, shared_readers
-from clm_dl.data.log.numbers import find_marks
 from clm_dl.data.log.orders import settle_orders
 from clm_dl.data.log.quarantine import WRONG_SHAPE, examples, write_quarantine
 from clm_dl.data.log.reading import read
 from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
 from clm_dl.data.log.sources import describe, is_database
 from clm_dl.data.log.ties import Ties, count_ties
-from clm_dl.data.log.times import find_format
+from clm_dl.data.log.writing import find_writing, of_facts, to_facts
 from clm_dl.data.store.files import publish, write_meta
 from clm_dl.data.store.home import home_of, staged_folder
 from clm_dl.data.store.store import EventStore, Field
@@ -47,6 +46,7 @@ def prepare_store(
     path: str | Path,
     *,
     before: int | None = None,
+    written: Mapping[str, Any] | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> EventStore:
     """Read the logs that `data` names and write their store into the home `path`, when all went well.
@@ -54,6 +54,7 @@ def prepare_store(
     Args:
         data: the keys of `configs/data/events.yaml`.
         before: microseconds UTC; rows at or after it are dropped before anything else is looked at.
+        written: how the log that a run was trained on is written, `written` of its store's facts.
         log: receives one line of progress at a time.
 
     Raises:
@@ -70,7 +71,7 @@ def prepare_store(
             spill.mkdir()
             engine = open_engine(spec.engine, spill, spec.memory_limit)
             try:
-                meta = _Preparation(spec, engine, folder, before, log).run()
+                meta = _Preparation(spec, engine, folder, before, of_facts(written or {}), log).run()
             finally:
                 engine.close()
                 shutil.rmtree(spill, ignore_errors=True)
@@ -90,8 +91,17 @@ def prepare_store(
 class _Preparation:
     """The steps of one `prepare_store`, in order; holds what later steps need."""
 
-    def __init__(self, spec: DataSpec, engine: DuckDB, folder: Path, before: int | None, log: Callable[[str], None]):
+    def __init__(
+        self,
+        spec: DataSpec,
+        engine: DuckDB,
+        folder: Path,
+        before: int | None,
+        known: parse.Writing,
+        log: Callable[[str], None],
+    ):
         self.spec, self.engine, self.folder, self.before, self.log = spec, engine, folder, before, log
+        self.known, self.written = known, dict[str, Any]()
         self.text = False  # ids came as text
         self.untyped = False  # every source is a file without types
         self.tie = spec.tie
@@ -116,6 +126,7 @@ class _Preparation:
             reasons[WRONG_SHAPE] = rejected
         reasons = dict(sorted(reasons.items()))
         quarantined = sum(reasons.values())
+        lost = self._without_rows(groups)
         groups = groups[groups["reason"].isna()]
         rows_in = int(groups["rows"].sum()) + quarantined
         shown = examples(engine, spec.logs, typed, raws, self.reasons) if quarantined else {}
@@ -157,8 +168,12 @@ class _Preparation:
         assert kept == offsets[-1]
         counts["repeats"] = 0 if spec.dedupe else self._repeats(good, np.unique(np.concatenate(encoder.alike)))
         self.log(describe_counts(counts))
+        if lost:
+            self.log(f"{lost:,} customers have no row left: all of theirs were quarantined")
         facts: dict[str, Any] = {"known_at_all_times": sorted(self.joins.always), "known_as_of": dated}
-        facts = {name: columns for name, columns in facts.items() if columns}
+        facts |= {"tells_later": sorted(self.joins.foretold), "left_out": sorted(self.joins.left_out)}
+        facts["written"] = self.written
+        facts = {name: found for name, found in facts.items() if found}
         if self.tie != "sort":
             facts["ties"] = {"order": self.tie, **asdict(ties)}
         known = {"counts": counts, "facts": facts}
@@ -191,7 +206,9 @@ class _Preparation:
 
     def _typed(self, log: Log, source: Source) -> ir.Table:
         """Canonical columns beside the raw ones (c0, c1, …), rows before `before` only."""
-        writing = self._writing(log, source)
+        writing = find_writing(self.engine, source, log, self.known, self.log)
+        if len(self.spec.logs) == 1:  # columns of several logs may have one name and differ
+            self.written = to_facts(writing, log)
 
         def parsed(table: ir.Table) -> tuple[dict[str, ir.Column], dict[str, int]]:
             known = (replace(source, table=table), log, self.spec.own, writing, self.reasons)
@@ -210,15 +227,6 @@ class _Preparation:
         table = self.engine.named(table.mutate(reason=parse.reason(table, codes)).drop(*codes))
         return table if self.before is None else table.filter(table.time.isnull() | (table.time < self.before))
 
-    def _writing(self, log: Log, source: Source) -> parse.Writing:
-        """How the log's times and numbers are written: as `data` says, else as its values tell."""
-        fields = [(kind, column) for kind, column in log.fields().values() if column in source.names]
-        times = [log.roles["time"], *(column for kind, column in fields if kind == "time")]
-        formats = {column: log.time_format or find_format(self.engine, source, column, self.log) for column in times}
-        numeric = [column for kind, column in fields if kind == "numeric"]
-        marks = find_marks(self.engine, source, numeric, decimal=log.decimal, thousands=log.thousands, say=self.log)
-        return parse.Writing(formats, marks)
-
     def _rows(self, tables: list[ir.Table]) -> pd.DataFrame:
         """Number of rows of each customer and reason."""
         table = (
@@ -232,6 +240,12 @@ class _Preparation:
             table = ibis.union(*(t.mutate(customer=t.customer.cast("string")) for t in tables))
         groups = table.group_by("customer", "reason").aggregate(rows=table.count())
         return self.engine.fetch(groups).to_pandas(types_mapper=pd.ArrowDtype)
+
+    def _without_rows(self, groups: pd.DataFrame) -> int:
+        """Customers of whom no row is kept."""
+        nobody = [code for code, why in enumerate(self.reasons) if self.reasons[why] == "customer"]
+        bad = groups[groups["reason"].notna() & ~groups["reason"].isin(nobody) & groups["customer"].notna()]
+        return len(set(bad["customer"]) - set(groups["customer"][groups["reason"].isna()]))
 
     @staticmethod
     def _same_ids(tables: list[ir.Table]) -> bool:

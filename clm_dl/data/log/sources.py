@@ -191,7 +191,10 @@ def _as_text(value: Any) -> str | None:
 
 
 def source_state(source: Log | Join, data_dir: str) -> list[Any]:
-    """What tells one state of a source from another: size and time of files, content of frames, rows of a table."""
+    """What tells one state of a source from another: size and times of files, content of frames, rows of a table.
+
+    The time of a file's last change of any kind (ctime) counts, too: who writes it anew may set its mtime back.
+    """
     if source.frame is not None:
         digest = hashlib.blake2b(digest_size=16)
 
@@ -217,7 +220,11 @@ def source_state(source: Log | Join, data_dir: str) -> list[Any]:
         return [int(database_table(source).count().execute())]
     path = sqlite_file(source.path) if is_database(source.path) else source.path
     files = find_files(path, data_dir)
-    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    if is_database(source.path):  # SQLite keeps the newest rows beside the database until it takes them over
+        beside = Path(f"{path}-wal")
+        files += [beside] if beside.is_file() and beside.stat().st_size else []
+    stats = [(file, file.stat()) for file in files]
+    return [[str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for file, stat in stats]
 
 
 def database_table(source: Log | Join) -> ir.Table:

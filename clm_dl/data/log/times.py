@@ -182,6 +182,11 @@ def find_format(
     kind = column.type()
     if kind.is_numeric() and not kind.is_boolean():
         return _said(_of_numbers(engine, column, name, source.what, say, key), name, say, key)
+    if not (kind.is_string() or kind.is_timestamp() or kind.is_date()):
+        raise UserError(
+            f"column {name!r} of {source.what} is of type {kind} and cannot be a time: give text, dates, timestamps or "
+            "integers"
+        )
     if not kind.is_string():
         return None
     text = column.strip()

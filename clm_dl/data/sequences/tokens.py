@@ -83,7 +83,7 @@ class Sequences:
         time = np.asarray(store.time)[starts]
         num_lines = np.diff(rows)
         gap, age = _time_since(time, np.searchsorted(starts, store.offsets))
-        columns = [_sums(store.column(name), starts, token) for name in fields["numeric"]]
+        columns = [sums(store.column(name), starts, token) for name in fields["numeric"]]
         if token == "order":
             fields["numeric"].append(NUM_LINES)
             columns.append(num_lines.astype(np.float32))
@@ -148,7 +148,7 @@ def _time_since(time: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.n
     return np.log1p(gap / DAY).astype(np.float32), np.log1p((time - first) / DAY).astype(np.float32)
 
 
-def _sums(column: np.ndarray, starts: np.ndarray, token: str) -> np.ndarray:
+def sums(column: np.ndarray, starts: np.ndarray, token: str) -> np.ndarray:
     """Sum of each token's lines in double precision, missing lines left out; NaN where all are missing."""
     if token == "line" or not len(starts):
         return np.array(column, dtype=np.float32)

@@ -21,6 +21,8 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     """Given labels of a CSV or Parquet file with columns customer, time (of the store's zone unless it names one),
     label (1, 0 or empty = censored).
 
+    Rows that say 1 and 0 of one customer and time are all left out; of rows that say the same, the first one counts.
+
     Returns:
         DataFrame customer (int64 code), cutoff (int64 microseconds), label (float64), and the rows it could not use by
         reason.
@@ -42,8 +44,13 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     bad = words.isna() & frame["label"].notna() & ~frame["label"].isin(MISSING_WORDS)
     if bad.any():
         raise UserError(f"labels.path: label must be 1, 0 or empty (censored), got {frame['label'][bad].iloc[0]!r}")
-    repeated = pd.DataFrame({"code": code, "time": time}).duplicated().to_numpy()
-    reasons = {"unknown_customer": code < 0, "unparseable_time": time.isna().to_numpy(), "repeated": repeated}
+    pairs = pd.DataFrame({"code": code, "time": time, "label": words})
+    said = pairs.groupby(["code", "time"])["label"]
+    contradicting = (said.transform("min") < said.transform("max")).to_numpy()
+    reasons = {"unknown_customer": code < 0, "unparseable_time": time.isna().to_numpy()}
+    if contradicting.any():
+        reasons["contradicting"] = contradicting
+    reasons["repeated"] = pairs.duplicated(["code", "time"]).to_numpy()
     reason = np.select(list(reasons.values()), list(reasons), default="")
     keep = reason == ""
     cutoff = time[keep].dt.as_unit("us").astype("int64")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -150,3 +151,15 @@ def test_the_quarantine_keeps_columns_called_as_its_own(tmp_path: Path):
         "source": "source0",
         "reason": "missing customer",
     }
+
+
+@pytest.mark.parametrize(
+    "change", [{"numeric": ["long"]}, {"roles": {"customer": "who", "time": "day", "amount": "long"}}]
+)
+def test_a_column_of_a_type_that_cannot_be_is_called_by_its_name(change: dict[str, Any], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"who": ["a"], "day": ["2024-01-01"], "long": pd.to_timedelta([1], unit="D")})
+    data = {"frame": frame, "roles": {"customer": "who", "time": "day"}}
+    with pytest.raises(ValueError, match=r"^column 'long' of the pandas table is of type .* cannot be numeric"):
+        prepare_store({**data, **change}, tmp_path / "store")
+    with pytest.raises(ValueError, match=r"^column 'long' of the pandas table is of type .* cannot be a time"):
+        prepare_store({**data, "roles": {"customer": "who", "time": "long"}}, tmp_path / "store")

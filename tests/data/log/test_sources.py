@@ -15,6 +15,7 @@ import pytest
 
 from clm_dl.data.log.prepare import prepare_store
 from clm_dl.data.log.sources import find_files
+from clm_dl.data.open import ensure_store
 
 ROLES = {"customer": "id", "time": "when", "item": "item", "amount": "spend"}
 
@@ -127,3 +128,29 @@ def test_an_unknown_table_names_the_nearest(frame: pd.DataFrame, tmp_path: Path)
 def test_a_missing_database_file_is_said(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="no file at"):
         prepare_store({"path": f"sqlite:///{tmp_path}/none.db", "table": "events", "roles": ROLES}, tmp_path / "store")
+
+
+def test_rows_that_sqlite_has_not_taken_over_yet_are_seen(tmp_path: Path) -> None:
+    con = sqlite3.connect(tmp_path / "log.db")
+    con.execute("PRAGMA journal_mode = wal")
+    con.execute("CREATE TABLE log (who, day)")
+    con.execute("INSERT INTO log VALUES ('a', '2024-01-01')")
+    con.commit()
+    con.execute("PRAGMA wal_checkpoint(truncate)")
+    data = {"path": f"sqlite:///{tmp_path / 'log.db'}", "table": "log", "roles": {"customer": "who", "time": "day"}}
+    assert ensure_store(data, tmp_path / "store").num_events == 1
+    con.execute("INSERT INTO log VALUES ('b', '2024-01-02')")
+    con.commit()
+    assert ensure_store(data, tmp_path / "store").num_events == 2
+    con.close()
+
+
+def test_a_file_of_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("who,day\na,2024-01-01\n")
+    times = path.stat()
+    data = {"path": str(path), "roles": {"customer": "who", "time": "day"}}
+    assert ensure_store(data, tmp_path / "store").customer_ids.tolist() == ["a"]
+    path.write_text("who,day\nb,2024-01-01\n")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert ensure_store(data, tmp_path / "store").customer_ids.tolist() == ["b"]

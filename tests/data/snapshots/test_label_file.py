@@ -10,6 +10,7 @@ from clm_dl.data.snapshots.cutoffs import DAY
 from clm_dl.data.snapshots.label_file import read_given
 from clm_dl.data.store.files import write_store
 from clm_dl.data.store.store import EventStore
+from clm_dl.experiment.experiment import describe_labels
 
 
 @pytest.fixture
@@ -45,6 +46,15 @@ def test_given_labels_count_what_they_cannot_use(store: EventStore, tmp_path: Pa
     used, counts = read_given(store, path)
     assert used.to_dict("list") == {"customer": [0, 1], "cutoff": [4 * DAY, round(5.5 * DAY)], "label": [1.0, 0.0]}
     assert counts == {"given_rows": 5, "unknown_customer": 1, "unparseable_time": 1, "repeated": 1}
+
+
+def test_labels_that_contradict_each_other_are_left_out_and_said(store: EventStore, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"customer": [0, 0, 0, 1, 1, 7, 7], "time": "1970-01-05", "label": [1, 0, 1, 1, 1, 0, 1]})
+    frame.to_csv(tmp_path / "labels.csv", index=False)
+    used, counts = read_given(store, tmp_path / "labels.csv")
+    assert used.to_dict("list") == {"customer": [1], "cutoff": [4 * DAY], "label": [1.0]}
+    assert counts == {"given_rows": 7, "unknown_customer": 2, "unparseable_time": 0, "contradicting": 3, "repeated": 1}
+    assert "contradicting: 3" in describe_labels(counts)
 
 
 def test_given_labels_say_what_is_wrong(store: EventStore, tmp_path: Path) -> None:

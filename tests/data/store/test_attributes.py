@@ -154,3 +154,49 @@ def test_ambiguous_dates_of_a_joined_table_are_settled_by_its_own_format(tmp_pat
     for written, expected in {"%d/%m/%Y": [1.0, 2.0, 2.0], "%m/%d/%Y": [1.0, 1.0, 2.0]}.items():
         store = prepare_store({**data, "joins": [{**join, "time_format": written}]}, tmp_path / written[1])
         assert store.column("price").tolist() == expected
+
+
+NEW = "2024-02-01"
+LATER = {
+    "valid_to": ["2024-03-01", None],
+    "ValidTo": ["soon", None],
+    "is_current": [0, 1],
+    "end_date": [45_352, 45_400],
+    "seen": pd.to_datetime(["2024-02-02", "2023-01-01"]),
+    "renewal": ["01.03.2024", ""],
+    "change": [20240301, 20230101],
+}
+KNOWN = {
+    "age": [36, 45_352],
+    "salary": [45_000, 61_000],
+    "income": [2_050, 2_100],
+    "birthday": ["1980-12-31", "1999-12-31"],
+    "renewed": ["2024-01-01", None],
+    "photo": ["a", "b"],
+    "current_plan": ["a", "b"],
+}
+
+
+def test_what_a_dated_table_tells_of_later_is_left_out(tmp_path: Path) -> None:
+    log = pd.DataFrame({"who": ["a", "a"], "when": ["2024-01-01", "2024-03-05"], "sku": "a"})
+    table = pd.DataFrame({"who": "a", "valid_from": ["2024-01-01", NEW], **LATER, **KNOWN})
+    join = {"frame": table, "on": "who", "to": "customer"}
+    data = {"frame": log, "roles": ROLES, "joins": [join]}
+    lines: list[str] = []
+    store = prepare_store(data, tmp_path / "store", log=lines.append)
+    assert list(store.static) == list(KNOWN)
+    assert any(f"{', '.join(LATER)} left out" in line for line in lines)
+    assert store.facts["left_out"] == sorted(LATER)
+    with pytest.raises(
+        UserError, match="column 'valid_to' of the pandas table tells of times after a row's valid_from"
+    ):
+        prepare_store({**data, "static": ["age", "valid_to"]}, tmp_path / "asked")
+    roles = {**ROLES, "item": "sku"}
+    items = {"frame": table.rename(columns={"who": "sku"}), "on": "sku"}
+    with pytest.raises(UserError, match="which no cutoff may know"):
+        prepare_store({**data, "roles": roles, "categorical": ["renewal"], "joins": [items]}, tmp_path / "items")
+    named = [{**join, "columns": ["age", "valid_to"]}]
+    store = prepare_store({**data, "joins": named}, tmp_path / "named", log=lines.append)
+    assert list(store.static) == ["age", "valid_to"]
+    assert any(line.startswith("WARNING") and "valid_to" in line for line in lines)
+    assert store.facts["tells_later"] == ["valid_to"]

@@ -1,0 +1,43 @@
+"""A run says how it read its input, and what of it training did not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from clm_dl import predict
+from clm_dl.run import Run
+
+
+def test_an_input_is_told_of(run: Run, shop_log: pd.DataFrame) -> None:
+    lines: list[str] = []
+    assert run.predict(shop_log, log=lines.append).attrs["input"] == lines
+    assert lines == [f"{len(shop_log):,} rows in = {len(shop_log):,} kept + 0 quarantined + 0 duplicates"]
+    other = shop_log.assign(ts=shop_log["ts"].astype(str))
+    other.loc[other["cust"] == "c000", "ts"] = "soon"
+    other.loc[::2, "dept"] = "books"
+    table = run.predict(other, cutoff="2022-06-01", data={"max_quarantined": 0.5})
+    kept, lost, unknown, late = table.attrs["input"]
+    assert "unparseable time" in kept
+    assert lost == "1 customers have no row left: all of theirs were quarantined"
+    assert unknown.startswith("note: 50% of the values of dept are unknown to the run")
+    assert unknown.endswith("'books'")
+    assert late.startswith("note: the cutoff 2022-06-01")
+    assert "after the last event (2021-10" in late
+    [_, size] = run.predict(shop_log.assign(spend=shop_log["spend"] / 1000)).attrs["input"]
+    assert size.startswith("note: half of the values of amount are within 0.0")
+
+
+def test_the_command_takes_what_its_sentence_names(
+    run: Run, shop_log: pd.DataFrame, here: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = shop_log[shop_log["ts"].dt.day <= 12]
+    early.assign(ts=early["ts"].dt.strftime("%d/%m/%Y")).to_csv("input.csv", index=False)
+    words = [predict.main, f"run={run.path}", "input=input.csv"]
+    with pytest.raises(SystemExit):
+        here(*words)
+    assert "set data.time_format='%d/%m/%Y'" in capsys.readouterr().err
+    here(*words, "data.time_format='%d/%m/%Y'")
+    assert f"{len(early):,} rows in = {len(early):,} kept + 0 quarantined" in capsys.readouterr().out
