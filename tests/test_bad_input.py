@@ -88,12 +88,12 @@ def test_a_name_where_a_list_is_wanted(refused: Callable[..., str], shop_log: pd
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("bootstrap=0", "bootstrap is the number of resamples and must be an integer ≥ 1, got 0"),
+        ("bootstrap=0", "bootstrap is the number of resamples and must be an integer ≥ 1"),
         ("threshold=7", "threshold is a probability and must be in [0, 1], got 7"),
         ("trainer.max_epochs=0", "trainer.max_epochs must be ≥ 1"),
         ("task.optimizer.lr=-1", "task.optimizer.lr must be ≥ 0, got -1"),
         ("task.dropout=1.5", "task.dropout is a share and must be in [0, 1), got 1.5"),
-        ("encoder.hidden_size=0", "encoder.hidden_size is a width and must be an integer ≥ 1, got 0"),
+        ("encoder.hidden_size=0", "encoder.hidden_size must be ≥ 1, got 0"),
         ("encoder.num_layers=0", "encoder.num_layers must be ≥ 1, got 0"),
         ("trainer.accelerator=tpu", "choose other options of trainer"),
     ],

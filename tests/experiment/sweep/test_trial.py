@@ -166,7 +166,7 @@ def test_wrong_settings_are_recorded_in_one_sentence(
     folder = tmp_path / "sweep" / "1"
     for _ in range(2):
         assert math.isnan(run("1", "encoder.hidden_size=0"))
-        assert (folder / "error.txt").read_text().startswith("encoder.hidden_size is a width and must be an integer")
+        assert (folder / "error.txt").read_text().startswith("encoder.hidden_size must be ≥ 1, got 0")
         assert len((folder / "error.txt").read_text().splitlines()) == 1
         assert OmegaConf.load(folder / "config.yaml").encoder.hidden_size == 0
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "error.txt", "status.json"]
