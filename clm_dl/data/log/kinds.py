@@ -88,9 +88,12 @@ def shared_readers(
         if all(name in found[place] or sources[place][name].type().is_numeric() for place in those):
             if len(those) > 1:
                 for place in those:
-                    read = found[place].get(name)
-                    found[place][name] = lambda column, read=read: (read(column) if read else column).cast("float64")
+                    found[place][name] = _as_float(found[place].get(name))
         else:
             for place in those:
                 found[place].pop(name, None)
     return found
+
+
+def _as_float(read: Reader | None) -> Reader:
+    return lambda column: (read(column) if read else column).cast("float64")

@@ -69,13 +69,13 @@ def _union(engine: DuckDB, files: list[Path], joined: ir.Table, uneven: dict[str
             as_text.discard(name)
     parts = []
     for table, names in zip(tables, own, strict=True):
-        columns = {}
+        chosen: dict[str, ir.Value] = {}
         for name in joined.columns:
             kind = "string" if name.lower() in as_text else joined[name].type()
             if name.lower() not in names:
-                columns[name] = ibis.null(kind)
+                chosen[name] = ibis.null(kind)
             else:
                 column = table[names[name.lower()]]
-                columns[name] = (parse.ids(column) if kind == "string" else column).cast(kind)
-        parts.append(table.select(**columns))
+                chosen[name] = (parse.ids(column) if kind == "string" else column).cast(kind)
+        parts.append(table.select(**chosen))
     return ibis.union(*parts)

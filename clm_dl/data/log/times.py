@@ -28,13 +28,8 @@ from clm_dl.errors import UserError
 
 DIGITS = r"^-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
 EXCEL_ZERO = 25_569  # Excel's number of 1970-01-01
-NUMBERED = {  # values of data.time_format that count from a day: units of a second, or Excel's days
-    "epoch_s": 1_000_000,
-    "epoch_ms": 1_000,
-    "epoch_us": 1,
-    "epoch_ns": None,
-    "excel": None,
-}
+MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+NUMBERED = (*MICROSECONDS, "epoch_ns", "excel")  # values of data.time_format that count from a day: seconds, or days
 DATES = (
     *("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d"),
     *("%d %b %Y", "%d-%b-%Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d %Y", "%B %d, %Y", "%d/%b/%Y"),
@@ -137,7 +132,7 @@ def _counted(number: ir.Column, unit: str) -> ir.Column:
     if unit == "epoch_ns":
         number = number if number.type().is_integer() else _within(number, FARTHEST_NS)
         return number // 1_000 if number.type().is_integer() else (number / 1_000).floor()
-    scaled = _within(number, FARTHEST // NUMBERED[unit]) * NUMBERED[unit]
+    scaled = _within(number, FARTHEST // MICROSECONDS[unit]) * MICROSECONDS[unit]
     return scaled.cast("int64") if number.type().is_integer() else scaled.round().cast("int64")
 
 
