@@ -138,6 +138,7 @@ def test_one_that_was_killed_before_it_had_anything_begins(
     assert run("0", "seed=5") == 5.0
     assert sorted(path.name for path in (tmp_path / "sweep" / "0").iterdir()) == [
         "config.yaml",
+        "manifest.json",
         "metrics.json",
         "status.json",
     ]
@@ -171,7 +172,13 @@ def test_wrong_settings_are_recorded_in_one_sentence(
         assert OmegaConf.load(folder / "config.yaml").encoder.hidden_size == 0
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "error.txt", "status.json"]
     assert run("1", "encoder.hidden_size=4", "seed=2") == 2.0  # a failure without results is in nobody's way
-    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "metrics.json", "status.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.yaml",
+        "manifest.json",
+        "manifest.json",
+        "metrics.json",
+        "status.json",
+    ]
 
 
 def test_a_trial_with_several_devices_is_one_that_fails(run: Callable[..., float], trained: list[Any], tmp_path: Path):
