@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,10 +58,12 @@ def full_disk_said(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write, then renamed: an interrupted write leaves nothing half."""
+    """A file beside `path` to write, then renamed: an interrupted write leaves nothing half, and several writers at
+    once do not meet.
+    """
     with full_disk_said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             yield temporary
             os.replace(temporary, path)

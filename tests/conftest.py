@@ -1,5 +1,6 @@
 """Shared fixtures: one thread for torch, small logs and stores, and finished runs."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -292,7 +293,13 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]
 
     def command(main: Callable[[], Any], *words: str) -> None:
         monkeypatch.setattr(sys, "argv", ["clm", *words])
-        main()
+        root = logging.getLogger()
+        before = list(root.handlers)
+        try:
+            main()
+        finally:  # Hydra leaves handlers that write to this test's output, which the next test's would find closed
+            for handler in [handler for handler in root.handlers if handler not in before]:
+                root.removeHandler(handler)
 
     return command
 

@@ -120,7 +120,7 @@ def test_the_encoding_that_is_given_decides(tmp_path: Path):
     assert stored(tmp_path / "log.csv", encoding="iso8859_2").dictionary("city").tolist() == ["Łódź"]
     with pytest.raises(ValueError, match="not written in utf-16"):
         stored(tmp_path / "log.csv", encoding="utf-16")
-    with pytest.raises(ValueError, match=r"data\.encoding must be a name such as utf-8"):
+    with pytest.raises(ValueError, match=r"data\.encoding: there is no 'klingon'"):
         stored(tmp_path / "log.csv", encoding="klingon")
 
 

@@ -26,12 +26,19 @@ EPOCH = 100_000_000  # smaller numbers are no seconds of a customer's time
 
 
 def tells_later(
-    engine: DuckDB, table: Source, names: Sequence[str], *, since: ir.Column, dated_by: str, timezone: str
+    engine: DuckDB,
+    table: Source,
+    names: Sequence[str],
+    *,
+    since: ir.Column,
+    dated_by: str,
+    written: str | None,
+    timezone: str,
 ) -> list[str]:
     """Those of a table's columns that say of a row what was known only later than `since`, from when on it holds: by
-    their names, or because they hold times after it.
+    their names, or because they hold times after it. `written`: the given time_format of the column `dated_by`.
     """
-    own = _format(engine, table, dated_by)
+    own = (_of_digits(engine, table[dated_by]), written) if written else _format(engine, table, dated_by)
     return [
         name
         for name in names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -75,7 +76,7 @@ class Joins:
         """
         table, dated = self.table(join), self.dated_by(join)
         assert dated is not None
-        known = {"since": since, "dated_by": dated, "timezone": log.timezone}
+        known: Any = {"since": since, "dated_by": dated, "written": join.time_format, "timezone": log.timezone}
         later = tells_later(self.engine, table, names, **known)
         if not later:
             return names

@@ -391,7 +391,7 @@ def dates_of_given() -> list[int]:
     ("changes", "message"),
     [
         ({"horizon_days": 0}, "horizon_days must be > 0 days, got 0"),
-        ({"horizon_days": float("nan")}, "horizon_days must be > 0"),
+        ({"horizon_days": float("nan")}, "horizon_days must be a finite number"),
         ({"gap_days": -1}, "gap_days must be ≥ 0"),
         ({"active_days": 0}, "active_days must be > 0"),
         ({"val_customers": 1.0}, "val_customers is a share"),

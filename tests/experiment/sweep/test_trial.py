@@ -175,7 +175,6 @@ def test_wrong_settings_are_recorded_in_one_sentence(
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.yaml",
         "manifest.json",
-        "manifest.json",
         "metrics.json",
         "status.json",
     ]

@@ -236,8 +236,6 @@ def test_what_precedes_the_target_does_change_its_history(store, store_of, log):
 
 
 def test_one_token_predicts_nothing(store, store_of):
-    with pytest.raises(ValueError, match=r"sequence.max_tokens must be at least 2"):
-        inputs(store, max_tokens=1)
     days = pd.to_datetime(["2020-01-01", "2020-01-04", "2020-01-06"])
     single = store_of(pd.DataFrame({"cust": "a", "ts": days, "item": list("xyz"), "dept": "d", "spend": 1.0}))
     ranking = build_ranking(
