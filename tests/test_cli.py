@@ -68,6 +68,7 @@ def test_prepare_prints_every_row(prepared: str, folder: Path, shop_log: pd.Data
     assert f"store: {meta.parent.relative_to(folder)}" in prepared
 
 
+@pytest.mark.slow
 def test_ones_own_log_needs_no_experiment(call: Callable[..., str], folder: Path, prepared: str) -> None:
     options = [*LOG, *QUICK, "snapshots.horizon_days=28", "paths.output_dir=own"]
     assert "network" in call(BIN / "clm-train", "data=events", "data.path=shop.csv", *options, cwd=folder)
@@ -82,6 +83,7 @@ def test_train_prints_the_comparison_and_where_everything_is(trained: str, folde
     assert sorted(path.name for path in folder.iterdir() if path.name in ("outputs", "multirun", ".hydra")) == []
 
 
+@pytest.mark.slow
 def test_module_sweeps_two_encoders(call: Callable[..., str], trained: str, folder: Path) -> None:
     words = [
         "experiment=churn_events",

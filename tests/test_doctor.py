@@ -26,6 +26,7 @@ def doctor(here: Callable[..., None], capsys: Capture) -> Callable[..., tuple[in
     return run
 
 
+@pytest.mark.slow
 def test_a_sound_run_and_everything_that_can_be_wrong_with_one(
     run: Run, doctor: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_sound_run_and_everything_that_can_be_wrong_with_one(
     assert "nobody can tell" in doctor(f"run={copy}")[2]
 
 
+@pytest.mark.slow
 def test_a_sound_store_and_everything_that_can_be_wrong_with_one(
     run: Run, doctor: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

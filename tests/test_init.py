@@ -32,6 +32,7 @@ def init(here: Callable[..., None], capsys: Capture) -> Callable[..., tuple[int,
     return run
 
 
+@pytest.mark.slow
 def test_what_it_prints_is_a_command_that_runs(
     shop_csv: Path, call: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ def test_an_ece_that_doubled_is_said_aloud(found: dict) -> None:
     assert warning({**found, "test_error": newest / 1.99}, METRICS) is None
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_and_the_report_shows_it(
     train: Callable[..., Run], call: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_recommender_has_no_classes(train_ranked: Callable[..., Run]) -> None:
         train_ranked("imbalance=undersample")
 
 
+@pytest.mark.slow
 def test_survival_and_churn_of_one_network_are_balanced_together(train: Callable[..., Run]) -> None:
     words = ["task=multitask", "task.weights.value=0", "task.horizons_days=[0,14]", "baselines=[logistic]"]
     plain, balanced = train(*words), train(*words, "imbalance=class_weight")

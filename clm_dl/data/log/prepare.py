@@ -216,8 +216,9 @@ class _Preparation:
 
         table = source.table
         columns, codes = parsed(table)
-        if source.text:  # which is slow to parse: once
-            names = list(columns)
+        read = [column for kind, column in log.fields().values() if kind != "categorical" and column in source.names]
+        if any(source[column].type().is_string() for column in (log.roles["time"], *read)):  # slow to parse: once
+            names, table = list(columns), table if source.text else self.engine.named(table)
             for start in range(0, len(names), AT_ONCE):
                 columns, _ = parsed(table)
                 some = {name: columns[name] for name in names[start : start + AT_ONCE]}
