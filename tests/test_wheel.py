@@ -74,7 +74,8 @@ def test_is_imported_from_the_wheel_with_its_own_configs(site, tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_prints_its_help(site, tmp_path, command):
-    assert "==" in call(site, tmp_path, str(site / "bin" / command), "--help")  # Hydra's banner lines
+    shown = call(site, tmp_path, str(site / "bin" / command), "--help")
+    assert ("clm-init FILE" if command == "clm-init" else "==") in shown  # Hydra's banner lines
 
 
 def test_trains_and_predicts_on_a_log_of_ones_own(site, tmp_path, small_log):

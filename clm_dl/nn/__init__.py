@@ -30,7 +30,7 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "mean": RunningMean,
 }
 
-MAY_BE_NONE = ("projection_size", "num_buckets")  # 0: there is none
+MAY_BE_NONE = ("num_buckets",)  # 0: there is none
 WIDEST, MOST_LAYERS = 2**16, 1000
 
 __all__ = [
@@ -64,7 +64,7 @@ def build_encoder(config: Mapping[str, Any], input_size: int) -> nn.Module:
     kinds = get_type_hints(ENCODERS[name].__init__)
     for key in options:
         value = options[key] = convert(options[key], kinds[key], f"encoder.{key}")
-        if isinstance(value, int) and not isinstance(value, bool):
+        if kinds[key] is not float and isinstance(value, int) and not isinstance(value, bool):
             least, most = int(key not in MAY_BE_NONE), MOST_LAYERS if key == "num_layers" else WIDEST
             if not least <= value <= most:
                 word = f"≥ {least}" if value < least else f"at most {most:,}"

@@ -17,7 +17,8 @@ from clm_dl.run import Run
 
 ROOT = Path(__file__).parent.parent.parent
 ON_A_CPU = {"gpu": ["trainer.compile=false"], "overfit": ["trainer.max_epochs=3"]}
-APART = {"wandb", "mlflow", "grid", "ddp"}  # in environments or processes of their own: below, and tests/test_cli.py
+# in environments or processes of their own: below, and tests/test_cli.py; Ray needs another cloudpickle than this one
+APART = {"wandb", "mlflow", "grid", "ddp", "ray"}
 OPTIONS = [
     (group, path.stem)
     for group in ("trainer", "callbacks", "logger", "launcher", "debug", "hparams_search")
