@@ -1,6 +1,7 @@
 """Loggers, and every option of the groups around training: each one runs; what fails in one is one sentence."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -87,7 +88,10 @@ def extras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packages = [*wanted["wandb"], *wanted["mlflow"]]
     python = folder / "bin" / "python"
     options = ["--quiet", "--progress-bar", "off", "--constraint", ROOT / "constraints.txt"]
-    subprocess.run([python, "-m", "pip", "install", *options, *packages], check=True)
+    done = subprocess.run([python, "-m", "pip", "install", *options, *packages], capture_output=True, text=True)
+    if re.search("connection|timed out|resolution|No matching distribution", done.stderr) and done.returncode:
+        pytest.skip(f"no package index at hand: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
     return python
 
 
