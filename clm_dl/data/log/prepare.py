@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -14,19 +13,20 @@ import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from clm_dl.data import ids
 from clm_dl.data.log import parse, strays, times
+from clm_dl.data.log.counts import check_enough_left, describe_counts
 from clm_dl.data.log.encode import Encoder
 from clm_dl.data.log.engine import DuckDB, Source, open_engine
 from clm_dl.data.log.fingerprint import configuration_fingerprint, source_fingerprint
 from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.log.joins import Joins
 from clm_dl.data.log.kinds import Reader, shared_readers
+from clm_dl.data.log.nobody import mark_nobody
 from clm_dl.data.log.orders import settle_orders
 from clm_dl.data.log.quarantine import WRONG_SHAPE, examples, write_quarantine
 from clm_dl.data.log.reading import read
+from clm_dl.data.log.repeats import count_repeats, distinct
 from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
 from clm_dl.data.log.sources import describe, is_database
 from clm_dl.data.log.ties import Ties, count_ties
@@ -37,7 +37,6 @@ from clm_dl.data.store.store import EventStore, Field
 from clm_dl.errors import UserError
 from clm_dl.writing import full_disk_said
 
-STRAY = "time long before all others"
 AT_ONCE = 8  # columns of text that one query parses: of many at once DuckDB takes the square of the time and memory
 
 
@@ -117,8 +116,11 @@ class _Preparation:
         self.untyped = all(source.text for source in raws)
         typed = [self._typed(log, source) for log, source in zip(spec.logs, raws, strict=True)]
         groups = self._rows([t.select("customer", "reason") for t in typed])
-        typed, groups = self._without_nobody(typed, groups)
-        typed, groups = self._without_strays(typed, groups)
+        typed, groups = mark_nobody(engine, typed, groups, list(self.reasons).index(parse.MISSING_CUSTOMER))
+        marked = strays.mark_strays(engine, typed, spec.logs, self.reasons, has_end=spec.end is not None, say=self.log)
+        if marked is not None:
+            typed = marked
+            groups = self._rows([t.select("customer", "reason") for t in typed])
         bad = groups[groups["reason"].notna()].groupby("reason")["rows"].sum()
         reasons = {list(self.reasons)[reason]: int(rows) for reason, rows in bad.items()}
         rejected = sum(source.rejected.num_rows for source in raws if source.rejected is not None)
@@ -138,11 +140,11 @@ class _Preparation:
             "quarantine_reasons": reasons,
             "quarantine_examples": {reason: shown[reason] for reason in reasons if reason in shown},
         }
-        self._check_enough_left(counts)
+        check_enough_left(counts, self.spec.logs, limit=self.spec.max_quarantined, whole=self.before is None)
         write_quarantine(self.folder, engine, spec.logs, typed, raws, list(self.reasons), quarantined > 0)
         good = [t.filter(t.reason.isnull()) if quarantined else t for t in typed]
         if spec.dedupe:
-            good = [engine.hold(self._distinct(table)) for table in good]
+            good = [engine.hold(distinct(table, in_file=self.tie == "file")) for table in good]
             groups = self._rows([t.select("customer", "reason") for t in good])
         kept = int(groups["rows"].sum())
         counts |= {"kept": kept, "duplicates": rows_in - quarantined - kept}
@@ -166,7 +168,11 @@ class _Preparation:
                 ties = self._ties(encoder, offsets)
         assert counts["rows_in"] == counts["kept"] + counts["quarantined"] + counts["duplicates"]
         assert kept == offsets[-1]
-        counts["repeats"] = 0 if spec.dedupe else self._repeats(good, np.unique(np.concatenate(encoder.alike)))
+        counts["repeats"] = (
+            0
+            if spec.dedupe
+            else count_repeats(engine, good, np.unique(np.concatenate(encoder.alike)), moved=spec.close_orders)
+        )
         self.log(describe_counts(counts))
         if lost:
             self.log(f"{lost:,} customers have no row left: all of theirs were quarantined")
@@ -252,103 +258,6 @@ class _Preparation:
     def _same_ids(tables: list[ir.Table]) -> bool:
         return len({table.customer.type().is_integer() for table in tables}) == 1
 
-    def _without_nobody(self, typed: list[ir.Table], groups: pd.DataFrame) -> tuple[list[ir.Table], pd.DataFrame]:
-        """Rows whose customer is a blank or a word for missing get that reason; looked for among the distinct ids."""
-        keys = groups["customer"]
-        if pd.api.types.is_integer_dtype(keys):
-            return typed, groups
-        text = pa.array(keys).cast(pa.string())
-        nobody = ids.is_missing(text).to_numpy(zero_copy_only=False) & keys.notna().to_numpy(dtype=bool)
-        if not nobody.any():
-            return typed, groups
-        reason = list(self.reasons).index(parse.MISSING_CUSTOMER)
-        words = keys[nobody].unique().tolist()
-        groups = groups.assign(reason=groups["reason"].mask(nobody, reason))
-        return [
-            self.engine.named(
-                t.mutate(
-                    reason=ibis.ifelse(t.customer.cast("string").isin(words), ibis.literal(reason, "int16"), t.reason)
-                )
-            )
-            for t in typed
-        ], groups
-
-    def _without_strays(self, typed: list[ir.Table], groups: pd.DataFrame) -> tuple[list[ir.Table], pd.DataFrame]:
-        """A few rows long before all others are quarantined; such rows behind them, where `data.end` is not set, would
-        decide the end of the data and are an error.
-        """
-        day, rows = strays.count_days(self.engine, typed)
-        tail = strays.newest_strays(day, rows) if self.spec.end is None else None
-        if tail is not None:
-            where = strays.name_rows(self.engine, typed, "newest", tail)
-            end = np.datetime64(tail.edge + 1, "D")
-            raise UserError(
-                f"{', '.join(describe(source) for source in self.spec.logs)}: {where} "
-                f"{'lies' if tail.rows == 1 else 'lie'} {tail.gap:,} days after all others and would be the end of the "
-                f"data: set data.end={end}, or drop the {'row' if tail.rows == 1 else 'rows'}"
-            )
-        tail = strays.oldest_strays(day, rows)
-        if tail is None:
-            return typed, groups
-        self.log(
-            f"quarantined {strays.name_rows(self.engine, typed, 'oldest', tail)}: {tail.gap:,} days before all others"
-        )
-        reason, start = len(self.reasons), tail.edge * times.DAY
-        self.reasons[STRAY] = "time"
-        typed = [
-            self.engine.named(
-                t.mutate(
-                    reason=ibis.ifelse(t.reason.isnull() & (t.time < start), ibis.literal(reason, "int16"), t.reason)
-                )
-            )
-            for t in typed
-        ]
-        return typed, self._rows([t.select("customer", "reason") for t in typed])
-
-    def _check_enough_left(self, counts: Mapping[str, Any]) -> None:
-        what = ", ".join(describe(source) for source in self.spec.logs)
-        rows, quarantined, limit = counts["rows_in"], counts["quarantined"], self.spec.max_quarantined
-        if not rows:
-            raise UserError(
-                f"{what} has no events{'' if self.before is None else ' before the cutoff'}: give a log with at least "
-                "one event"
-            )
-        hint = ""
-        if "unparseable time" in counts["quarantine_reasons"]:
-            hint += " (set data.time_format?)"
-        if any(reason.endswith("of the wrong type") for reason in counts["quarantine_reasons"]):
-            hint += " (set data.decimal?)"
-        listed = describe_reasons(counts).removesuffix(",")
-        if quarantined == rows:
-            raise UserError(f"all {rows} rows of {what} were quarantined{listed}: check data.roles{hint}")
-        if limit is not None and quarantined > limit * rows:
-            raise UserError(
-                f"{quarantined:,} of {rows:,} rows of {what} were quarantined{listed}; that is more "
-                f"than data.max_quarantined={limit:g}: check data.roles{hint}, or allow it by data.max_quarantined=1"
-            )
-
-    def _distinct(self, table: ir.Table) -> ir.Table:
-        if self.tie != "file":
-            return table.distinct()
-        others = [name for name in table.columns if name != "file_row"]
-        return table.group_by(others).aggregate(table["file_row"].min().name("file_row"))
-
-    def _repeats(self, good: list[ir.Table], moments: np.ndarray) -> int:
-        """Kept rows that are equal to another in every column of the log; they lie at `moments`."""
-        if not len(moments):
-            return 0
-        found, at = 0, self.engine.view(pa.table({"at": moments}))
-        for table in good:
-            if not self.spec.close_orders:  # else the times are no longer those of the rows
-                table = table.semi_join(at, [table.time == at["at"]])
-            raw = table.select([name for name in table.columns if re.fullmatch("c[0-9]+", name)])
-            rows, different = (
-                int(self.engine.fetch(one.aggregate(rows=one.count()))["rows"][0].as_py())
-                for one in (raw, raw.distinct())
-            )
-            found += rows - different
-        return found
-
     # -- one table of events
 
     def _fields(self, log: Log, source: Source, table: ir.Table, readers: Mapping[str, Reader]) -> ir.Table:
@@ -399,22 +308,3 @@ class _Preparation:
             if self.engine.fetch(table.filter(table.local % times.DAY != 0).select("local").limit(1)).num_rows:
                 return last
         return times.next_midnight(last, self.spec.logs[0].timezone)
-
-
-def describe_counts(counts: Mapping[str, Any]) -> str:
-    """rows_in = kept + quarantined + duplicates, in words."""
-    reasons, repeats = describe_reasons(counts), counts.get("repeats", 0)
-    return (
-        f"{counts['rows_in']:,} rows in = {counts['kept']:,} kept + {counts['quarantined']:,} quarantined{reasons} + "
-        f"{counts['duplicates']:,} duplicates"
-        + (f"; {repeats:,} kept rows repeat another exactly (data.dedupe=true drops them)" if repeats else "")
-    )
-
-
-def describe_reasons(counts: Mapping[str, Any]) -> str:
-    """The reasons in brackets, with their rows, and a value that gave each."""
-    if not counts["quarantine_reasons"]:
-        return ""
-    rows = ", ".join(f"{reason}: {rows:,}" for reason, rows in counts["quarantine_reasons"].items())
-    examples = ", ".join(f"{reason} {value!r}" for reason, value in counts.get("quarantine_examples", {}).items())
-    return f" ({rows}){f', such as {examples},' if examples else ''}"

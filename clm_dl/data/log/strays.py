@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import ibis
@@ -10,8 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from clm_dl.data.log.engine import DuckDB
+from clm_dl.data.log.roles import Log
+from clm_dl.data.log.sources import describe
 from clm_dl.data.log.times import DAY
+from clm_dl.errors import UserError
 
+STRAY = "time long before all others"
 FEWEST = 5  # rows of a log too short to tell
 LONG = 28  # days that a gap must have, at the end …
 LONGER = 365  # … and at the start of the data, where rows of a pilot are nothing rare
@@ -30,7 +35,44 @@ class Tail:
     edge: int
 
 
-def count_days(engine: DuckDB, tables: list[ir.Table]) -> tuple[np.ndarray, np.ndarray]:
+def mark_strays(
+    engine: DuckDB,
+    tables: Sequence[ir.Table],
+    logs: Sequence[Log],
+    reasons: dict[str, str],
+    *,
+    has_end: bool,
+    say: Callable[[str], None],
+) -> list[ir.Table] | None:
+    """Tables in which a few rows long before all others are quarantined; None where there are none. `reasons` gains
+    theirs.
+
+    Raises:
+        UserError: such rows lie behind all others, and no `data.end` is given (`has_end`): they would decide it.
+    """
+    day, rows = count_days(engine, tables)
+    tail = None if has_end else newest_strays(day, rows)
+    if tail is not None:
+        where = name_rows(engine, tables, "newest", tail)
+        end = np.datetime64(tail.edge + 1, "D")
+        raise UserError(
+            f"{', '.join(describe(source) for source in logs)}: {where} {'lies' if tail.rows == 1 else 'lie'} "
+            f"{tail.gap:,} days after all others and would be the end of the data: set data.end={end}, or drop the "
+            f"{'row' if tail.rows == 1 else 'rows'}"
+        )
+    tail = oldest_strays(day, rows)
+    if tail is None:
+        return None
+    say(f"quarantined {name_rows(engine, tables, 'oldest', tail)}: {tail.gap:,} days before all others")
+    reason, start = ibis.literal(len(reasons), "int16"), tail.edge * DAY
+    reasons[STRAY] = "time"
+    return [
+        engine.named(t.mutate(reason=ibis.ifelse(t.reason.isnull() & (t.time < start), reason, t.reason)))
+        for t in tables
+    ]
+
+
+def count_days(engine: DuckDB, tables: Sequence[ir.Table]) -> tuple[np.ndarray, np.ndarray]:
     """Days since 1970 with events, ascending, and the number of rows that can be kept on each."""
     counted = []
     for table in tables:
@@ -75,7 +117,7 @@ def _tail(day: np.ndarray, rows: np.ndarray, long: int, one_day: int) -> Tail | 
     return Tail(int(beyond[place]), gap, int(day[place])) if stray or decades else None
 
 
-def name_rows(engine: DuckDB, tables: list[ir.Table], where: str, tail: Tail) -> str:
+def name_rows(engine: DuckDB, tables: Sequence[ir.Table], where: str, tail: Tail) -> str:
     """Customer and time of the row furthest off: `where` is "newest" or "oldest"."""
     found = []
     for table in tables:

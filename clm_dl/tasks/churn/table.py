@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from clm_dl.baselines.tabular.classifier import TabularClassifier
 from clm_dl.data.ids import MISSING_WORDS, as_numbers, customer_ids, untyped
-from clm_dl.data.log.prepare import describe_counts, describe_reasons
+from clm_dl.data.log.counts import describe_counts, describe_reasons
 from clm_dl.data.log.roles import share
 from clm_dl.data.tables import PARQUET
 from clm_dl.data.tables import read_table as read_rows
