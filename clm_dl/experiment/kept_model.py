@@ -29,6 +29,7 @@ OBJECTS = frozenset(  # of the preprocessors, and what shipped options hold insi
         "sklearn.impute._base.SimpleImputer",
         "sklearn.impute._iterative.IterativeImputer",
         "sklearn.linear_model._bayes.BayesianRidge",
+        "sklearn.neighbors._classification.KNeighborsClassifier",
         "sklearn.pipeline.Pipeline",
         "sklearn.preprocessing._data.StandardScaler",
         "sklearn.preprocessing._encoders.OneHotEncoder",

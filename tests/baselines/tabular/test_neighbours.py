@@ -14,6 +14,7 @@ from clm_dl.baselines.tabular.neighbours import NearestNeighbours
 def test_a_small_table_has_few_neighbours_and_a_large_one_all(rows: int, neighbors: int) -> None:
     X, y = np.arange(rows, dtype=float)[:, None], np.arange(rows) % 2
     model = clone(NearestNeighbours(n_neighbors=200, algorithm="brute")).fit(X, y)
-    assert model.n_neighbors == neighbors
+    assert model.neighbours_.n_neighbors == neighbors
+    assert model.n_neighbors == 200  # as it was asked for: fitted again on more rows, it takes more
     same = KNeighborsClassifier(n_neighbors=neighbors, algorithm="brute").fit(X, y)
     np.testing.assert_array_equal(model.predict_proba(X[:5]), same.predict_proba(X[:5]))
