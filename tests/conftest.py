@@ -304,6 +304,21 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]
     return command
 
 
+@pytest.fixture
+def exits(here: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process: exit code, output and errors."""
+
+    def run(main: Callable[[], Any], *words: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            here(main, *words)
+        except SystemExit as error:
+            code = int(str(error.code))
+        return code, *capsys.readouterr()
+
+    return run
+
+
 DATES = {"val": ["2020-03-01", "2020-03-15"], "test": ["2020-05-01", "2020-05-15", "2020-05-29"]}
 
 

@@ -1,6 +1,7 @@
 """clm-doctor: a line a file, and exit code 0 only for what is sound."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,22 +9,11 @@ import pytest
 from clm_dl.doctor import main
 from clm_dl.run import Run
 
-Capture = pytest.CaptureFixture[str]
-
 
 @pytest.fixture
-def doctor(here: Callable[..., None], capsys: Capture) -> Callable[..., tuple[int, str, str]]:
+def doctor(exits: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Exit code, output and errors."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            here(main, *words)
-        except SystemExit as error:
-            code = int(str(error.code))
-        return code, *capsys.readouterr()
-
-    return run
+    return partial(exits, main)
 
 
 @pytest.mark.slow

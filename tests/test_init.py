@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,24 +13,14 @@ from clm_dl.config import compose, plain
 from clm_dl.experiment.settings import read_plan
 from clm_dl.init import main
 
-Capture = pytest.CaptureFixture[str]
 QUICK = ["trainer.max_epochs=1", "baselines=[recency]", "bootstrap=20", "encoder.hidden_size=8", "task.head_size=8"]
 QUICK += ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu"]
 
 
 @pytest.fixture
-def init(here: Callable[..., None], capsys: Capture) -> Callable[..., tuple[int, str, str]]:
+def init(exits: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Exit code, output and errors."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            here(main, *words)
-        except SystemExit as error:
-            code = int(str(error.code))
-        return code, *capsys.readouterr()
-
-    return run
+    return partial(exits, main)
 
 
 @pytest.mark.slow

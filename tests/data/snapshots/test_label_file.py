@@ -13,6 +13,15 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.experiment.experiment import describe_labels
 
 
+def written(frame: pd.DataFrame, path: Path) -> Path:
+    """`frame` as a CSV or Parquet file."""
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    return path
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> EventStore:
     """Customers 0 and 1 with an event each."""
@@ -38,12 +47,7 @@ def test_given_labels_count_what_they_cannot_use(store: EventStore, tmp_path: Pa
             "label": [1, 0, 1, 0, None],
         }
     )
-    path = tmp_path / f"labels.{suffix}"
-    if suffix == "csv":
-        frame.to_csv(path, index=False)
-    else:
-        frame.to_parquet(path)
-    used, counts = read_given(store, path)
+    used, counts = read_given(store, written(frame, tmp_path / f"labels.{suffix}"))
     assert used.to_dict("list") == {"customer": [0, 1], "cutoff": [4 * DAY, round(5.5 * DAY)], "label": [1.0, 0.0]}
     assert counts == {"given_rows": 5, "unknown_customer": 1, "unparseable_time": 1, "repeated": 1}
 
@@ -76,12 +80,7 @@ def test_ids_of_given_labels_keep_their_zeros(tmp_path: Path, suffix: str) -> No
     store = write_store(tmp_path / "t", customer_ids=ids, offsets=np.arange(5), time=np.zeros(4, int), **options)
     who = ["0950", "1000", "950", "17850.0", "00950", "NULL", None]
     frame = pd.DataFrame({"customer": who, "time": "1970-01-05", "label": ["1", "0", "1", "0", "1", "1", "1"]})
-    path = tmp_path / f"labels.{suffix}"
-    if suffix == "csv":
-        frame.to_csv(path, index=False)
-    else:
-        frame.to_parquet(path)
-    used, counts = read_given(store, path)
+    used, counts = read_given(store, written(frame, tmp_path / f"labels.{suffix}"))
     assert used["customer"].tolist() == [0, 1, 3, 2]
     assert counts == {"given_rows": 7, "unknown_customer": 3, "unparseable_time": 0, "repeated": 0}
 
