@@ -1,41 +1,33 @@
-"""Configuration: where the YAMLs are, one entry point for every command, and the only place that instantiates."""
+"""Configuration: where the YAMLs are, what a command line means, and the only place that instantiates."""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString, Sweep
 from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from clm_dl.as_written import ids_as_written, runs_as_written
 from clm_dl.classes import check, check_hydra, make, shipped
 from clm_dl.errors import MissingExtra, UserError, nearest
-from clm_dl.masking import masked, masked_config
+from clm_dl.masking import masked_config
 from clm_dl.recipes import recipe_overrides
 from clm_dl.trial_folder import trial_folder
 
 _PACKAGED = Path(__file__).parent / "configs"  # inside the wheel
 CONFIG_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
 OWN_FOLDER = "CLM_CONFIG_DIR"  # names the folder of one's own options
-LAUNCHERS = {"joblib": "joblib", "ray": "ray"}  # plugins of Hydra -> extras
+LAUNCHERS = ("joblib", "ray")  # plugins of Hydra, each an extra of the same name
 FROM_OUTSIDE = ("data", "labels", "logger")  # groups whose values the environment may give in secret
 # whole numbers, as the encoder's are
 WHOLE = ("batch_size", "head_size", "bootstrap", "k", "max_epochs", "num_workers", "patience")
@@ -45,8 +37,8 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration that a command line with `overrides` gives: for notebooks, tests and the Python API."""
     own = own_folder()
     given = command_line(config_name, overrides, own)
-    config = _compose(config_name, given, own)
-    _check_trusted(config, given)
+    config = composed(config_name, given, own)
+    check_trusted(config, given)
     return config
 
 
@@ -73,7 +65,7 @@ def own_folder(given: str | None = None) -> Path | None:
     return folder if folder.is_dir() and not folder.samefile(CONFIG_DIR) else None
 
 
-def _check_trusted(config: DictConfig, overrides: Sequence[str]) -> None:
+def check_trusted(config: DictConfig, overrides: Sequence[str]) -> None:
     """Raise ValueError where a file says what is trusted, and not whoever gives the `overrides`."""
     if config.get("trusted") and not any(text.lstrip("+").startswith("trusted=") for text in overrides):
         raise UserError(
@@ -93,7 +85,8 @@ ConfigStore.instance().store(group="baseline", name="every", node=_every)
 OmegaConf.register_new_resolver("trial_folder", trial_folder, replace=True)
 
 
-def _compose(config_name: str, overrides: Sequence[str], own: Path | None, *, with_hydra: bool = False) -> DictConfig:
+def composed(config_name: str, overrides: Sequence[str], own: Path | None, *, with_hydra: bool = False) -> DictConfig:
+    """The configuration of `overrides` that were found to be right, `with_hydra`: with Hydra's own group."""
     GlobalHydra.instance().clear()
     more = [] if own is None else [f"hydra.searchpath=[{quoted(f'file://{own}')}]"]
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
@@ -103,13 +96,7 @@ def _compose(config_name: str, overrides: Sequence[str], own: Path | None, *, wi
             plugin = (error.missing_cfg_file or "").removeprefix("hydra/launcher/")
             if plugin not in LAUNCHERS:
                 raise
-            extra = LAUNCHERS[plugin]
-            raise MissingExtra(f"launcher={extra} needs an extra: pip install 'clm-dl[{extra}]'") from error
-
-
-def compose_sweep(config_name: str, overrides: Sequence[str], own: Path | None) -> DictConfig:
-    """What all trials of a sweep have in common, with Hydra's own group; `overrides`: those that are not swept."""
-    return _compose(config_name, overrides, own, with_hydra=True)
+            raise MissingExtra(f"launcher={plugin} needs an extra: pip install 'clm-dl[{plugin}]'") from error
 
 
 def quoted(text: str) -> str:
@@ -179,7 +166,7 @@ def _values(config: Any, prefix: str = "") -> dict[str, Any]:
 @cache
 def _known_values(config_name: str, choices: tuple[str, ...], own: Path | None) -> tuple[dict[str, Any], Any]:
     """Keys and values before single values are overridden, and Hydra's own group."""
-    plain: Any = OmegaConf.to_container(_compose(config_name, choices, own, with_hydra=True), resolve=False)
+    plain: Any = OmegaConf.to_container(composed(config_name, choices, own, with_hydra=True), resolve=False)
     of_hydra = plain.pop("hydra")
     return _values(plain), of_hydra
 
@@ -279,127 +266,3 @@ def _file_to_look_at(words: Sequence[str]) -> list[str]:
     if len(files) > 1:
         raise UserError(f"clm-init looks at one file, got {', '.join(files)}: write clm-init FILE")
     return [f"data.path={quoted(word)}" if word in files else word for word in words]
-
-
-Job = Callable[[DictConfig], Any]
-Around = Callable[[list[str], Path | None], AbstractContextManager[list[str]]]  # a sweep: -> further overrides
-
-
-def command(
-    config_name: str, *, trial: Job | None = None, sweep: Around | None = None
-) -> Callable[[Job], Callable[[], Any]]:
-    """Make `function(config)` a console command: Hydra's overrides and sweeps; a user's error is one sentence and exit
-    code 2.
-
-    `HYDRA_FULL_ERROR=1` shows the traceback instead.
-
-    Args:
-        trial: stands for `function` in a sweep, and keeps its errors to itself. sweep: what is done around one.
-    """
-
-    def decorate(function: Job) -> Callable[[], Any]:
-        def job(config: DictConfig) -> Any:
-            if logging.getLogger().level == logging.INFO:  # Hydra's own; hydra.verbose=true asks for more
-                logging.getLogger().setLevel(logging.WARNING)  # libraries tell what they load when they are imported
-            if trial and HydraConfig.get().mode == RunMode.MULTIRUN:
-                return trial(config)
-            try:
-                check_job(config)
-                return function(config)
-            except (UserError, OSError) as error:
-                if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                    raise
-                _fail(error)
-            except Exception as error:
-                if os.environ.get("HYDRA_FULL_ERROR") == "1" or not (runs := _unsealed(config)):
-                    raise  # a fault of ours
-                said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-                _fail(
-                    UserError(
-                        f"what run {runs[0]} holds cannot be read ({said}): it has no manifest.json, so its files may "
-                        "be damaged unseen; take them from a copy of the run, or train it again"
-                    )
-                )
-
-        job.__module__, job.__doc__ = function.__module__, function.__doc__
-        run = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)
-
-        def main() -> Any:
-            logging.setLogRecordFactory(_masked_record)  # Hydra's launcher logs the overrides of every job
-            try:
-                flags, overrides, own = _read_argv(sys.argv[1:])
-                completes = bool({"-sc", "--shell-completion"} & set(flags))  # its words are no overrides
-                overrides = overrides if completes else command_line(config_name, overrides, own)
-                sweeps = sweep is not None and _is_sweep(flags, overrides)
-                with sweep(overrides, own) if sweep and sweeps else nullcontext([]) as further:
-                    sys.argv[1:] = [*overrides, *further, *flags]  # in this order: --info would take what follows it
-                    return run()
-            except KeyboardInterrupt:
-                print("error: interrupted with Ctrl-C", file=sys.stderr)
-                raise SystemExit(130) from None
-            except (UserError, OSError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-                _fail(error)
-            finally:
-                logging.setLogRecordFactory(logging.LogRecord)
-
-        return main
-
-    return decorate
-
-
-def _unsealed(config: DictConfig) -> list[str]:
-    """The finished runs that a command reads and that have no manifest.json, by which damage would be found."""
-    given = plain(config.get("run") or config.get("runs") or [])
-    folders = [Path(str(one)) for one in (given if isinstance(given, list) else [given])]
-    inside = [folder for path in folders for folder in (path, *(file.parent for file in path.glob("*/status.json")))]
-    return [str(path) for path in inside if (path / "status.json").is_file() and not (path / "manifest.json").is_file()]
-
-
-def _read_argv(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]:
-    """Hydra's flags with their values, the overrides, and the folder of one's own options, which becomes a flag."""
-    args, _ = get_args_parser().parse_known_intermixed_args(list(words))
-    if args.experimental_rerun is not None:
-        raise UserError("--experimental-rerun would run what is in its file: leave it out, and write the overrides")
-    commands = ("run", "multirun", "cfg", "info", "shell_completion")
-    if len(given := [f"--{name.replace('_', '-')}" for name in commands if getattr(args, name)]) > 1:
-        raise UserError(f"{' and '.join(given)} do not go together: choose one")
-    if args.resolve and not (args.cfg or args.help):
-        raise UserError("--resolve goes with --cfg: write --cfg job --resolve")
-    if args.shell_completion and len(args.overrides) != 1:
-        raise UserError("--shell-completion wants to know what to do: write -sc install=bash, or uninstall=bash")
-    flags, overrides = [], list(args.overrides)
-    for word in words:  # in their order
-        if overrides and word == overrides[0]:
-            overrides.pop(0)
-        else:
-            flags.append(word)
-    own = own_folder(args.config_dir)
-    if own is not None and args.config_dir is None:
-        flags += ["--config-dir", str(own)]
-    return flags, args.overrides, own
-
-
-def check_job(config: DictConfig) -> None:
-    """Raise UserError where the `config` of a job cannot be begun with, whatever its command."""
-    hydra_config = HydraConfig.get()
-    if any(key.lstrip("+") == "trusted" for key in hydra_config.sweeper.get("params") or ()):
-        raise UserError("trusted is no parameter of a search: say it on the command line")
-    _check_trusted(config, hydra_config.overrides.task)
-    if missing := OmegaConf.missing_keys(config):
-        raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")
-
-
-def _is_sweep(flags: Sequence[str], overrides: Sequence[str]) -> bool:
-    return any(flag == "-m" or flag.startswith("--mul") for flag in flags) or "hydra.mode=MULTIRUN" in overrides
-
-
-def _masked_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    record = logging.LogRecord(*args, **kwargs)
-    record.msg, record.args = masked(record.getMessage()), ()
-    return record
-
-
-def _fail(error: BaseException) -> None:
-    sentence = masked(" ".join(str(error).split())) or type(error).__name__
-    print(f"error: {sentence}", file=sys.stderr)
-    raise SystemExit(2) from error

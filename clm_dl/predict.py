@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clm_dl.config import command, plain
+from clm_dl.command import command
+from clm_dl.config import plain
 from clm_dl.errors import UserError
 
 if TYPE_CHECKING:

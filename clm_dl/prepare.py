@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clm_dl.config import command, plain
+from clm_dl.command import command
+from clm_dl.config import plain
 from clm_dl.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 @command("prepare")
 def main(config: DictConfig) -> None:
     """Prepare the store of a data set, or say that it is up to date."""
-    from clm_dl.data.log.prepare import describe_counts
+    from clm_dl.data.log.counts import describe_counts
     from clm_dl.data.open import open_store
     from clm_dl.visual.facts import log_lines
 

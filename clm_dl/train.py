@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 
-from clm_dl.config import command, plain
+from clm_dl.command import command
+from clm_dl.config import plain
 from clm_dl.errors import UserError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from clm_dl.errors import UserError, nearest
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import best_model
 from clm_dl.experiment.familiarity import notes
-from clm_dl.experiment.fitted import fitted_models, members
+from clm_dl.experiment.fitted import fitted_models, members, silent
 from clm_dl.experiment.run_files import read_metrics
 from clm_dl.tasks.base import Answers, ScoredTask
 from clm_dl.tasks.cases import Cases
@@ -34,10 +34,6 @@ from clm_dl.writing import passing_folder
 BEST = "best"
 INPUT = "input"  # of a table's attrs: what preparing said of the input
 Say = Callable[[str], None]
-
-
-def silent(line: str) -> None:
-    """Nobody listens."""
 
 
 def predict(

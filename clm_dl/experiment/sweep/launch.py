@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import compose_sweep, plain
+from clm_dl.config import composed, plain
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep.journal import START, entries
 from clm_dl.experiment.sweep.summary import sum_up
@@ -39,7 +39,8 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
     swept = {one.key_or_group for one in parsed if one.is_sweep_override()}
     given = {one.key_or_group: one for one in parsed}
     _check(set(given), swept)
-    common = compose_sweep("train", [one.input_line or "" for one in parsed if not one.is_sweep_override()], own)
+    common_words = [one.input_line or "" for one in parsed if not one.is_sweep_override()]
+    common = composed("train", common_words, own, with_hydra=True)
     if any(key.lstrip("+") == "trusted" for key in common.hydra.sweeper.get("params") or ()):
         raise UserError("trusted is no parameter of a search: say it on the command line")
     if not swept & {"trainer", "trainer.devices"}:

@@ -13,7 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import as_saved, check_job, plain
+from clm_dl.command import check_job
+from clm_dl.config import as_saved, plain
 from clm_dl.errors import UserError
 from clm_dl.experiment.experiment import run_experiment
 from clm_dl.experiment.run_files import read_results, write_status
