@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import composed, plain
+from clm_dl.config import composed, plain, quoted
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep.journal import START, entries
 from clm_dl.experiment.sweep.summary import sum_up
@@ -46,13 +46,13 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
     if not swept & {"trainer", "trainer.devices"}:
         check_devices(common)
     folder = _folder(common)
-    further = [f"hydra.sweep.dir={_quoted(str(folder))}"]
+    further = [f"hydra.sweep.dir={quoted(str(folder))}"]
     if "hydra.job.config.override_dirname.exclude_keys" not in given:
-        same = ",".join(_quoted(key) for key in given if key not in swept)
+        same = ",".join(quoted(key) for key in given if key not in swept)
         further.append(f"hydra.job.config.override_dirname.exclude_keys=[{same}]")
     start = uuid.uuid4().hex
     environment = {START: start, **_threads(common)}
-    further += [f"+hydra.job.env_set.{name}={_quoted(value)}" for name, value in environment.items()]
+    further += [f"+hydra.job.env_set.{name}={quoted(value)}" for name, value in environment.items()]
     named = common.sweep or "hydra.sweep.dir" in given
     line = shlex.join([*words, *([] if named else [f"hydra.sweep.dir={folder}"])])
     try:
@@ -103,10 +103,6 @@ def _threads(common: DictConfig) -> dict[str, str]:
         return {}
     at_once = jobs if jobs > 0 else max(1, cores + 1 + jobs)
     return {name: str(max(1, cores // at_once)) for name in THREADS if name not in os.environ}
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _end(folder: Path, start: str, line: str, trusted: Sequence[str]) -> None:
