@@ -22,7 +22,7 @@ from clm_dl.errors import UserError
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 KINDS = ("raw", "intercept", "line")
-# standard deviations, from one validation cutoff to a later one, of level (in logits or logs) and log slope
+# how far seasons are taken to move, by choice and not by a fit, the level (in logits or logs) and the log slope
 LEVEL, SLOPE = 0.3, 0.15
 FLATTEST = 0.05  # slope whose logarithm is taken at least
 
