@@ -112,7 +112,7 @@ def test_every_key_with_all_harms(unread: Path, task: str) -> None:
         ("churn", "encoder", "lstm", "encoder must be a group of settings"),
         ("churn", "encoder.hidden_size", 10**12, "encoder.hidden_size must be at most 65,536"),
         ("churn", "encoder.num_layers", 1.5, "encoder.num_layers must be a whole number"),
-        ("churn", "encoder.projection_size", -1, "encoder.projection_size must be ≥ 0"),
+        ("churn", "encoder.projection_size", -1, "encoder.projection_size must be ≥ 1"),
         ("churn", "encoder.frozen", "no", "encoder.frozen must be true or false"),
         ("churn", "task.embedding.numeric_size", 0, "task.embedding.numeric_size must be in [1, 65,536], got 0"),
         ("churn", "task.embedding.unknown_rate", 2, "task.embedding.unknown_rate must be in [0, 1), got 2"),
