@@ -16,7 +16,6 @@ from clm_dl.errors import MissingExtra, UserError
 
 GROUPS = ("baseline", "data", "logger")  # whose options name classes; an experiment's file adds none
 PACKAGES = ("clm_dl", "torch", "sklearn", "lightgbm", "imblearn", "pytorch_lightning")
-OF_HYDRA = ("hydra", "hydra_plugins", "logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "colorlog")
 TARGET = "_target_"
 MOVED = {  # where classes lived that the config.yaml of an older run names
     "clm_dl.baselines.bayes_net": "clm_dl.baselines.tabular.bayes_net",
@@ -66,34 +65,10 @@ def check(config: Any, known: Collection[str], trusted: Collection[str], what: s
         inspect.signature(find_class(name, borrowed=name in known)).bind(**options)
 
 
-def check_hydra(group: Any, trusted: Collection[str]) -> None:
-    """Raise UserError where a file has Hydra itself make what is neither Hydra's nor trusted: its launcher, sweeper and
-    callbacks, and what writes its log.
-    """
-    strangers = [name for name in _made_by_hydra(group) if not _covers((*OF_HYDRA, *trusted), name)]
-    if strangers:
-        raise UserError(
-            f"the group hydra of a file names {strangers[0]}, which is not Hydra's: add "
-            f"trusted=[{strangers[0].split('.')[0]}] to the command line if you trust it"
-        )
-
-
-def _made_by_hydra(group: Any) -> Iterator[str]:
-    if isinstance(group, Mapping):
-        for key, value in group.items():
-            if key in (TARGET, "class", "()"):
-                yield str(value)
-            else:
-                yield from _made_by_hydra(value)
-    elif isinstance(group, (list, tuple)):
-        for value in group:
-            yield from _made_by_hydra(value)
-
-
 def _check_known(config: Any, known: Collection[str], trusted: Collection[str]) -> None:
     if isinstance(trusted, str):
         raise UserError(f"trusted must be a list, got {trusted!r}: write trusted=[{trusted}]")
-    if strangers := [name for name in _named(config) if not (name in known or _covers(trusted, name))]:
+    if strangers := [name for name in _named(config) if not (name in known or covers(trusted, name))]:
         packages = ",".join(dict.fromkeys(name.split(".")[0] for name in strangers))
         raise UserError(
             f"the configuration names {', '.join(strangers)}, which no shipped option does: add trusted=[{packages}] "
@@ -122,7 +97,8 @@ def _named(config: Any) -> Iterator[str]:
             yield from _named(value)
 
 
-def _covers(trusted: Collection[str], name: str) -> bool:
+def covers(trusted: Collection[str], name: str) -> bool:
+    """Whether `name` is one of the trusted packages, modules or full names, or lies in one."""
     return any(name == one or name.startswith(f"{one}.") for one in trusted)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
 from clm_dl.as_written import ids_as_written, runs_as_written
-from clm_dl.classes import check, check_hydra, make, shipped
+from clm_dl.classes import check, make, shipped
 from clm_dl.errors import MissingExtra, UserError, nearest
+from clm_dl.hydra_group import check_hydra_group
 from clm_dl.masking import masked_config
 from clm_dl.recipes import recipe_overrides
 from clm_dl.trial_folder import trial_folder
@@ -236,10 +238,15 @@ def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None
                     f"{own / group / option}.yaml"
                 )
         package = f"@{override.package}" if override.package else ""
-        choices.append(f"{'+' if override.is_add() else ''}{group}{package}={options[0]}")
-    known, of_hydra = _known_values(config_name, tuple(choices), own)
-    trusted: list[Any] = [one.value() for one in parsed if one.key_or_group == "trusted"]
-    check_hydra(of_hydra, [str(name) for given in trusted if isinstance(given, list) for name in given])
+        choices.append([f"{'+' if override.is_add() else ''}{group}{package}={option}" for option in options])
+    first = [options[0] for options in choices]
+    known, _ = _known_values(config_name, tuple(first), own)
+    if own:
+        named: list[Any] = [one.value() for one in parsed if one.key_or_group == "trusted"]
+        trusted = [str(name) for given in named if isinstance(given, list) for name in given]
+        for place, options in enumerate(choices):  # what trials of a sweep differ by, too
+            for option in options:
+                _check_file(config_name, (*first[:place], option, *first[place + 1 :]), own, trusted)
     for override in parsed:
         key = override.key_or_group
         is_group = key in groups or "/" in key or "@" in key
@@ -252,6 +259,27 @@ def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None
                 if not isinstance(value, (dict, list, Sweep)):
                     _check_type(key, known[key], value.text if isinstance(value, QuotedString) else value)
     return overrides
+
+
+def _check_file(config_name: str, choices: tuple[str, ...], own: Path, trusted: Collection[str]) -> None:
+    """Raise UserError where options of one's own say more of Hydra than a file may."""
+    _, given = _known_values(config_name, choices, own)
+    shipped_ones = tuple(one for one in choices if not (own / f"{one.lstrip('+').replace('=', '/')}.yaml").is_file())
+    _, usual = _known_values(config_name, shipped_ones, None)
+    check_hydra_group(given, usual, choices=choices, variants=_variants(config_name), trusted=trusted)
+
+
+@cache
+def _variants(config_name: str) -> dict[str, list[Any]]:
+    """What shipped options make of Hydra's launcher and sweeper."""
+    if config_name != "train":
+        return {}
+    searches = [_known_values(config_name, (f"hparams_search={one}",), None)[1] for one in _options("hparams_search")]
+    launchers = []
+    for one in _options("launcher"):
+        with suppress(MissingExtra):  # then no file can name it either
+            launchers.append(_known_values(config_name, (f"launcher={one}",), None)[1]["launcher"])
+    return {"sweeper": [one["sweeper"] for one in searches], "launcher": launchers}
 
 
 def _labels_from_file(text: str) -> list[str]:

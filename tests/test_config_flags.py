@@ -1,13 +1,15 @@
 """Hydra's flags work with every command as Hydra says, and read no data; a file has Hydra make nothing of its own."""
 
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from clm_dl.config import CONFIG_DIR, plain
+from clm_dl.config import CONFIG_DIR, command_line, own_folder, plain
 from clm_dl.config import compose as composed
 from clm_dl.errors import UserError
 from clm_dl.train import main as train_command
@@ -77,28 +79,59 @@ def test_flags_that_cannot_be(words: str, message: str, here: Callable[..., None
     assert message in line
 
 
-HARM = {
-    "launcher": {"launcher": {"_target_": "harm.Launcher"}},
-    "sweeper": {"sweeper": {"_target_": "harm.Sweeper"}},
-    "callbacks": {"callbacks": {"mine": {"_target_": "harm.Callback"}}},
-    "log": {"job_logging": {"handlers": {"console": {"class": "harm.Handler"}}}},
-    "factory": {"job_logging": {"formatters": {"simple": {"()": "harm.Formatter"}}}},
+HARM = {  # what a file says of Hydra -> what the sentence names
+    "launcher": ({"launcher": {"_target_": "harm.Launcher"}}, "hydra.launcher._target_"),
+    "sweeper": ({"sweeper": {"_target_": "harm.Sweeper"}}, "hydra.sweeper._target_"),
+    "callbacks": ({"callbacks": {"mine": {"_target_": "harm.Callback"}}}, "hydra.callbacks"),
+    "elsewhere": ({"callbacks": {"mine": "${harm}"}}, "hydra.callbacks"),
+    "log": ({"job_logging": {"handlers": {"console": {"class": "harm.Handler"}}}}, "hydra.job_logging"),
+    "log elsewhere": ({"job_logging": "${harm}"}, "hydra.job_logging"),
+    "emptied": (
+        {"job_logging": {"handlers": {"file": {"class": "logging.FileHandler", "filename": "x", "mode": "w"}}}},
+        "hydra.job_logging.handlers.file",
+    ),
+    "overwritten": ({"run": {"dir": "project"}, "output_subdir": "."}, "hydra.output_subdir"),
+    "sweep": ({"sweep": {"dir": "project"}}, "hydra.sweep.dir"),
+    "environment": ({"job": {"env_set": {"PATH": "/harm"}}}, "hydra.job.env_set.PATH"),
+    "trusting itself": ({"overrides": {"task": ["trusted=[harm]"]}}, "hydra.overrides"),
+    "params": ({"sweeper": {"params": {"hydra.run.dir": "project"}}}, "hydra.run.dir is no parameter"),
 }
 
 
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Write a file of one's own options, which is a stranger's as far as anybody knows."""
+    monkeypatch.setenv("CLM_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "experiment").mkdir()
+
+    def write(name: str, content: dict[str, Any]) -> None:
+        (tmp_path / f"experiment/{name}.yaml").write_text(f"# @package _global_\n{yaml.safe_dump(content)}")
+
+    return write
+
+
 @pytest.mark.parametrize("name", HARM)
-def test_a_file_has_hydra_make_nothing_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    folder = tmp_path / "configs"
-    folder.mkdir()
-    for path in CONFIG_DIR.iterdir():
-        (folder / path.name).symlink_to(path)
-    (folder / "experiment").unlink()
-    (folder / "experiment").mkdir()
-    for path in (CONFIG_DIR / "experiment").iterdir():
-        (folder / "experiment" / path.name).symlink_to(path)
-    own = yaml.safe_dump({"hydra": HARM[name]})
-    (folder / "experiment" / f"harm_{name}.yaml").write_text(f"# @package _global_\n{own}")
-    monkeypatch.setattr("clm_dl.config.CONFIG_DIR", folder)
-    with pytest.raises(UserError, match=r"names harm\.\w+, which is not Hydra's: add trusted=\[harm\]"):
-        composed("train", [f"experiment=harm_{name}"])
-    assert composed("train", [f"experiment=harm_{name}", "trusted=[harm]"])
+def test_a_file_says_little_of_hydra(own: Callable[..., None], name: str) -> None:
+    said, key = HARM[name]
+    own("harm", {"harm": {"_target_": "harm.Harm"}, "hydra": said})
+    own("fine", {"seed": 3})
+    for words in ("experiment=harm", "experiment=fine,harm"):  # of a sweep, too
+        with pytest.raises(UserError, match=re.escape(key)):
+            command_line("train", [words], own_folder())
+
+
+@pytest.mark.parametrize("name", ["launcher", "sweeper", "callbacks"])
+def test_what_a_file_has_made_may_be_trusted_on_the_command_line(own: Callable[..., None], name: str) -> None:
+    own("mine", {"hydra": HARM[name][0]})
+    assert composed("train", ["experiment=mine", "trusted=[harm]"])
+    with pytest.raises(UserError, match=rf"hydra\.{name}"):
+        composed("train", ["experiment=mine", "trusted=[other]"])
+
+
+def test_a_file_may_say_what_is_swept_and_how_many_run_at_once(own: Callable[..., None]) -> None:
+    joblib = {"defaults": ["churn_events", {"override /launcher": "joblib"}]}
+    own("mine", {**joblib, "hydra": {"launcher": {"n_jobs": 2}, "sweeper": {"params": {"seed": "0,1"}}}})
+    assert composed("train", ["experiment=mine"])
+    own("harm", {**joblib, "hydra": {"launcher": {"pre_dispatch": "harm()"}}})  # joblib evaluates it
+    with pytest.raises(UserError, match=r"hydra\.launcher"):
+        composed("train", ["experiment=harm"])

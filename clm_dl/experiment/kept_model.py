@@ -68,11 +68,14 @@ def from_data(content: bytes) -> dict[str, Any]:
     """{"format", "model", "calibration"} of a file in which `unknown_nodes` found none.
 
     Raises:
-        IndexError: a tree that points out of itself. Whatever skops meets in a file that is corrupt.
+        IndexError: a tree that points out of itself. Whatever skops meets in a file that is corrupt, or that asks for
+            more than the walk has seen.
     """
     import skops.io
 
-    known: dict[str, Any] = skops.io.loads(content, trusted=skops.io.get_untrusted_types(data=content))
+    asked = skops.io.get_untrusted_types(data=content)
+    trusted = [name for name in asked if any(_is_known(loader, name) for loader in ("ObjectNode", *NODES))]
+    known: dict[str, Any] = skops.io.loads(content, trusted=trusted)
     for tree in _trees(known):
         _check_tree(tree)
     return known
@@ -80,8 +83,12 @@ def from_data(content: bytes) -> dict[str, Any]:
 
 def unknown_nodes(content: bytes) -> list[str]:
     """Loader and full name of every node that is neither plain data nor of a known class; sorted."""
+    from skops.io._protocol import PROTOCOL
+
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         schema = json.loads(archive.read("schema.json"))
+    if schema["protocol"] != PROTOCOL:  # loaders of older ones read their names elsewhere
+        return [f"protocol {schema['protocol']}"]
     return sorted({f"{loader} {name}" for loader, name in _nodes(schema) if not _is_known(loader, name)})
 
 

@@ -17,6 +17,8 @@ from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from skops.io._protocol import PROTOCOL
+from skops.io.exceptions import UntrustedTypesFoundException
 
 from clm_dl.baselines.tabular.preprocessing import signed_log
 from clm_dl.experiment.kept_model import as_data, from_data, unknown_nodes
@@ -42,7 +44,7 @@ def walked(module: str, first: str, *rest: str) -> dict[str, Any]:
     return found
 
 
-def with_func(func: dict[str, Any]) -> bytes:
+def with_func(func: dict[str, Any], protocol: int = PROTOCOL) -> bytes:
     """A model of which one transformer calls `func`, however skops would write that."""
     model = make_pipeline(FunctionTransformer(signed_log), LogisticRegression()).fit(frame(), [0, 1, 0, 1])
     content = skops.io.dumps({"format": 1, "model": model, "calibration": None})
@@ -59,6 +61,7 @@ def with_func(func: dict[str, Any]) -> bytes:
             put(one)
 
     put(schema)
+    schema["protocol"] = protocol
     files["schema.json"] = json.dumps(schema).encode()
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w") as archive:
@@ -96,6 +99,16 @@ def frame() -> Any:
 )
 def test_names_that_lead_to_code_are_no_data(func: dict[str, Any]) -> None:
     assert unknown_nodes(with_func(func))
+
+
+@pytest.mark.parametrize("protocol", range(PROTOCOL))
+def test_an_older_protocol_reads_names_elsewhere(protocol: int) -> None:
+    known = node("FunctionNode", signed_log.__module__, "signed_log")
+    content = with_func({**known, "content": {"module_path": "subprocess", "function": "Popen"}}, protocol)
+    assert unknown_nodes(content) == [f"protocol {protocol}"]
+    if protocol == 0:  # were the walk to miss it
+        with pytest.raises(UntrustedTypesFoundException, match=r"subprocess\.Popen"):
+            from_data(content)
 
 
 @pytest.mark.parametrize(
