@@ -13,5 +13,6 @@ def current_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("snapshots"), Mapping):  # a survival run kept what follows from its horizons
         config["snapshots"] = {key: value for key, value in config["snapshots"].items() if key != "follow_days"}
     if isinstance(config.get("task"), Mapping):  # a pass read all, an epoch was a pass
-        config["task"] = {"cutoffs_per_customer": None, "steps_per_epoch": None} | config["task"]
+        before = {"cutoffs_per_customer": None, "steps_per_epoch": None, "passes_per_epoch": 0.0}
+        config["task"] = before | config["task"]
     return config

@@ -146,6 +146,7 @@ class Task(ABC):
             seed,
             cutoffs_per_customer=most,
             steps_per_epoch=options.steps_per_epoch,
+            passes_per_epoch=options.passes_per_epoch,
         )
 
     def head_schema(self, cases: Cases) -> dict[str, Any]:

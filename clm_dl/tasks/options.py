@@ -57,6 +57,7 @@ class NetworkOptions:
     max_tokens_per_batch: int | None
     num_workers: Annotated[int, Within(0, 1024)]
     steps_per_epoch: int | None
+    passes_per_epoch: Annotated[float, Within(0, 1000)]
     optimizer: OptimizerOptions
     schedule: ScheduleOptions
 

@@ -137,7 +137,8 @@ class SequenceInputs:
         if key not in self._samplers:
             rows, mean = self.rows("train"), self._batches.cutoffs_per_customer
             draw = mean and CustomerDraw(self.snapshots.customer[rows], mean=mean, seed=self._batches.seed)
-            how: dict[str, Any] = {"draw": draw, "num_steps": self._batches.steps_per_epoch, "shuffle": True}
+            least = {"num_steps": self._batches.steps_per_epoch, "num_passes": self._batches.passes_per_epoch}
+            how: dict[str, Any] = {"draw": draw, **least, "shuffle": True}
             self._samplers[key] = self._sampler(rows, **how, rank=rank, world_size=world_size)
         return self._samplers[key]
 

@@ -5,6 +5,7 @@ Shapes: N snapshots.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,7 +26,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
     is halved where one is wanting). Without `shuffle`: sorted by length, everything once. The order depends on (seed,
     pass) alone, so an epoch of any resumed run is what it was.
 
-    An epoch is a pass, or the next `num_steps` batches of pass after pass.
+    An epoch is a pass, or the next `num_steps` batches of pass after pass, at least as many as `num_passes` have.
 
     Args:
         length_N: tokens of each snapshot. index_N: its row; None = 0 … N − 1.
@@ -33,6 +34,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         batch_size: largest number of snapshots of a batch; None = only the budget counts.
         draw: which snapshots a pass reads; None = all.
         num_steps: batches that each rank reads in an epoch; None = its share of a pass.
+        num_passes: the share of a pass that these batches are at least.
         rank, world_size: this process among those that share the epoch.
     """
 
@@ -45,6 +47,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         batch_size: int | None = None,
         draw: CustomerDraw | None = None,
         num_steps: int | None = None,
+        num_passes: float = 0.0,
         shuffle: bool = True,
         seed: int = 0,
         rank: int = 0,
@@ -59,6 +62,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         self.length_N = np.asarray(length_N, dtype=np.int64)
         self.index_N = np.arange(len(length_N)) if index_N is None else np.asarray(index_N, dtype=np.int64)
         self.max_tokens, self.batch_size, self.draw, self.num_steps = max_tokens, batch_size, draw, num_steps
+        self.num_passes = num_passes
         mean = max(float(self.length_N.mean()), 1.0) if len(self.length_N) else 1.0
         typical = min(max_tokens / mean if max_tokens else np.inf, batch_size or np.inf)
         self.pool = max(1, round(POOL_BATCHES * typical))
@@ -71,9 +75,10 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         )
 
     def __len__(self) -> int:
-        if self.num_steps is None or not self.pass_batches:
-            return self.pass_batches // self.num_replicas
-        return self.num_steps
+        of_pass = self.pass_batches // self.num_replicas
+        if self.num_steps is None or not of_pass:
+            return of_pass
+        return max(self.num_steps, math.ceil(self.num_passes * of_pass))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self.index_N[batch] for batch in self.batches()[self.rank :: self.num_replicas])

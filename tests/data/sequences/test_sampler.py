@@ -126,6 +126,14 @@ def test_epochs_of_so_many_batches_are_the_passes_in_their_order(num_steps, draw
     assert all(np.array_equal(one, other) for one, other in zip(found, passes, strict=False))
 
 
+def test_many_customers_take_more_steps_than_were_asked_for():
+    draw = drawing()
+    whole = len(epoch(draw=draw))
+    assert len(epoch(draw=draw, num_steps=3, num_passes=0.5)) == -(-whole // 2)
+    assert len(epoch(draw=draw, num_steps=whole, num_passes=0.5)) == whole
+    assert len(epoch(draw=draw, num_passes=0.5)) == whole, "without steps an epoch is a pass"
+
+
 def test_an_epoch_does_not_depend_on_the_ones_read_before():
     """Of a resumed run: the epoch alone says what it reads."""
     sampler = TokenBudgetSampler(LENGTH, max_tokens=2048, seed=3, draw=drawing(), num_steps=30)
