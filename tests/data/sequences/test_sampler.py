@@ -75,7 +75,7 @@ def test_ranks_share_an_epoch_evenly(shuffle):
 
 def test_more_ranks_than_snapshots_repeat():
     ranks = [list(TokenBudgetSampler(np.array([4, 2]), max_tokens=8, rank=rank, world_size=4)) for rank in range(4)]
-    assert [len(batches) for batches in ranks] == [1, 1, 1, 1]
+    assert len({len(batches) for batches in ranks}) == 1
     assert set(np.concatenate([batches[0] for batches in ranks])) == {0, 1}
 
 
