@@ -79,9 +79,8 @@ def shop(num_customers: int) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Bench:
-    """The log, a folder, and what is to stand the test: "cuda", or the "cpu" in its place."""
+    """A folder with the log in it, and what is to stand the test: "cuda", or the "cpu" in its place."""
 
-    frame: pd.DataFrame
     folder: Path
     device: str
     sizes: tuple[str, ...]
@@ -92,7 +91,9 @@ class Bench:
         trainer = (
             ["trainer=gpu"] if self.device == "cuda" and tested else ["trainer=default", "trainer.accelerator=cpu"]
         )
-        return [*WORDS, *self.sizes, *trainer, f"trainer.precision={'bf16-mixed' if tested else '32-true'}", *words]
+        trainer += [f"trainer.precision={'bf16-mixed' if tested else '32-true'}"]
+        paths = [f"data.path={self.folder / 'shop.csv'}", f"paths.data_dir={self.folder / 'data'}"]
+        return [*WORDS, *self.sizes, *trainer, *paths, *words]
 
     def tell(self, check: str, of: str, value: float | None, *, ok: bool = True, **more: Any) -> None:
         line = {"check": check, "of": of, "measured": value is not None, "value": value, "ok": ok}
@@ -130,10 +131,9 @@ class Watch(pl.Callback):
 def trained(bench: Bench, *words: str, tested: bool, strict: bool = False) -> tuple[Training, Watch]:
     """A network after STEPS steps."""
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
-        config = plain(compose("train", bench.words(*words, f"paths.output_dir={folder}/run", tested=tested)))
-        plan = read_plan(config)
-        store = open_store({**config["data"], "frame": bench.frame}, {**config["paths"], "store": str(bench.folder)})
-        cases, watch = plan.task.cases(store), Watch(strict=strict)
+        plan = read_plan(plain(compose("train", bench.words(*words, f"paths.output_dir={folder}/run", tested=tested))))
+        cases = plan.task.cases(open_store(plan.data, plan.paths, lambda line: None))
+        watch = Watch(strict=strict)
         options, key = replace(plan.training, loggers={}), plan.task.fingerprint(cases)
         training = prepare_training(plan.task, plan.task.inputs(cases), options, plan.folder, fingerprint=key)
         training.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
@@ -174,14 +174,10 @@ def check_learning(bench: Bench, name: str, words: Sequence[str]) -> None:
 
 def check_moving(bench: Bench, name: str, words: Sequence[str]) -> None:
     """A run's scores are those of its checkpoint on a CPU, and either goes on from the other's last epoch."""
-    log = bench.folder / "shop.csv"
-    bench.frame.to_csv(log, index=False)
 
     def run(folder: str, *more: str, tested: bool) -> Path:
-        paths = [f"data.path={log}", f"paths.data_dir={bench.folder}", f"paths.output_dir={bench.folder / folder}"]
-        return run_experiment(
-            compose("train", bench.words(*words, *paths, *more, tested=tested)), log=lambda line: None
-        )
+        given = [*words, f"paths.output_dir={bench.folder / folder}", *more]
+        return run_experiment(compose("train", bench.words(*given, tested=tested)), log=lambda line: None)
 
     with mock.patch("clm_dl.experiment.experiment.show"):  # nobody looks at the reports
         first = {tested: run(f"{name} {tested}", tested=tested) for tested in (True, False)}
@@ -194,9 +190,9 @@ def check_moving(bench: Bench, name: str, words: Sequence[str]) -> None:
         for tested in (True, False):
             last = f"ckpt={first[not tested] / 'checkpoints' / 'last.ckpt'}"
             on = run(f"{name} on {tested}", last, "trainer.max_epochs=2", tested=tested)
-            epochs = len(load_run(on).history.query("name.str.startswith('val/') and name.str.endswith('loss')"))
+            steps = int(load_run(on).history["step"].max()) + 1
             where = "what is tested" if tested else "the CPU"
-            bench.tell(f"goes on with {where}", name, epochs, ok=epochs >= 1)
+            bench.tell(f"goes on with {where}", name, steps, ok=steps >= 2 * STEPS, began_at=STEPS)
 
 
 def check_shortage(bench: Bench) -> None:
@@ -211,7 +207,7 @@ def check_shortage(bench: Bench) -> None:
     with mock.patch.object(SnapshotNetwork, "batch_loss", too_much):
         try:
             config = compose("train", bench.words(f"paths.output_dir={bench.folder / 'short'}", tested=True))
-            run_experiment(config, frame=bench.frame, log=lambda line: None)
+            run_experiment(config, log=lambda line: None)
         except UserError as error:
             said = str(error)
     ok = said.startswith("out of memory with task.max_tokens_per_batch=") and "set task.max_tokens_per_batch=" in said
@@ -224,7 +220,8 @@ def main(checked: dict[str, list[str]] = CHECKED) -> int:
         print("not measured: no GPU; its part of the checks runs on the CPU")
     sizes = ("encoder.hidden_size=16", "task.batch_size=16", "task.optimizer.lr=0.003")
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(shop(200 if device == "cpu" else 2_000), Path(folder), device, sizes)
+        bench = Bench(Path(folder), device, sizes)
+        shop(200 if device == "cpu" else 2_000).to_csv(bench.folder / "shop.csv", index=False)
         for name, words in checked.items():
             check_learning(bench, name, words)
         check_moving(bench, "churn", ["encoder=lstm"])
