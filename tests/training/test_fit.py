@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from sklearn.metrics import log_loss
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from clm_dl.errors import UserError
 from clm_dl.run import Run
 from clm_dl.tasks.module import learning_rate_factor
 from clm_dl.training.checkpoint import load_checkpoint, network_weights
@@ -91,6 +93,14 @@ def test_the_accuracy_of_the_best_epoch_is_that_of_the_lists_of_validation(high:
     best = curve(high, "val/ndcg@10").argmax()
     for metric in ("ndcg@10", "hr@10", "coverage@10"):
         assert curve(high, f"val/{metric}")[best] == pytest.approx(found[metric]["value"], rel=1e-5), metric
+
+
+def test_processes_that_would_validate_nobody_are_refused(
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pl.Trainer, "world_size", property(lambda trainer: 100_000))
+    with pytest.raises(UserError, match=r"trainer\.devices: 100000 processes share \d+ snapshots for early stopping"):
+        train("baselines=none")
 
 
 # --- a step
