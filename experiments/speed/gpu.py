@@ -81,7 +81,7 @@ class StepClock(pl.Callback):
     """Seconds of the first steps, and seconds and sequences of the others; the device is waited for twice."""
 
     def __init__(self, *, warm_up: int, steps: int) -> None:
-        self.first, self.steps, self.sequences, self.warm_up, self.seconds = steps, 0, 0.0, 0.0
+        self.first, self.steps, self.sequences, self.warm_up, self.seconds = warm_up, steps, 0, 0.0, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = now(pl_module.device)
