@@ -40,13 +40,15 @@ from clm_dl.experiment.run_files import (
     write_parquet,
 )
 from clm_dl.experiment.run_home import check_folder, locked
-from clm_dl.experiment.scoring import fit_baselines, network_rows, run_metrics
+from clm_dl.experiment.scoring import fit_baselines, network_answers, network_rows, run_metrics
 from clm_dl.experiment.settings import Plan, read_plan
 from clm_dl.experiment.timing import Clock
 from clm_dl.tasks.balance import balance_line
-from clm_dl.tasks.base import Task
+from clm_dl.tasks.base import Answers, Task
 from clm_dl.tasks.cases import Cases
+from clm_dl.tasks.processes import together
 from clm_dl.training.fit import Training, check_training, fit, prepare_training
+from clm_dl.training.memory import shortage_said
 from clm_dl.visual.card import model_card
 from clm_dl.visual.facts import log_lines
 from clm_dl.visual.html import render_report
@@ -122,7 +124,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
     if helper_process():
         for fold in folds:
             train_fold(fold, task, clock, log)
-        raise SystemExit(0)
+        raise SystemExit(0)  # the first process judges and writes
     lock = nullcontext() if is_locked else locked(plan.folder)
     with lock, run_status(plan.folder):
         clear_results(plan.folder, resumed=plan.resumes_in_place)
@@ -133,9 +135,9 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
         kept: list[dict[str, list[Fitted]]] = []
         told: list[dict[str, dict[str, str]]] = []
         tables = []
-        for fold in folds:
-            train_fold(fold, task, clock, log)
-            rows, fitted, calibration = score_fold(fold, task, clock, log)
+        answers = [train_fold(fold, task, clock, log) for fold in folds]  # before anybody waits for the baselines
+        for fold, answered in zip(folds, answers, strict=True):
+            rows, fitted, calibration = score_fold(fold, task, answered, clock, log)
             tables += rows
             kept.append(fitted)
             told.append(calibration)
@@ -174,16 +176,20 @@ def prepare_fold(plan: Plan, store: EventStore, number: int, clock: Clock) -> Fo
     return Fold(folder, cases, training)
 
 
-def train_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> None:
-    """Fit the network, if there is one."""
-    if fold.training:
-        with clock("network"):
-            task.prepare(fold.training.network, fold.training.inputs)
-            fit(fold.training, fold.folder, log)
+def train_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> dict[str, Answers]:
+    """Fit the network, if there is one; its answers by question. Every process of a distributed run does its share."""
+    if not fold.training:
+        return {}
+    network, inputs = fold.training.network, fold.training.inputs
+    with clock("network"), shortage_said(network.options, fold.training.trainer.strategy.root_device):
+        task.prepare(network, inputs)
+        fit(fold.training, fold.folder, log)
+        with together():
+            return network_answers(task, fold.cases, network, inputs)
 
 
 def score_fold(
-    fold: Fold, task: Task, clock: Clock, log: Log
+    fold: Fold, task: Task, answers: Mapping[str, Answers], clock: Clock, log: Log
 ) -> tuple[list[pd.DataFrame], dict[str, list[Fitted]], dict[str, dict[str, str]]]:
     """Scores of network and baselines on validation and test, and of every question the fitted baselines, and how each
     model was calibrated, in words.
@@ -195,7 +201,6 @@ def score_fold(
             told.setdefault(question, {})[model] = words
             log(f"calibration of {model}{f' ({question})' if task.holds_tasks else ''}: {words}")
 
-    answers: dict[str, Any] = {}
     fold.folder.mkdir(exist_ok=True)
     if task.catalogue is not None:
         if task.catalogue.missing:
@@ -205,7 +210,7 @@ def score_fold(
     if fold.training:
         with clock("network"):
             network, inputs = fold.training.network, fold.training.inputs
-            tables, answers, calibrations = network_rows(task, cases, network, inputs)
+            tables, calibrations = network_rows(task, cases, answers)
             known: Any = {"vocabulary": inputs.vocabulary, "schema": inputs.schema, "calibrations": calibrations}
             save_trained(fold.folder, task, network.cpu(), **known)
         for name, calibration in calibrations.items():
@@ -214,8 +219,8 @@ def score_fold(
     with clock("baselines"):
         for question in task.questions:
             part, name = task.cases_of(question, cases), question.name
-            network_answers = {NETWORK: answers[name]} if name in answers else {}
-            for fitted, found in fit_baselines(question, part, network_answers, log):
+            of_network = {NETWORK: answers[name]} if name in answers else {}
+            for fitted, found in fit_baselines(question, part, of_network, log):
                 model = fitted.spec.name
                 tables.append(question.write(part, part.held_out, found, fitted.calibration, model=model))
                 kept.setdefault(name, []).append(fitted)

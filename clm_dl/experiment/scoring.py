@@ -16,21 +16,21 @@ from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import SequenceNetwork
 
 
+def network_answers(task: Task, cases: Cases, network: SequenceNetwork, inputs: SequenceInputs) -> dict[str, Answers]:
+    """What the network says to every question of those who are held out."""
+    return {question.name: question.answers(network, inputs, cases.held_out) for question in task.questions}
+
+
 def network_rows(
-    task: Task,
-    cases: Cases,
-    network: SequenceNetwork,
-    inputs: SequenceInputs,
-    calibrations: Mapping[str, Any] | None = None,
-) -> tuple[list[pd.DataFrame], dict[str, Answers], dict[str, Any]]:
-    """The network's rows of every question, its answers and its calibrations (fitted where they are not given)."""
-    tables, answers, found, rows = [], {}, {}, cases.held_out
+    task: Task, cases: Cases, answers: Mapping[str, Answers], calibrations: Mapping[str, Any] | None = None
+) -> tuple[list[pd.DataFrame], dict[str, Any]]:
+    """Rows of every question, of the network's answers, and its calibrations (fitted where they are not given)."""
+    tables, found, rows = [], {}, cases.held_out
     for question in task.questions:
         part, name = task.cases_of(question, cases), question.name
-        answers[name] = question.answers(network, inputs, rows)
         found[name] = question.calibrate(answers[name], part, rows) if calibrations is None else calibrations[name]
         tables.append(question.write(part, rows, answers[name], found[name], model=NETWORK))
-    return tables, answers, found
+    return tables, found
 
 
 def fit_baselines(

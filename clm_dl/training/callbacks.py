@@ -54,7 +54,8 @@ class Throughput(Callback):
         self.real = self.real + batch.length_B.sum()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log("train/events_per_second", self.events / (time.perf_counter() - self.start))
+        rate = self.events / (time.perf_counter() - self.start)
+        pl_module.log("train/events_per_second", rate, sync_dist=True, reduce_fx="sum")  # of all processes
         pl_module.log("train/padding_ratio", self.padded / max(int(self.real), 1))
 
 

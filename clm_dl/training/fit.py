@@ -99,6 +99,11 @@ def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
     In a distributed run every process trains; the first one writes.
     """
     network, inputs, trainer, options = training.network, training.inputs, training.trainer, training.options
+    if 0 < len(rows := inputs.rows("val")) < trainer.world_size:
+        raise UserError(
+            f"trainer.devices: {trainer.world_size} processes share {len(rows)} snapshots for early stopping: choose "
+            "fewer devices, or more validation cutoffs or customers"
+        )
     resumed = folder / "checkpoints" / Path(options.checkpoint).name if options.checkpoint else None
     if trainer.is_global_zero:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -118,6 +123,8 @@ def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # a small log is no mistake
         # debug=overfit: the same batch each time, and one of validation may hold one class only
         warnings.filterwarnings("ignore", message="You requested to overfit|No (positive|negative) samples in targets")
+        # every process judges the whole of validation
+        warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")
         # of a resumed run
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         trainer.fit(training.module, datamodule=SequenceDataModule(inputs), ckpt_path=resumed)

@@ -20,7 +20,7 @@ from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.evaluation.metric import NETWORK
-from clm_dl.experiment.scoring import network_rows, run_metrics
+from clm_dl.experiment.scoring import network_answers, network_rows, run_metrics
 from clm_dl.experiment.settings import read_plan, read_task
 from clm_dl.retrieval import take_ragged, top_k
 from clm_dl.tasks.base import Answers, ScoredTask, Task
@@ -90,7 +90,9 @@ def walked(cases_in: Callable[..., Cases], log: pd.DataFrame) -> Callable[[str],
         torch.manual_seed(0)
         network = task.network(inputs.schema)
         task.prepare(network, inputs)
-        return Walk(config, task, cases, inputs, network, *network_rows(task, cases, network, inputs))
+        answers = network_answers(task, cases, network, inputs)
+        tables, calibrations = network_rows(task, cases, answers)
+        return Walk(config, task, cases, inputs, network, tables, answers, calibrations)
 
     return walked
 

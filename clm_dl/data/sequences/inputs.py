@@ -142,9 +142,11 @@ class SequenceInputs:
             self._samplers[key] = self._sampler(rows, **how, rank=rank, world_size=world_size)
         return self._samplers[key]
 
-    def loader(self, index: np.ndarray) -> DataLoader[EventBatch]:
-        """Each of these snapshots once, from the longest to the shortest; `index_B` says which is which."""
-        return self._loader(self._sampler(np.asarray(index), shuffle=False))
+    def loader(self, index: np.ndarray, *, rank: int = 0, world_size: int = 1) -> DataLoader[EventBatch]:
+        """Each of these snapshots once, from the longest to the shortest; `index_B` says which is which. Processes
+        share them.
+        """
+        return self._loader(self._sampler(np.asarray(index), shuffle=False, rank=rank, world_size=world_size))
 
     def rows(self, split: str) -> np.ndarray:
         """int64: the rows of the dataset that training ("train"), early stopping ("val") and the test read."""

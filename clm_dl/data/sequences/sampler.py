@@ -24,17 +24,18 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
     A pass of training: shuffle all, cut into pools, sort each pool by length, cut it into batches, shuffle the batches.
     Every snapshot that the pass draws comes once, the number of batches is the same each pass and on each rank (a batch
     is halved where one is wanting). Without `shuffle`: sorted by length, everything once. The order depends on (seed,
-    pass) alone, so an epoch of any resumed run is what it was.
+    pass) alone, so an epoch of any resumed run is what it was. Processes that share the epoch deal out every batch,
+    which is as many times larger: a step of theirs is a step of one process with that batch, and none waits long for
+    the others. Nothing comes twice on that account, unless there are fewer snapshots than processes.
 
     An epoch is a pass, or the next `num_steps` batches of pass after pass, at least as many as `num_passes` have.
 
     Args:
         length_N: tokens of each snapshot. index_N: its row; None = 0 … N − 1.
-        max_tokens: token budget of a batch; None = none. A longer single sequence is a batch of its own.
-        batch_size: largest number of snapshots of a batch; None = only the budget counts.
+        max_tokens: token budget of a rank's batch; None = none. A longer single sequence is a batch of its own.
+        batch_size: largest number of snapshots of it; None = only the budget counts.
         draw: which snapshots a pass reads; None = all.
-        num_steps: batches that each rank reads in an epoch; None = its share of a pass.
-        num_passes: the share of a pass that these batches are at least.
+        num_steps: batches of an epoch; None = those of a pass. num_passes: the share of a pass that they are at least.
         rank, world_size: this process among those that share the epoch.
     """
 
@@ -68,24 +69,23 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         self.pool = max(1, round(POOL_BATCHES * typical))
         if batch_size:
             self.pool = -(-self.pool // batch_size) * batch_size
+        self.pool *= world_size
         self._kept: tuple[int, list[np.ndarray]] | None = None  # a pass and its batches
         count = len(self._cut(self._pools(0), 1.0))
-        self.pass_batches = (
-            -(-int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0))) // world_size) * world_size
-        )
+        self.pass_batches = int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0)))
 
     def __len__(self) -> int:
-        of_pass = self.pass_batches // self.num_replicas
-        if self.num_steps is None or not of_pass:
-            return of_pass
-        return max(self.num_steps, math.ceil(self.num_passes * of_pass))
+        if self.num_steps is None or not self.pass_batches:
+            return self.pass_batches
+        return max(self.num_steps, math.ceil(self.num_passes * self.pass_batches))
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (self.index_N[batch] for batch in self.batches()[self.rank :: self.num_replicas])
+        step = self.num_replicas
+        return (self.index_N[np.resize(batch, max(len(batch), step))[self.rank :: step]] for batch in self.batches())
 
     def batches(self) -> list[np.ndarray]:
-        """Positions in `length_N` of every batch of the epoch, over all ranks."""
-        number = len(self) * self.num_replicas
+        """Positions in `length_N` of every batch of the epoch, which the ranks deal out."""
+        number = len(self)
         found: list[np.ndarray] = []
         while len(found) < number:
             which, first = divmod(self.epoch * number + len(found), self.pass_batches)
@@ -102,7 +102,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         budget = 1.0
         while len(batches := self._cut(pools, budget)) > self.pass_batches:
             budget *= 1.01
-        batches = _split_to(batches, self.pass_batches)
+        batches = _split_to(batches, self.pass_batches, least=self.num_replicas)
         if self.shuffle:
             order = np.random.default_rng([self.seed, number, 1]).permutation(len(batches))
             batches = [batches[position] for position in order]
@@ -132,17 +132,21 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
             lengths, first = self.length_N[pool].tolist(), 0
             while first < len(pool):
                 size = len(pool) if self.max_tokens is None else max(1, int(self.max_tokens * budget) // lengths[first])
-                size = min(size, self.batch_size or size)
+                size = min(size, self.batch_size or size) * self.num_replicas
                 batches.append(pool[first : first + size])
                 first += size
+            if len(batches) > 1 and len(batches[-1]) < self.num_replicas:  # what is left would not go round
+                batches[-2:] = [np.concatenate(batches[-2:])]
         return batches
 
 
-def _split_to(batches: list[np.ndarray], number: int) -> list[np.ndarray]:
-    """Halve the largest batches until there are `number`; repeat whole batches where nothing is left to halve."""
+def _split_to(batches: list[np.ndarray], number: int, *, least: int) -> list[np.ndarray]:
+    """Halve the largest batches until there are `number`, of at least `least` snapshots; repeat whole batches where
+    nothing is left to halve.
+    """
     while batches and len(batches) < number:
         largest = max(range(len(batches)), key=lambda place: len(batches[place]))
         batch = batches.pop(largest)
-        half = (len(batch) + 1) // 2
-        batches += [batch[:half], batch[half:]] if half < len(batch) else [batch, batch]
+        half = -(-len(batch) // (2 * least)) * least
+        batches += [batch[:half], batch[half:]] if len(batch) - half >= least else [batch, batch]
     return batches

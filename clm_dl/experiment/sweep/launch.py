@@ -43,7 +43,7 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
     common = composed("train", common_words, own, with_hydra=True)
     if any(key.lstrip("+") == "trusted" for key in common.hydra.sweeper.get("params") or ()):
         raise UserError("trusted is no parameter of a search: say it on the command line")
-    if not swept & {"trainer", "trainer.devices"}:
+    if not swept & {"trainer", "trainer.devices", "trainer.num_nodes"}:
         check_devices(common)
     folder = _folder(common)
     further = [f"hydra.sweep.dir={quoted(str(folder))}"]

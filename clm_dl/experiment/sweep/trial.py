@@ -104,10 +104,9 @@ def _read(config: DictConfig) -> tuple[dict[str, Any] | None, Plan | None, Excep
 
 def check_devices(config: DictConfig) -> None:
     """Raise UserError where every process of a distributed run would run the whole sweep again."""
-    if config.trainer.devices not in (1, "1"):
-        raise UserError(
-            f"a sweep runs one device a job, got trainer.devices={config.trainer.devices}: set trainer.devices=1"
-        )
+    for name in ("devices", "num_nodes"):
+        if (value := config.trainer[name]) not in (1, "1"):
+            raise UserError(f"a sweep runs one device a job, got trainer.{name}={value}: set trainer.{name}=1")
 
 
 def _place(folder: Path, settings: Settings | None) -> Path:
