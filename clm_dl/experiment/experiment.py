@@ -40,8 +40,9 @@ from clm_dl.experiment.run_files import (
     write_parquet,
 )
 from clm_dl.experiment.run_home import check_folder, locked
-from clm_dl.experiment.scoring import fit_baselines, network_rows, run_metrics
+from clm_dl.experiment.scoring import network_rows, run_metrics, score_baselines
 from clm_dl.experiment.settings import Plan, read_plan
+from clm_dl.experiment.shared import Shared
 from clm_dl.experiment.timing import Clock
 from clm_dl.tasks.balance import balance_line
 from clm_dl.tasks.base import Task
@@ -75,12 +76,15 @@ def describe_labels(counts: Mapping[str, int]) -> str:
     return f"labels: {counts['given_rows']:,} rows given{f', without a snapshot: {lost}' if lost else ''}"
 
 
-def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, is_locked: bool = False) -> Path:
+def run_experiment(
+    config: DictConfig, *, frame: Any = None, log: Log = print, is_locked: bool = False, shared: Path | None = None
+) -> Path:
     """Train and evaluate what `config` (of train.yaml) describes.
 
     Args:
         frame: the event log as a pandas, Polars or Arrow table, instead of `data.path`.
         is_locked: whoever calls keeps other runs out of the run directory.
+        shared: a folder of baselines that other runs have fitted, and may use of this one.
 
     Returns:
         The run directory. Bad input raises before it is touched.
@@ -127,15 +131,16 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
     with lock, run_status(plan.folder):
         clear_results(plan.folder, resumed=plan.resumes_in_place)
         write_text(plan.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)))
-        write_json(plan.folder / "versions.json", environment())
+        write_json(plan.folder / "versions.json", versions := environment())
         if balanced := balance_line(task.settings, task.balances):
             log(balanced)
+        known = Shared(shared, versions) if shared else None
         kept: list[dict[str, list[Fitted]]] = []
         told: list[dict[str, dict[str, str]]] = []
         tables = []
         for fold in folds:
             train_fold(fold, task, clock, log)
-            rows, fitted, calibration = score_fold(fold, task, clock, log)
+            rows, fitted, calibration = score_fold(fold, task, clock, log, known)
             tables += rows
             kept.append(fitted)
             told.append(calibration)
@@ -183,7 +188,7 @@ def train_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> None:
 
 
 def score_fold(
-    fold: Fold, task: Task, clock: Clock, log: Log
+    fold: Fold, task: Task, clock: Clock, log: Log, shared: Shared | None
 ) -> tuple[list[pd.DataFrame], dict[str, list[Fitted]], dict[str, dict[str, str]]]:
     """Scores of network and baselines on validation and test, and of every question the fitted baselines, and how each
     model was calibrated, in words.
@@ -215,11 +220,10 @@ def score_fold(
         for question in task.questions:
             part, name = task.cases_of(question, cases), question.name
             network_answers = {NETWORK: answers[name]} if name in answers else {}
-            for fitted, found in fit_baselines(question, part, network_answers, log):
-                model = fitted.spec.name
-                tables.append(question.write(part, part.held_out, found, fitted.calibration, model=model))
+            for fitted, found in score_baselines(question, part, network_answers, log, shared):
+                tables.append(found)
                 kept.setdefault(name, []).append(fitted)
-                tell(name, model, fitted.calibration)
+                tell(name, fitted.spec.name, fitted.calibration)
     return tables, kept, told
 
 

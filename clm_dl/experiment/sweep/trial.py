@@ -20,6 +20,7 @@ from clm_dl.experiment.experiment import run_experiment
 from clm_dl.experiment.run_files import read_results, write_status
 from clm_dl.experiment.run_home import BEFORE, locked, state_of
 from clm_dl.experiment.settings import Plan, read_plan
+from clm_dl.experiment.shared import SHARED
 from clm_dl.experiment.sweep.identity import Settings, saved_settings, settings_of
 from clm_dl.experiment.sweep.journal import Step, note
 from clm_dl.experiment.sweep.objective import objective
@@ -145,7 +146,7 @@ def _run(
         if goes_on := _resumable(place, plan, tell.log):
             config.ckpt = str(place / LAST)
         tell(place, "goes on" if goes_on else "begins")
-        run_experiment(config, log=tell.log, is_locked=True)
+        run_experiment(config, log=tell.log, is_locked=True, shared=tell.sweep / SHARED)
     except Exception as failure:
         if state_of(place) != "finished":
             _record(place, failure, saved)

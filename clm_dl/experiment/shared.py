@@ -1,0 +1,81 @@
+"""Baselines that the trials of a sweep share: fitted by the first that needs one, read by all whose own would be equal
+to the last bit.
+
+A baseline has a folder named after all that it depends on: data, cases, settings, versions, machine. There are its rows
+of the Scores table, the fitted model as data and, written last, their checksums. A run keeps a copy of what it needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from clm_dl.baselines.spec import Fitted, Spec
+from clm_dl.errors import MissingFile, UserError
+from clm_dl.experiment.kept_model import as_data, read_model
+from clm_dl.experiment.manifest import MANIFEST, read_manifest, sound, write_manifest
+from clm_dl.locks import exclusive
+from clm_dl.tasks.base import ScoredTask
+from clm_dl.tasks.cases import Cases
+from clm_dl.writing import replacing
+
+SHARED = ".shared"  # in the folder of a sweep, none of whose trials is called so
+ROWS, MODEL = "rows.parquet", "model.skops"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The baselines in `folder`; versions: what the program and the machine are, see `experiment.environment`."""
+
+    folder: Path
+    versions: Mapping[str, Any]
+
+    @contextmanager
+    def place(self, question: ScoredTask, cases: Cases, spec: Spec) -> Iterator[Path | None]:
+        """The folder of a baseline, this process's alone in the block; None for one that sees a network."""
+        if spec.is_hybrid or "embedding" in spec.sees:
+            yield None
+            return
+        place = self.folder / f"{question.name}_{spec.name}_{self._key(question, cases, spec)}"
+        place.mkdir(parents=True, exist_ok=True)
+        with exclusive(place):
+            yield place
+
+    def _key(self, question: ScoredTask, cases: Cases, spec: Spec) -> str:
+        settings, data = question.baseline_settings(spec), [cases.store.fingerprint, question.fingerprint(cases)]
+        text = json.dumps([dict(self.versions), data, settings], sort_keys=True, default=_as_json)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def read_shared(place: Path, question: ScoredTask, spec: Spec) -> tuple[Fitted, pd.DataFrame] | None:
+    """The baseline and its rows; None where nobody has fitted it, or what is there is damaged."""
+    try:
+        if read_manifest(place) is None:
+            return None
+        fitted = read_model(sound(place, MODEL), question, spec.name, "it is fitted again")
+        return fitted, pd.read_parquet(sound(place, ROWS))
+    except (UserError, MissingFile):
+        return None
+
+
+def write_shared(place: Path, fitted: Fitted, rows: pd.DataFrame) -> None:
+    """Keep a baseline for the next trial, where it is nothing but data."""
+    (place / MANIFEST).unlink(missing_ok=True)
+    if (content := as_data(fitted.model, fitted.calibration)) is None:
+        return
+    with replacing(place / MODEL) as temporary:
+        temporary.write_bytes(content)
+    with replacing(place / ROWS) as temporary:
+        rows.to_parquet(temporary, index=False)
+    write_manifest(place)
+
+
+def _as_json(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
