@@ -44,8 +44,12 @@ class Spec:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A model of a run that can answer for any log: fitted, with the calibration of its answers."""
+    """A model of a run that can answer for any log: fitted, with the calibration of its answers.
+
+    `content`: its file, of one that another trial has fitted; then `model` is None where nobody asks for it.
+    """
 
     spec: Spec
     model: Any
     calibration: Any
+    content: bytes | None = None

@@ -22,6 +22,7 @@ from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.before import same_run
 from clm_dl.experiment.checks import check_writable
 from clm_dl.experiment.fitted import keep_best
 from clm_dl.experiment.manifest import sound_checkpoint
@@ -127,6 +128,9 @@ def run_experiment(
         for fold in folds:
             train_fold(fold, task, clock, log)
         raise SystemExit(0)
+    alone = not is_locked and frame is None
+    if alone and (same := same_run(plan.folder, saved, task, lambda: fingerprint_of(task, folds, counts))):
+        log(f"same as:     {same}; its results are there")
     lock = nullcontext() if is_locked else locked(plan.folder)
     with lock, run_status(plan.folder):
         clear_results(plan.folder, resumed=plan.resumes_in_place)
@@ -157,6 +161,11 @@ def run_experiment(
             keep_best(plan.folder, question, kept[0].get(question.name, []), own)
         show(replace(plan, config=saved), folds, scores, metrics, clock)
     return plan.folder
+
+
+def fingerprint_of(task: Task, folds: list[Fold], counts: Mapping[str, Any]) -> str:
+    """That of all folds, or of a table."""
+    return str(counts.get("fingerprint") or "-".join(task.fingerprint(fold.cases) for fold in folds))
 
 
 def prepare_fold(plan: Plan, store: EventStore, number: int, clock: Clock) -> Fold:

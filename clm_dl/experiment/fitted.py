@@ -33,7 +33,7 @@ def keep_best(folder: Path, question: ScoredTask, fitted: Sequence[Fitted], metr
     chosen |= {name for one in chosen if one in by_name for name in members(by_name[one])}
     for name in chosen & set(by_name):
         one, path = by_name[name], _path(folder, question, name)
-        if (content := as_data(one.model, one.calibration)) is not None:
+        if (content := one.content or as_data(one.model, one.calibration)) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 

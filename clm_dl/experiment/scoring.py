@@ -73,7 +73,7 @@ def score_baselines(
 
     def score(spec: Spec, others: Mapping[str, Answers]) -> tuple[tuple[Fitted, pd.DataFrame], Answers]:
         with shared.place(question, cases, spec) if shared else nullcontext() as place:
-            if place and (known := read_shared(place, question, spec)):
+            if place and (known := read_shared(place, question, spec, with_model=combined)):
                 found.append(spec.name)
                 return known, question.held_out_answers(known[0], cases) if combined else None
             fitted, answers = _fit(question, spec, cases, others)

@@ -18,16 +18,16 @@ from typing import Any
 import pandas as pd
 
 from clm_dl.baselines.spec import Fitted, Spec
-from clm_dl.errors import MissingFile, UserError
+from clm_dl.errors import UserError
 from clm_dl.experiment.kept_model import as_data, read_model
 from clm_dl.experiment.manifest import MANIFEST, read_manifest, sound, write_manifest
 from clm_dl.locks import exclusive
 from clm_dl.tasks.base import ScoredTask
 from clm_dl.tasks.cases import Cases
-from clm_dl.writing import replacing
+from clm_dl.writing import replacing, write_text
 
 SHARED = ".shared"  # in the folder of a sweep, none of whose trials is called so
-ROWS, MODEL = "rows.parquet", "model.skops"
+ROWS, MODEL, CALIBRATION = "rows.parquet", "model.skops", "calibration.json"
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,19 @@ class Shared:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def read_shared(place: Path, question: ScoredTask, spec: Spec) -> tuple[Fitted, pd.DataFrame] | None:
+def read_shared(
+    place: Path, question: ScoredTask, spec: Spec, *, with_model: bool
+) -> tuple[Fitted, pd.DataFrame] | None:
     """The baseline and its rows; None where nobody has fitted it, or what is there is damaged."""
     try:
         if read_manifest(place) is None:
             return None
-        fitted = read_model(sound(place, MODEL), question, spec.name, "it is fitted again")
-        return fitted, pd.read_parquet(sound(place, ROWS))
-    except (UserError, MissingFile):
+        content, rows = sound(place, MODEL).read_bytes(), pd.read_parquet(sound(place, ROWS))
+        state = json.loads(sound(place, CALIBRATION).read_text(encoding="utf-8"))
+        model = read_model(place / MODEL, question, spec.name, "it is fitted again").model if with_model else None
+    except UserError:
         return None
+    return Fitted(spec, model, None if state is None else question.read_calibration(state), content), rows
 
 
 def write_shared(place: Path, fitted: Fitted, rows: pd.DataFrame) -> None:
@@ -74,6 +78,8 @@ def write_shared(place: Path, fitted: Fitted, rows: pd.DataFrame) -> None:
         temporary.write_bytes(content)
     with replacing(place / ROWS) as temporary:
         rows.to_parquet(temporary, index=False)
+    state = None if fitted.calibration is None else fitted.calibration.to_dict()
+    write_text(place / CALIBRATION, json.dumps(state))
     write_manifest(place)
 
 

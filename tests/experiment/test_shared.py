@@ -6,6 +6,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from support import task_of
 from clm_dl.baselines.spec import Fitted
 from clm_dl.data.store.store import EventStore
 from clm_dl.experiment.scoring import score_baselines
-from clm_dl.experiment.shared import MODEL, ROWS, Shared
+from clm_dl.experiment.shared import CALIBRATION, MODEL, ROWS, Shared
 from clm_dl.run import Run
 from clm_dl.tasks.cases import Cases
 
-BASELINES = "baselines=[recency,logistic,lightgbm,bg_nbd]"
+BASELINES = "baselines=[recency,lightgbm]"
 
 
 def same(one: Run, other: Run) -> bool:
@@ -44,17 +45,19 @@ def content(path: Path) -> Any:
     return read(json.loads(files["schema.json"]))
 
 
+@pytest.mark.slow
 def test_a_trial_says_the_same_with_the_baselines_of_another(train: Callable[..., Run], tmp_path: Path) -> None:
     said: list[str] = []
     train("encoder=none", BASELINES, shared=tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
     changed = ["encoder=gru", "encoder.hidden_size=4", "task.optimizer.lr=0.01", "sequence.max_tokens=9", BASELINES]
     with_them = train(*changed, shared=tmp_path, log=said.append)
-    assert "baselines: 4 of 4 were fitted by another trial" in said
+    assert "baselines: 2 of 2 were fitted by another trial" in said
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
     assert same(train(*changed), with_them)
 
 
+@pytest.mark.slow
 def test_hybrids_are_fitted_by_each_trial_from_shared_members(train_ranked: Callable[..., Run], tmp_path: Path) -> None:
     words, said = ["encoder=none", "baselines=[popular,repeat,ease,blend]"], list[str]()
     train_ranked(*words, shared=tmp_path)
@@ -69,42 +72,55 @@ def asked(store_of: Callable[..., EventStore], shop_log: pd.DataFrame) -> tuple[
     return task, task.cases(store_of(shop_log.rename(columns={"spend": "amount"}), end="2021-10-28"))
 
 
-def score(asked: tuple[Any, Cases], folder: Path, **versions: str) -> tuple[list[tuple[Fitted, pd.DataFrame]], str]:
+def score(asked: tuple[Any, Cases], folder: Path) -> tuple[list[tuple[Fitted, pd.DataFrame]], str]:
     said: list[str] = []
-    return list(score_baselines(*asked, {}, said.append, Shared(folder, versions))), said[-1]
+    return list(score_baselines(*asked, {}, said.append, Shared(folder, {}))), said[-1]
+
+
+def places(asked: tuple[Any, Cases], folder: Path, **versions: str) -> set[str]:
+    """Where the baselines of a task are kept."""
+    task, cases = asked
+    found = set()
+    for spec in task.settings.specs:
+        with Shared(folder, versions).place(task, cases, spec) as place:
+            found.add(place.name)
+    return found
 
 
 @pytest.mark.parametrize(
-    ("change", "shared"),
+    ("given", "change", "shared"),
     [
-        ({"encoder": {"name": "lstm"}, "named": False}, 2),
-        ({"seed": 1}, 1),  # naive Bayes draws nothing
-        ({"impute": "mean"}, 0),
-        ({"impute": "iterative"}, 0),
-        ({"timezone": "Asia/Tokyo"}, 0),
+        ({}, {"encoder": {"name": "lstm"}, "named": False, "task": {"dropout": 0.3, "optimizer": {"lr": 1.0}}}, 2),
+        ({}, {"seed": 1}, 1),  # naive Bayes draws nothing
+        ({"impute": "iterative"}, {"seed": 1}, 0),
+        ({"imbalance": "smote"}, {"seed": 1}, 0),
+        ({}, {"impute": "mean"}, 0),
+        ({}, {"timezone": "Asia/Tokyo"}, 0),
+        ({}, {"task": {"new_option": 1}}, 0),
     ],
 )
 def test_what_may_change_a_baseline_makes_it_another(
-    asked: tuple[Any, Cases], tmp_path: Path, change: dict[str, Any], shared: int
+    asked: tuple[Any, Cases], tmp_path: Path, given: dict[str, Any], change: dict[str, Any], shared: int
 ) -> None:
-    task, cases = asked
-    score(asked, tmp_path)
-    _, said = score((type(task)(replace(task.settings, **change)), cases), tmp_path)
-    assert said == (f"baselines: {shared} of 2 were fitted by another trial" if shared else "baseline: naive_bayes")
+    task, cases, found = copy(asked[0]), asked[1], []
+    for settings in (given, given | change):
+        options = {**asked[0].settings.task, **settings.get("task", {})}
+        task.settings = replace(asked[0].settings, **{**settings, "task": options})
+        found.append(places((task, cases), tmp_path))
+    assert len(found[0] & found[1]) == shared
 
 
 def test_other_cases_options_or_versions_are_other_baselines(asked: tuple[Any, Cases], tmp_path: Path) -> None:
-    task, cases = asked
-    score(asked, tmp_path, clm_dl="1")
-    specs = task_of("task=churn", "encoder=none", "baselines=[recency]", "baseline.recency.C=2").settings.specs
-    other = type(task)(replace(task.settings, specs=specs))
-    assert score((other, cases), tmp_path, clm_dl="1")[1] == "baseline: recency"
-    assert score(asked, tmp_path, clm_dl="2")[1] == "baseline: naive_bayes"
+    (task, cases), before = asked, places(asked, tmp_path, clm_dl="1")
+    words = ["task=churn", "encoder=none", "baselines=[recency,naive_bayes]", "baseline.recency.C=2"]
+    other = type(task)(replace(task.settings, specs=task_of(*words).settings.specs))
+    assert len(places((other, cases), tmp_path, clm_dl="1") & before) == 1
+    assert not places(asked, tmp_path, clm_dl="2") & before
     others = replace(cases, snapshots=replace(cases.snapshots, label=1 - cases.snapshots.label), memo={})
-    assert score((task, others), tmp_path, clm_dl="1")[1] == "baseline: naive_bayes"
+    assert not places((task, others), tmp_path, clm_dl="1") & before
 
 
-@pytest.mark.parametrize("name", [MODEL, ROWS, "manifest.json"])
+@pytest.mark.parametrize("name", [MODEL, ROWS, CALIBRATION, "manifest.json"])
 def test_what_is_damaged_or_half_written_is_fitted_again(asked: tuple[Any, Cases], tmp_path: Path, name: str) -> None:
     first, _ = score(asked, tmp_path)
     [place] = tmp_path.glob("*_recency_*")

@@ -15,10 +15,10 @@ from clm_dl.errors import MissingFile, UserError
 from clm_dl.evaluation.bootstrap import Bootstrap, interval
 from clm_dl.evaluation.comparison import bootstrap_of, differing_settings
 from clm_dl.evaluation.metric import NETWORK, Figure, Metric
+from clm_dl.experiment.identity import Settings, saved_settings
 from clm_dl.experiment.run_files import read_config, read_results, read_status
 from clm_dl.experiment.run_home import LOCK
 from clm_dl.experiment.shared import SHARED
-from clm_dl.experiment.sweep.identity import Settings, saved_settings
 from clm_dl.experiment.sweep.objective import Judged, judged
 from clm_dl.locks import claim
 from clm_dl.visual.results import Results
