@@ -153,7 +153,7 @@ def run_experiment(
         write_parquet(scores, plan.folder / "scores.parquet")
         with clock("metrics"):
             cases, options = [fold.cases for fold in folds], dict[str, Any](resamples=plan.resamples, seed=plan.seed)
-            options["calibration"] = told[0] if told else None
+            options |= {"calibration": told[0] if told else None, "shared": known}
             metrics = run_metrics(task, scores, cases, counts, fingerprint=counts.get("fingerprint"), **options)
         write_json(plan.folder / "metrics.json", metrics)
         for question in task.questions if folds else ():

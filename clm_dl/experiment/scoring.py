@@ -12,7 +12,7 @@ from clm_dl.baselines.spec import CannotAnswer, Fitted, Spec
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import summarise
-from clm_dl.experiment.shared import Shared, read_shared, write_shared
+from clm_dl.experiment.shared import Shared, read_drawn, read_shared, write_drawn, write_shared
 from clm_dl.tasks.base import Answers, ScoredTask, Task
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import SequenceNetwork
@@ -125,12 +125,14 @@ def run_metrics(
     seed: int,
     fingerprint: str | None = None,
     calibration: Mapping[str, Mapping[str, str]] | None = None,
+    shared: Shared | None = None,
 ) -> dict[str, Any]:
     """metrics.json: of several questions what a run of each alone would have, and beside it all that the first has.
 
     Args:
         folds: cases of every fold; none of a table. fingerprint: that of a finished run; None = that of the cases.
         calibration: question -> model -> how its answers were calibrated, in words.
+        shared: resamples of a baseline that it has are not worked out, of a single fold.
     """
     sizes = {
         split: int(sum((cases.snapshots.split == split).sum() for cases in folds)) for split in ("train", "val", "test")
@@ -142,15 +144,19 @@ def run_metrics(
         rows = scores[scores["task"] == question.name] if task.holds_tasks else scores
         tables = {split: question.read(rows, split) for split in ("test", "val")}
         told = (calibration or {}).get(question.name)
+        options: Any = {"resamples": resamples, "seed": seed}
+        places = shared.drawn(question, own[0], **options) if shared and len(own) == 1 else {}
+        drawn = read_drawn(places)
         found[question.name] = summarise(
             question,
             tables,
             fingerprint=_part_of(fingerprint, place) or "-".join(question.fingerprint(cases) for cases in own),
             counts=counts,
             extras={**question.extras(tables, own), **({"calibration": told} if told else {})},
-            resamples=resamples,
-            seed=seed,
+            drawn=drawn,
+            **options,
         )
+        write_drawn(places, drawn)
     first = next(iter(found.values()))
     if not task.holds_tasks:
         return first

@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from clm_dl.baselines.spec import Fitted, Spec
 from clm_dl.errors import UserError
+from clm_dl.evaluation.summary import Drawn
 from clm_dl.experiment.kept_model import as_data, read_model
 from clm_dl.experiment.manifest import MANIFEST, read_manifest, sound, write_manifest
 from clm_dl.locks import exclusive
@@ -27,7 +29,7 @@ from clm_dl.tasks.cases import Cases
 from clm_dl.writing import replacing, write_text
 
 SHARED = ".shared"  # in the folder of a sweep, none of whose trials is called so
-ROWS, MODEL, CALIBRATION = "rows.parquet", "model.skops", "calibration.json"
+ROWS, MODEL, CALIBRATION, DRAWN = "rows.parquet", "model.skops", "calibration.json", "resampled.npz"
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,28 @@ class Shared:
     folder: Path
     versions: Mapping[str, Any]
 
+    def drawn(self, question: ScoredTask, cases: Cases, *, resamples: int, seed: int) -> dict[str, Path]:
+        """Where the resamples of the baselines are that are kept or were read; by their names."""
+        places = {spec.name: self._path(question, cases, spec) for spec in question.settings.specs if _alone(spec)}
+        kept = {name: place for name, place in places.items() if (place / MANIFEST).is_file()}
+        return {name: place.with_name(f"{place.name}_{resamples}_{seed}") for name, place in kept.items()}
+
     @contextmanager
     def place(self, question: ScoredTask, cases: Cases, spec: Spec) -> Iterator[Path | None]:
         """The folder of a baseline, this process's alone in the block; None for one that sees a network."""
-        if spec.is_hybrid or "embedding" in spec.sees:
+        if not _alone(spec):
             yield None
             return
-        place = self.folder / f"{question.name}_{spec.name}_{self._key(question, cases, spec)}"
+        place = self._path(question, cases, spec)
         place.mkdir(parents=True, exist_ok=True)
         with exclusive(place):
             yield place
 
-    def _key(self, question: ScoredTask, cases: Cases, spec: Spec) -> str:
+    def _path(self, question: ScoredTask, cases: Cases, spec: Spec) -> Path:
         settings, data = question.baseline_settings(spec), [cases.store.fingerprint, question.fingerprint(cases)]
         text = json.dumps([dict(self.versions), data, settings], sort_keys=True, default=_as_json)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return self.folder / f"{question.name}_{spec.name}_{key}"
 
 
 def read_shared(
@@ -81,6 +90,37 @@ def write_shared(place: Path, fitted: Fitted, rows: pd.DataFrame) -> None:
     state = None if fitted.calibration is None else fitted.calibration.to_dict()
     write_text(place / CALIBRATION, json.dumps(state))
     write_manifest(place)
+
+
+def read_drawn(places: Mapping[str, Path]) -> Drawn:
+    """The resamples that are there, undamaged: part -> model -> figures [R, K]."""
+    found: Drawn = {}
+    for name, place in places.items():
+        with suppress(UserError):
+            if read_manifest(place) is not None:
+                with np.load(sound(place, DRAWN), allow_pickle=False) as parts:
+                    for part in parts:
+                        found.setdefault(part, {})[name] = parts[part]
+    return found
+
+
+def write_drawn(places: Mapping[str, Path], drawn: Drawn) -> None:
+    """Keep the resamples of baselines that were not there."""
+    for name, place in places.items():
+        parts: dict[str, Any] = {part: models[name] for part, models in drawn.items() if name in models}
+        place.mkdir(exist_ok=True)
+        with exclusive(place):
+            if not parts or name in {model for models in read_drawn({name: place}).values() for model in models}:
+                continue
+            (place / MANIFEST).unlink(missing_ok=True)
+            with replacing(place / DRAWN) as temporary, temporary.open("wb") as file:
+                np.savez(file, **parts)
+            write_manifest(place)
+
+
+def _alone(spec: Spec) -> bool:
+    """Whether a baseline sees no network."""
+    return not spec.is_hybrid and "embedding" not in spec.sees
 
 
 def _as_json(value: Any) -> Any:

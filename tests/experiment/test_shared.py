@@ -17,8 +17,8 @@ from support import task_of
 
 from clm_dl.baselines.spec import Fitted
 from clm_dl.data.store.store import EventStore
-from clm_dl.experiment.scoring import score_baselines
-from clm_dl.experiment.shared import CALIBRATION, MODEL, ROWS, Shared
+from clm_dl.experiment.scoring import run_metrics, score_baselines
+from clm_dl.experiment.shared import CALIBRATION, DRAWN, MODEL, ROWS, Shared, read_drawn
 from clm_dl.run import Run
 from clm_dl.tasks.cases import Cases
 
@@ -130,6 +130,24 @@ def test_what_is_damaged_or_half_written_is_fitted_again(asked: tuple[Any, Cases
         assert said == f"baselines: {shared} of 2 were fitted by another trial"
         for (_, one), (_, other) in zip(first, found, strict=True):
             pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_resamples_are_kept_a_baseline_and_read_where_they_are_whole(asked: tuple[Any, Cases], tmp_path: Path) -> None:
+    task, cases = asked
+    scores = pd.concat([rows for _, rows in score(asked, tmp_path)[0]], ignore_index=True)
+    places = Shared(tmp_path, {}).drawn(task, cases, resamples=20, seed=3)
+    assert sorted(places) == ["naive_bayes", "recency"]
+    assert read_drawn(places) == {}
+    options: Any = {"counts": {}, "resamples": 20, "seed": 3, "shared": Shared(tmp_path, {})}
+    alone = run_metrics(task, scores, [cases], **{**options, "shared": None})
+    assert run_metrics(task, scores, [cases], **options) == alone
+    known = read_drawn(places)
+    assert known["test overall"]["recency"].shape == (20, 12)
+    assert len(known) >= 6  # val and test: overall, recent, and at least a date
+    (places["recency"] / DRAWN).write_bytes(b"PK")
+    assert set(read_drawn(places)["val overall"]) == {"naive_bayes"}
+    assert run_metrics(task, scores, [cases], **options) == alone
+    assert set(read_drawn(places)["val overall"]) == {"naive_bayes", "recency"}
 
 
 @pytest.mark.parametrize("sees", [{"members": ("network", "repeat")}, {"members": None}, {"sees": ("embedding",)}])
