@@ -73,7 +73,7 @@ def read_shared(
         content, rows = sound(place, MODEL).read_bytes(), pd.read_parquet(sound(place, ROWS))
         state = json.loads(sound(place, CALIBRATION).read_text(encoding="utf-8"))
         model = read_model(place / MODEL, question, spec.name, "it is fitted again").model if with_model else None
-    except UserError:
+    except (UserError, OSError):
         return None
     return Fitted(spec, model, None if state is None else question.read_calibration(state), content), rows
 
@@ -96,7 +96,7 @@ def read_drawn(places: Mapping[str, Path]) -> Drawn:
     """The resamples that are there, undamaged: part -> model -> figures [R, K]."""
     found: Drawn = {}
     for name, place in places.items():
-        with suppress(UserError):
+        with suppress(UserError, OSError):
             if read_manifest(place) is not None:
                 with np.load(sound(place, DRAWN), allow_pickle=False) as parts:
                     for part in parts:
@@ -108,7 +108,7 @@ def write_drawn(places: Mapping[str, Path], drawn: Drawn) -> None:
     """Keep the resamples of baselines that were not there."""
     for name, place in places.items():
         parts: dict[str, Any] = {part: models[name] for part, models in drawn.items() if name in models}
-        place.mkdir(exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
         with exclusive(place):
             if not parts or name in {model for models in read_drawn({name: place}).values() for model in models}:
                 continue
