@@ -22,6 +22,7 @@ from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.before import same_run
 from clm_dl.experiment.checks import check_writable
 from clm_dl.experiment.fitted import keep_best
 from clm_dl.experiment.manifest import sound_checkpoint
@@ -40,8 +41,9 @@ from clm_dl.experiment.run_files import (
     write_parquet,
 )
 from clm_dl.experiment.run_home import check_folder, locked
-from clm_dl.experiment.scoring import fit_baselines, network_answers, network_rows, run_metrics
+from clm_dl.experiment.scoring import network_answers, network_rows, run_metrics, score_baselines
 from clm_dl.experiment.settings import Plan, read_plan
+from clm_dl.experiment.shared import Shared
 from clm_dl.experiment.timing import Clock
 from clm_dl.tasks.balance import balance_line
 from clm_dl.tasks.base import Answers, Task
@@ -77,12 +79,15 @@ def describe_labels(counts: Mapping[str, int]) -> str:
     return f"labels: {counts['given_rows']:,} rows given{f', without a snapshot: {lost}' if lost else ''}"
 
 
-def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, is_locked: bool = False) -> Path:
+def run_experiment(
+    config: DictConfig, *, frame: Any = None, log: Log = print, is_locked: bool = False, shared: Path | None = None
+) -> Path:
     """Train and evaluate what `config` (of train.yaml) describes.
 
     Args:
         frame: the event log as a pandas, Polars or Arrow table, instead of `data.path`.
         is_locked: whoever calls keeps other runs out of the run directory.
+        shared: a folder of baselines that other runs have fitted, and may use of this one.
 
     Returns:
         The run directory. Bad input raises before it is touched.
@@ -125,19 +130,23 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
         for fold in folds:
             train_fold(fold, task, clock, log)
         raise SystemExit(0)  # the first process judges and writes
+    alone = not is_locked and frame is None
+    if alone and (same := same_run(plan.folder, saved, task, lambda: fingerprint_of(task, folds, counts))):
+        log(f"same as:     {same}; its results are there")
     lock = nullcontext() if is_locked else locked(plan.folder)
     with lock, run_status(plan.folder):
         clear_results(plan.folder, resumed=plan.resumes_in_place)
         write_text(plan.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)))
-        write_json(plan.folder / "versions.json", environment())
+        write_json(plan.folder / "versions.json", versions := environment())
         if balanced := balance_line(task.settings, task.balances):
             log(balanced)
+        known = Shared(shared, versions) if shared else None
         kept: list[dict[str, list[Fitted]]] = []
         told: list[dict[str, dict[str, str]]] = []
         tables = []
         answers = [train_fold(fold, task, clock, log) for fold in folds]  # before anybody waits for the baselines
         for fold, answered in zip(folds, answers, strict=True):
-            rows, fitted, calibration = score_fold(fold, task, answered, clock, log)
+            rows, fitted, calibration = score_fold(fold, task, answered, clock, log, known)
             tables += rows
             kept.append(fitted)
             told.append(calibration)
@@ -146,7 +155,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
         write_parquet(scores, plan.folder / "scores.parquet")
         with clock("metrics"):
             cases, options = [fold.cases for fold in folds], dict[str, Any](resamples=plan.resamples, seed=plan.seed)
-            options["calibration"] = told[0] if told else None
+            options |= {"calibration": told[0] if told else None, "shared": known}
             metrics = run_metrics(task, scores, cases, counts, fingerprint=counts.get("fingerprint"), **options)
         write_json(plan.folder / "metrics.json", metrics)
         for question in task.questions if folds else ():
@@ -154,6 +163,11 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
             keep_best(plan.folder, question, kept[0].get(question.name, []), own)
         show(replace(plan, config=saved), folds, scores, metrics, clock)
     return plan.folder
+
+
+def fingerprint_of(task: Task, folds: list[Fold], counts: Mapping[str, Any]) -> str:
+    """That of all folds, or of a table."""
+    return str(counts.get("fingerprint") or "-".join(task.fingerprint(fold.cases) for fold in folds))
 
 
 def prepare_fold(plan: Plan, store: EventStore, number: int, clock: Clock) -> Fold:
@@ -189,7 +203,7 @@ def train_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> dict[str, Answ
 
 
 def score_fold(
-    fold: Fold, task: Task, answers: Mapping[str, Answers], clock: Clock, log: Log
+    fold: Fold, task: Task, answers: Mapping[str, Answers], clock: Clock, log: Log, shared: Shared | None
 ) -> tuple[list[pd.DataFrame], dict[str, list[Fitted]], dict[str, dict[str, str]]]:
     """Scores of network and baselines on validation and test, and of every question the fitted baselines, and how each
     model was calibrated, in words.
@@ -220,11 +234,10 @@ def score_fold(
         for question in task.questions:
             part, name = task.cases_of(question, cases), question.name
             of_network = {NETWORK: answers[name]} if name in answers else {}
-            for fitted, found in fit_baselines(question, part, of_network, log):
-                model = fitted.spec.name
-                tables.append(question.write(part, part.held_out, found, fitted.calibration, model=model))
+            for fitted, found in score_baselines(question, part, of_network, log, shared):
+                tables.append(found)
                 kept.setdefault(name, []).append(fitted)
-                tell(name, model, fitted.calibration)
+                tell(name, fitted.spec.name, fitted.calibration)
     return tables, kept, told
 
 

@@ -206,4 +206,5 @@ def _spec(group: Mapping[str, Any], trusted: list[str]) -> Spec:
         columns=None if group.get("columns") is None else tuple(group["columns"]),
         max_rows=group.get("max_rows"),
         members=None if members is None else tuple(members),
+        options=group,
     )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from clm_dl.errors import UserError
 from clm_dl.experiment.history import epoch_means, read_history
+from clm_dl.experiment.sweep.importance import importance
 from clm_dl.experiment.sweep.trials import Trial, rank, read_trials, seeds
 from clm_dl.locks import exclusive
 from clm_dl.visual.sweep import print_sweep, render_sweep
@@ -28,7 +29,8 @@ def sum_up(sweep: Path, trusted: Sequence[str] = (), *, page: Path | None = None
     with exclusive(sweep):  # another start of the sweep may end at the same time
         with replacing(sweep / TRIALS) as temporary:
             table.to_csv(temporary, index=False)
-        html = render_sweep(table, together, curves(trials), metrics, title=f"Sweep {sweep.name}", commands=commands)
+        known = {"title": f"Sweep {sweep.name}", "commands": commands, "importance": importance(table)}
+        html = render_sweep(table, together, curves(trials), metrics, **known)
         with replacing(page) as temporary:
             temporary.write_text(html, encoding="utf-8")
     finished = sum(trial.state == "finished" for trial in trials)

@@ -17,12 +17,14 @@ from clm_dl.command import check_job
 from clm_dl.config import as_saved, plain
 from clm_dl.errors import UserError
 from clm_dl.experiment.experiment import run_experiment
+from clm_dl.experiment.identity import Settings, saved_settings, settings_of
 from clm_dl.experiment.run_files import read_results, write_status
 from clm_dl.experiment.run_home import BEFORE, locked, state_of
 from clm_dl.experiment.settings import Plan, read_plan
-from clm_dl.experiment.sweep.identity import Settings, saved_settings, settings_of
+from clm_dl.experiment.shared import SHARED
 from clm_dl.experiment.sweep.journal import Step, note
 from clm_dl.experiment.sweep.objective import objective
+from clm_dl.experiment.sweep.progress import progress
 from clm_dl.masking import masked
 from clm_dl.training.checkpoint import load_checkpoint
 from clm_dl.visual.terminal import print_comparison
@@ -85,6 +87,10 @@ class _Teller:
             self.log(f"{f'{TITLES.get(step, step)}:':12s} {shown}{f': {sentence}' if sentence else ''}")
         return math.nan
 
+    def progress(self) -> None:
+        """Print how far the sweep is."""
+        self.log(f"sweep:       {progress(self.sweep)}")
+
     def name(self, place: Path) -> str:
         return str(place.relative_to(self.sweep) if place.is_relative_to(self.sweep) else place)
 
@@ -144,13 +150,16 @@ def _run(
         if goes_on := _resumable(place, plan, tell.log):
             config.ckpt = str(place / LAST)
         tell(place, "goes on" if goes_on else "begins")
-        run_experiment(config, log=tell.log, is_locked=True)
+        run_experiment(config, log=tell.log, is_locked=True, shared=tell.sweep / SHARED)
     except Exception as failure:
         if state_of(place) != "finished":
             _record(place, failure, saved)
-        return tell(place, "failed", _sentence(failure))
+        tell(place, "failed", _sentence(failure))
+        tell.progress()
+        return math.nan
     tell(place, "finished")
     print_comparison(read_results(place, plain(config.trusted)))
+    tell.progress()
     return _value(place, config)
 
 

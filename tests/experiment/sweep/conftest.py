@@ -19,7 +19,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Stands for training; the configurations that it was called with. A seed of 13 fails, one of 130 stops."""
     calls: list[dict[str, Any]] = []
 
-    def run_experiment(config: DictConfig, *, log: Callable[[str], None], is_locked: bool) -> Path:
+    def run_experiment(config: DictConfig, *, log: Callable[[str], None], is_locked: bool, shared: Path) -> Path:
         assert is_locked
         resolved, folder = plain(config), Path(config.paths.output_dir)
         calls.append(resolved)
