@@ -11,6 +11,7 @@ from typing import TypeGuard
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
 from clm_dl.errors import UserError
+from clm_dl.masking import masked
 
 DIGITS = 6  # of a drawn number, which stands in the name of its trial's folder
 
@@ -105,6 +106,8 @@ def read_space(overrides: Iterable[Override], *, draws: bool = True) -> Space:
             grid[key] = _texts(key, override)
         elif value.shuffle or value.tags:
             raise UserError(f"{key}: shuffle(…) and tag(…) mean nothing to a search that draws: leave them out")
+        elif any(masked(text) != text for text in _texts(key, override)):
+            raise UserError(f"{key}: what is drawn is written down, passwords are not: write ${{oc.env:NAME}} for them")
         else:
             drawn[key] = Values(_texts(key, override), ordered=isinstance(value, RangeSweep))
     return Space(fixed, grid, drawn)

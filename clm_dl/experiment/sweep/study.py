@@ -19,10 +19,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from clm_dl.config import composed, plain
 from clm_dl.errors import UserError
+from clm_dl.evaluation.metric import Metric
 from clm_dl.experiment.settings import read_plan
 from clm_dl.experiment.sweep.search import Search
 from clm_dl.experiment.sweep.space import Axis, Interval
 from clm_dl.locks import seize
+from clm_dl.masking import masked
 
 JOURNAL = "optuna.journal"
 SPACE, JOB = "space", "job"  # attributes of a study and of a trial: the axes and the objective; number and values
@@ -43,10 +45,7 @@ def studies_opened(sweep: Path, search: Search, words: Sequence[str], own: Path 
     Raises:
         UserError: another start is at it; the studies are of other axes; the configuration cannot be run.
     """
-    judged = []
-    for point in search.space.points:
-        plan = read_plan(plain(composed("train", [*words, *_written(point)], own)))
-        judged.append(plan.task.questions[0].metrics()[plan.config["objective"]])
+    judged = _objectives(search, words, own)
     sweep.mkdir(parents=True, exist_ok=True)
     with (sweep / JOURNAL).open("ab") as file:
         if not seize(file.fileno()):
@@ -54,16 +53,31 @@ def studies_opened(sweep: Path, search: Search, words: Sequence[str], own: Path 
                 f"{sweep} is in use by another start of the sweep: wait for it, or choose another sweep=NAME"
             )
         storage = _storage(sweep)
-        asked = _described(search, [metric.name for metric in judged])
+        asked = _described(search, [metric and metric.name for metric in judged])
         if any(study.user_attrs.get(SPACE, asked) != asked for study in storage.get_all_studies()):
             raise UserError(
                 f"{sweep / JOURNAL} is of a search with other axes or another objective: choose another sweep=NAME"
             )
         for name, metric in zip(_names(search), judged, strict=True):
-            direction = "minimize" if metric.better == "low" else "maximize"
+            direction = "maximize" if metric and metric.better == "high" else "minimize"
             study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
             study.set_user_attr(SPACE, asked)
         yield
+
+
+def _objectives(search: Search, words: Sequence[str], own: Path | None) -> list[Metric | None]:
+    """What the trials of each point are judged by; None where they cannot run, which is then said of each of them."""
+    found, wrong = list[Metric | None](), list[UserError]()
+    for point in search.space.points:
+        try:
+            plan = read_plan(plain(composed("train", [*words, *_written(point)], own)))
+            found.append(plan.task.questions[0].metrics()[plan.config["objective"]])
+        except UserError as error:
+            found.append(None)
+            wrong.append(error)
+    if len(wrong) == len(found):
+        raise wrong[0]
+    return found
 
 
 class Asking:
@@ -172,17 +186,17 @@ def _storage(sweep: Path) -> JournalStorage:
 
 def _names(search: Search) -> list[str]:
     """A study a point of the grid."""
-    return [",".join(_written(point)) or "all" for point in search.space.points]
+    return [masked(",".join(_written(point))) or "all" for point in search.space.points]
 
 
 def _written(values: dict[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in values.items()]
 
 
-def _described(search: Search, objectives: list[str]) -> Any:
+def _described(search: Search, objectives: Sequence[str | None]) -> Any:
     """What must stay the same for a study to be gone on with, as JSON has it."""
     drawn = {key: asdict(axis) for key, axis in search.space.drawn.items()}
-    return json.loads(json.dumps([list(search.space.grid.items()), drawn, objectives]))
+    return json.loads(masked(json.dumps([list(search.space.grid.items()), drawn, objectives])))
 
 
 def _distribution(axis: Axis) -> BaseDistribution:
