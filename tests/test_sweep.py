@@ -91,9 +91,9 @@ def finished(sweep: Path) -> list[Path]:
 def test_a_sweep_that_is_killed_twice_finishes_and_touches_nothing_that_was(
     start: Callable[..., subprocess.Popen], tmp_path: Path, launcher: str, search: str
 ) -> None:
-    sweep, words = tmp_path / "runs" / "mine", ["sweep=mine", "encoder.num_layers=1,0,2"]
+    sweep = tmp_path / "runs" / "mine"
     drawn = [f"hparams_search={search}", "study.trials=6", "task.optimizer.lr=interval(0.001,0.01)"]
-    words += ["seed=0,1"] if search == "grid" else drawn
+    words = ["sweep=mine", *(["seed=0,1"] if search == "grid" else drawn), "encoder.num_layers=1,0,2"]
     words += [f"launcher={launcher}", *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
     kept: dict[str, Any] = {}
     done: dict[Path, int] = {}  # finished trials, and the lines of the journal by then

@@ -53,7 +53,7 @@ def studies_opened(sweep: Path, search: Search, words: Sequence[str], own: Path 
                 f"{sweep} is in use by another start of the sweep: wait for it, or choose another sweep=NAME"
             )
         storage = _storage(sweep)
-        asked = _described(search, [metric and metric.name for metric in judged])
+        asked = _described(search, [metric.name if metric else None for metric in judged])
         if any(study.user_attrs.get(SPACE, asked) != asked for study in storage.get_all_studies()):
             raise UserError(
                 f"{sweep / JOURNAL} is of a search with other axes or another objective: choose another sweep=NAME"

@@ -17,8 +17,8 @@ from clm_dl.experiment.sweep import trial
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Stands for training; the configurations that it was called with. A seed of 13 fails, one of 130 stops, and whoever
-    watches prunes one of 26.
+    """Stands for training; the configurations that it was called with. A seed of 13 fails, one of 130 stops, one of 26
+    is pruned by whoever watches.
     """
     calls: list[dict[str, Any]] = []
 
