@@ -67,7 +67,7 @@ def start(run: Run, tmp_path: Path) -> Callable[..., subprocess.Popen]:
 
 
 def wait_for(process: subprocess.Popen, true: Callable[[], Any]) -> None:
-    for _ in range(1200):
+    for _ in range(3000):
         assert process.poll() is None, process.communicate()[0]
         if true():
             return
