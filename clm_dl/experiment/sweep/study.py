@@ -181,7 +181,8 @@ class Watch:
 
 
 def _storage(sweep: Path) -> JournalStorage:
-    return JournalStorage(JournalFileBackend(str(sweep / JOURNAL)))
+    # whole, for Optuna's lock is a link to it, which a process that was killed leaves, and which is only then let go
+    return JournalStorage(JournalFileBackend(str((sweep / JOURNAL).absolute())))
 
 
 def _names(search: Search) -> list[str]:

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -83,6 +85,19 @@ def test_values_that_were_told_decide_what_is_asked_for(tmp_path: Path) -> None:
     one, other = (start(tmp_path / name, searched, value) for name, value in (("a", good), ("b", lambda at, job: -at)))
     assert one[:4] == other[:4]  # drawn at random
     assert one[4:] != other[4:]
+
+
+def test_the_lock_of_a_process_that_was_killed_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    start(Path("mine"), search(trials=1))
+    Path("mine/optuna.journal.lock").symlink_to(tmp_path / "mine" / JOURNAL)
+    hours = count()
+    clock = SimpleNamespace(monotonic=lambda: 3600.0 * next(hours), sleep=lambda seconds: None)
+    monkeypatch.setattr("optuna.storages.journal._file.time", clock)
+    assert len(start(Path("mine"), search(trials=2))) == 2
+    assert not Path("mine/optuna.journal.lock").is_symlink()
+    lock = study_module._storage(Path("mine"))._backend._lock
+    assert Path(lock._lock_target_file).is_absolute()  # else the link would lead nowhere, and never be let go
 
 
 def test_more_trials_go_on_with_the_study(tmp_path: Path) -> None:
