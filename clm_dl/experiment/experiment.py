@@ -51,6 +51,7 @@ from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.processes import together
 from clm_dl.training.fit import Training, check_training, fit, prepare_training
 from clm_dl.training.memory import shortage_said
+from clm_dl.training.pruning import Pruning, Watcher
 from clm_dl.visual.card import model_card
 from clm_dl.visual.facts import log_lines
 from clm_dl.visual.html import render_report
@@ -80,7 +81,13 @@ def describe_labels(counts: Mapping[str, int]) -> str:
 
 
 def run_experiment(
-    config: DictConfig, *, frame: Any = None, log: Log = print, is_locked: bool = False, shared: Path | None = None
+    config: DictConfig,
+    *,
+    frame: Any = None,
+    log: Log = print,
+    is_locked: bool = False,
+    shared: Path | None = None,
+    watcher: Watcher | None = None,
 ) -> Path:
     """Train and evaluate what `config` (of train.yaml) describes.
 
@@ -88,12 +95,14 @@ def run_experiment(
         frame: the event log as a pandas, Polars or Arrow table, instead of `data.path`.
         is_locked: whoever calls keeps other runs out of the run directory.
         shared: a folder of baselines that other runs have fitted, and may use of this one.
+        watcher: of a search, which may stop the training of the one network.
 
     Returns:
         The run directory. Bad input raises before it is touched.
 
     Raises:
         ValueError, FileNotFoundError: one sentence for the person who wrote the configuration or the log.
+        Pruned: the watcher stopped it.
     """
     plan, clock = read_plan(plain(config)), Clock()
     saved = as_saved(config, plan.config)
@@ -118,6 +127,8 @@ def run_experiment(
         with clock("prepare"):
             store = open_store(data, plan.paths, log)
         folds = [prepare_fold(plan, store, number, clock) for number in range(plan.folds)]
+        if watcher and len(folds) == 1 and folds[0].training:
+            folds[0].training.trainer.callbacks.append(Pruning(watcher))  # type: ignore[attr-defined]
         counts = {**store.counts, "customers": store.num_customers, "events": store.num_events, **store.facts}
         if given := dict(folds[0].cases.snapshots.counts):  # of a label file
             counts["labels"] = given

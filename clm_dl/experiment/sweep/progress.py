@@ -15,15 +15,16 @@ def progress(sweep: Path) -> str:
     """3 of 24 finished, 1 failed, 2 running, about 12 min left; of this start, by its pace so far."""
     found = entries(sweep, os.environ.get(START, ""))
     steps = [entry.step for entry in {entry.trial: entry for entry in found}.values()]
-    finished, failed, running = (
+    finished, pruned, failed, running = (
         sum(step in those for step in steps)
-        for those in (("finished", "kept"), ("failed", "refused"), ("begins", "goes on"))
+        for those in (("finished", "kept"), ("pruned",), ("failed", "refused"), ("begins", "goes on"))
     )
     total = int(os.environ.get(TRIALS, 0))
     parts = [f"{finished} of {total} finished" if total else f"{finished} finished"]
-    parts += [f"{number} {what}" for number, what in ((failed, "failed"), (running, "running")) if number]
+    others = {"pruned": pruned, "failed": failed, "running": running}
+    parts += [f"{number} {what}" for what, number in others.items() if number]
     begun = [datetime.fromisoformat(entry.time) for entry in found if entry.step in ("begins", "goes on")]
-    ended, left = sum(step in ("finished", "failed") for step in steps), total - len(steps) + running
+    ended, left = sum(step in ("finished", "pruned", "failed") for step in steps), total - len(steps) + running
     if begun and ended and left > 0:
         seconds = (datetime.now(UTC) - begun[0]).total_seconds() / ended * left
         parts.append(f"about {_told(seconds)} left")

@@ -33,8 +33,9 @@ def sum_up(sweep: Path, trusted: Sequence[str] = (), *, page: Path | None = None
         html = render_sweep(table, together, curves(trials), metrics, **known)
         with replacing(page) as temporary:
             temporary.write_text(html, encoding="utf-8")
-    finished = sum(trial.state == "finished" for trial in trials)
-    print(f"{finished} of {len(trials)} trials finished: {sweep / TRIALS}, {page}\nnext:")
+    finished, pruned = (sum(trial.state == state for trial in trials) for state in ("finished", "pruned"))
+    also = f", {pruned} pruned" if pruned else ""
+    print(f"{finished} of {len(trials)} trials finished{also}: {sweep / TRIALS}, {page}\nnext:")
     print("\n".join(f"  {command}" for command in commands))
 
 
