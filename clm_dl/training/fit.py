@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from torch import nn
 
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.errors import UserError
@@ -62,6 +63,7 @@ def prepare_training(
     """
     pl.seed_everything(options.seed, workers=True, verbose=False)
     network = task.network(inputs.schema)
+    inputs.num_shapes = options.shapes
     inputs.train_sampler()  # refuses a size of batches that cannot be
     asked = {"name": task.name, "labels": dict(task.settings.labels), "data": fingerprint}
     checkpoint = read_resumable(Path(options.checkpoint), network, asked) if options.checkpoint else None
@@ -111,7 +113,7 @@ def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
         )
     start_loggers(options, trainer.loggers)
     if options.compile:
-        network.encoder.compile()
+        compile_encoder(network.encoder)
     with kept_memory(), warnings.catch_warnings():
         # Lightning 2.6 on torch 2.13
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
@@ -123,6 +125,15 @@ def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
         trainer.fit(training.module, datamodule=SequenceDataModule(inputs), ckpt_path=resumed)
     network.load_state_dict(network_weights(load_checkpoint(Path(training.best.best_model_path))))
     network.to(trainer.strategy.root_device)
+
+
+def compile_encoder(encoder: nn.Module) -> None:
+    """Compile the blocks of an encoder, which share what one of them is compiled to, for any batch and length; one
+    without blocks as a whole.
+    """
+    blocks = getattr(encoder, "blocks", None)
+    for part in [encoder] if blocks is None else blocks:
+        part.compile(dynamic=True)
 
 
 def build_callbacks(options: TrainingOptions, folder: Path, module: SequenceTask) -> list[Callback]:

@@ -6,6 +6,7 @@ Shapes: N snapshots.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DistributedSampler
@@ -17,7 +18,7 @@ POOL_BATCHES = 50  # batches that a pool of the shuffled snapshots is sorted and
 SLACK = 1.02  # batches a pass may have beyond the first count, so that every pass has the same number
 
 
-class TokenBudgetSampler(DistributedSampler[np.ndarray]):
+class TokenBudgetSampler(DistributedSampler[Any]):
     """Yields int64 index arrays, one a batch, of about `max_tokens` padded tokens (length of the longest × snapshots).
 
     A pass of training: shuffle all, cut into pools, sort each pool by length, cut it into batches, shuffle the batches.
@@ -75,7 +76,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
             return self.pass_batches // self.num_replicas
         return self.num_steps
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Any]:
         return (self.index_N[batch] for batch in self.batches()[self.rank :: self.num_replicas])
 
     def batches(self) -> list[np.ndarray]:
@@ -105,20 +106,31 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
 
     def padding_ratio(self) -> float:
         """Padded over real tokens, over the epoch."""
-        lengths = [self.length_N[batch] for batch in self.batches()]
-        return float(
-            sum(len(length) * int(length.max()) for length in lengths)
-            / max(sum(int(length.sum()) for length in lengths), 1)
-        )
+        batches = self.batches()
+        real = sum(int(self.length_N[batch].sum()) for batch in batches)
+        return sum(size * width for size, width in map(self.shape, batches)) / max(real, 1)
+
+    def shape(self, batch: np.ndarray) -> tuple[int, int]:
+        """Rows and tokens a row of a batch, with its padding."""
+        return len(batch), int(self.length_N[batch].max())
 
     def _pools(self, number: int) -> list[np.ndarray]:
         """Positions that a pass reads, pool by pool, each sorted from the longest to the shortest."""
         if not self.shuffle:
             return [np.argsort(-self.length_N, kind="stable")] if len(self.length_N) else []
-        rng = np.random.default_rng([self.seed, number, 0])
-        order = rng.permutation(len(self.length_N)) if self.draw is None else rng.permutation(self.draw(number))
+        order = self._order(number)
         pools = np.split(order, range(self.pool, len(order), self.pool)) if len(order) else []
         return [pool[np.argsort(-self.length_N[pool], kind="stable")] for pool in pools]
+
+    def _order(self, number: int) -> np.ndarray:
+        """Positions that a pass reads, shuffled."""
+        rng = np.random.default_rng([self.seed, number, 0])
+        return rng.permutation(len(self.length_N) if self.draw is None else self.draw(number))
+
+    def _size(self, length: int, budget: float) -> int | None:
+        """Snapshots that a batch may hold whose longest has this length; None = any number."""
+        size = None if self.max_tokens is None else max(1, int(self.max_tokens * budget) // length)
+        return size if self.batch_size is None else min(size or self.batch_size, self.batch_size)
 
     def _cut(self, pools: list[np.ndarray], budget: float) -> list[np.ndarray]:
         """The longest comes first, so it alone decides how many snapshots a batch may hold."""
@@ -126,8 +138,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         for pool in pools:
             lengths, first = self.length_N[pool].tolist(), 0
             while first < len(pool):
-                size = len(pool) if self.max_tokens is None else max(1, int(self.max_tokens * budget) // lengths[first])
-                size = min(size, self.batch_size or size)
+                size = self._size(lengths[first], budget) or len(pool)
                 batches.append(pool[first : first + size])
                 first += size
         return batches
