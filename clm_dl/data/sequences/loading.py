@@ -14,9 +14,7 @@ from torch.utils.data import DataLoader
 from clm_dl.data.sequences.batch import EventBatch, EventDataset
 
 SHARE = 0.5  # of the device's free memory that histories may take: the rest is for the network
-AHEAD = (
-    3  # batches that a thread has ready; to send one from a worker process costs more than to make it
-)
+AHEAD = 3  # batches that a thread has ready; to send one from a worker process costs more than to make it
 
 
 class DeviceLoader(DataLoader[EventBatch]):

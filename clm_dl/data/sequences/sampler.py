@@ -66,10 +66,7 @@ class TokenBudgetSampler(DistributedSampler[Any]):
         if batch_size:
             self.pool = -(-self.pool // batch_size) * batch_size
         self._kept: tuple[int, list[np.ndarray]] | None = None  # a pass and its batches
-        count = len(self._cut(self._pools(0), 1.0))
-        self.pass_batches = (
-            -(-int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0))) // world_size) * world_size
-        )
+        self.pass_batches = -(-self._count() // world_size) * world_size
 
     def __len__(self) -> int:
         if self.num_steps is None or not self.pass_batches:
@@ -103,6 +100,11 @@ class TokenBudgetSampler(DistributedSampler[Any]):
             order = np.random.default_rng([self.seed, number, 1]).permutation(len(batches))
             batches = [batches[position] for position in order]
         return batches
+
+    def _count(self) -> int:
+        """Batches that a pass is to have."""
+        count = len(self._cut(self._pools(0), 1.0))
+        return int(np.ceil(count * SLACK)) if self.shuffle and self.max_tokens else count
 
     def padding_ratio(self) -> float:
         """Padded over real tokens, over the epoch."""
