@@ -11,10 +11,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from torch import nn
 
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.errors import UserError
+from clm_dl.nn import compile_encoder
 from clm_dl.tasks.base import Task
 from clm_dl.tasks.module import SequenceTask
 from clm_dl.tasks.network import SequenceNetwork
@@ -125,15 +125,6 @@ def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
         trainer.fit(training.module, datamodule=SequenceDataModule(inputs), ckpt_path=resumed)
     network.load_state_dict(network_weights(load_checkpoint(Path(training.best.best_model_path))))
     network.to(trainer.strategy.root_device)
-
-
-def compile_encoder(encoder: nn.Module) -> None:
-    """Compile the blocks of an encoder, which share what one of them is compiled to, for any batch and length; one
-    without blocks as a whole.
-    """
-    blocks = getattr(encoder, "blocks", None)
-    for part in [encoder] if blocks is None else blocks:
-        part.compile(dynamic=True)
 
 
 def build_callbacks(options: TrainingOptions, folder: Path, module: SequenceTask) -> list[Callback]:
