@@ -19,9 +19,7 @@ from clm_dl.errors import UserError
 from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.tasks.processes import gathered, together
 
-CHECK_EVERY = (
-    20  # batches between two looks for a loss that is not finite; each look makes the host wait for the device
-)
+CHECK_EVERY = 20  # batches between two looks for a loss that is not finite
 
 
 def learning_rate_factor(step: int, *, num_steps: int, name: str, warmup: float) -> float:
@@ -60,14 +58,16 @@ class SequenceTask(pl.LightningModule):
         checkpoint["asked"] = self.asked
 
     def on_train_epoch_start(self) -> None:
+        self._reported = torch.tensor(-1, pin_memory=self.device.type == "cuda")  # on the host
         torch.manual_seed(hash((self.network.seed, self.current_epoch, self.global_rank)) % 2**63)
 
     def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
         loss = self.network.batch_loss(batch)
         is_first = (self.first_bad_batch < 0) & ~torch.isfinite(loss.detach())
         self.first_bad_batch = torch.where(is_first, batch_idx, self.first_bad_batch)  # on the device: no sync here
-        if (batch_idx + 1) % CHECK_EVERY == 0:
-            self._stop_if_not_finite()
+        if (batch_idx + 1) % CHECK_EVERY == 0:  # what a device says comes later than asked: then the next look sees it
+            self._reported.copy_(self.first_bad_batch, non_blocking=True)
+            self._stop_if_not_finite(int(self._reported))
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         # only when it is written: each call costs a per cent of a small network's step
         if every and (self.global_step + 1) % every == 0:
@@ -75,10 +75,9 @@ class SequenceTask(pl.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        self._stop_if_not_finite()
+        self._stop_if_not_finite(int(self.first_bad_batch))
 
-    def _stop_if_not_finite(self) -> None:
-        bad = int(self.first_bad_batch)
+    def _stop_if_not_finite(self, bad: int) -> None:
         if bad >= 0:
             raise UserError(
                 f"the training loss is not finite since batch {bad} of epoch {self.current_epoch}: lower "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
@@ -15,6 +17,13 @@ class SequenceDataModule(pl.LightningDataModule):
     def __init__(self, inputs: SequenceInputs) -> None:
         super().__init__()
         self.inputs = inputs
+
+    def setup(self, stage: str) -> None:
+        assert self.trainer is not None
+        self.inputs.to(self.trainer.strategy.root_device)
+
+    def transfer_batch_to_device(self, batch: EventBatch, device: Any, dataloader_idx: int) -> EventBatch:
+        return batch.to(device, non_blocking=True)  # made there, or in pinned memory: the host need not wait
 
     def train_dataloader(self) -> DataLoader[EventBatch]:
         assert self.trainer is not None

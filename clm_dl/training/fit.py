@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMon
 
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.errors import UserError
+from clm_dl.nn import compile_encoder
 from clm_dl.tasks.base import Task
 from clm_dl.tasks.module import SequenceTask
 from clm_dl.tasks.network import SequenceNetwork
@@ -62,6 +63,7 @@ def prepare_training(
     """
     pl.seed_everything(options.seed, workers=True, verbose=False)
     network = task.network(inputs.schema)
+    inputs.num_shapes = options.shapes
     inputs.train_sampler()  # refuses a size of batches that cannot be
     asked = {"name": task.name, "labels": dict(task.settings.labels), "data": fingerprint}
     checkpoint = read_resumable(Path(options.checkpoint), network, asked) if options.checkpoint else None
@@ -116,7 +118,7 @@ def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
         )
     start_loggers(options, trainer.loggers)
     if options.compile:
-        network.encoder.compile()
+        compile_encoder(network.encoder)
     with kept_memory(), warnings.catch_warnings():
         # Lightning 2.6 on torch 2.13
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)

@@ -28,6 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from training import as_store, skewed_events
 
 from clm_dl.config import compose, plain
+from clm_dl.data.sequences import loading
 from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.experiment.settings import read_plan
 from clm_dl.tasks.cases import Cases
@@ -48,13 +49,16 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What is trained: words of the command line, width, padded tokens a batch."""
+    """What is trained: words of the command line, width, padded tokens a batch; the share of the free memory that
+    histories may take.
+    """
 
     name: str
     encoder: tuple[str, ...]
     width: int
     tokens: int
     further: tuple[str, ...] = ()
+    share: float = loading.SHARE
 
     @property
     def words(self) -> list[str]:
@@ -70,7 +74,7 @@ LSTM, TRANSFORMER = ("encoder=lstm",), ("encoder=transformer", "encoder.num_laye
 ROWS = (
     Row("LSTM 64", LSTM, 64, 8_192),
     Row("LSTM 256", LSTM, 256, 65_536),
-    Row("LSTM 256, prefetched", LSTM, 256, 65_536, ("task.num_workers=1",)),
+    Row("LSTM 256, histories on the host", LSTM, 256, 65_536, share=0.0),
     Row("Transformer 64 × 2", ("encoder=transformer",), 64, 8_192),
     Row("Transformer 256 × 4", TRANSFORMER, 256, 65_536),
     Row("Transformer 256 × 4, compiled", TRANSFORMER, 256, 65_536, ("trainer.compile=true",)),
@@ -81,7 +85,7 @@ class StepClock(pl.Callback):
     """Seconds of the first steps, and seconds and sequences of the others; the device is waited for twice."""
 
     def __init__(self, *, warm_up: int, steps: int) -> None:
-        self.first, self.steps, self.sequences, self.warm_up, self.seconds = warm_up, steps, 0, 0.0, 0.0
+        self.first, self.steps, self.sequences, self.warm_up, self.seconds = warm_up, steps, torch.tensor(0), 0.0, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = now(pl_module.device)
@@ -90,12 +94,17 @@ class StepClock(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int
     ) -> None:
         if batch_idx + 1 > self.first:
-            self.sequences += len(batch)
+            self.sequences = self.sequences + sequences_in(batch)
         if batch_idx + 1 == self.first:
             self.warm_up = now(pl_module.device) - self.started
             self.started += self.warm_up
         if batch_idx + 1 == self.first + self.steps:
             self.seconds = now(pl_module.device) - self.started
+
+
+def sequences_in(batch: EventBatch) -> torch.Tensor:
+    """How many rows are no fillers, on the device."""
+    return (batch.length_B > 0).sum()
 
 
 def now(device: torch.device) -> float:
@@ -134,7 +143,7 @@ def bare_speed(
         pass
     step = (now(device) - started) / steps
     # the batches go round: those of the timed steps
-    sequences = sum(len(batches[place % len(batches)]) for place in range(warm_up, warm_up + steps))
+    sequences = sum(int(sequences_in(batches[place % len(batches)])) for place in range(warm_up, warm_up + steps))
     share = kernel_seconds(loop, PROFILED) / PROFILED / step if device.type == "cuda" else None
     return {"bare": sequences / (step * steps), "kernel share": share}
 
@@ -159,6 +168,7 @@ def measure(row: Row, table: dict[str, Any], folder: Path, *, device: str, steps
     words += [f"trainer.accelerator={'gpu' if device == 'cuda' else 'cpu'}", f"paths.output_dir={folder / 'run'}"]
     words += [f"task.steps_per_epoch={warm_up + steps}", *row.words]
     plan = read_plan(plain(compose("train", words)))
+    loading.SHARE = row.share
     store, snapshots = as_store(table, folder)
     cases, clock = Cases(store, snapshots), StepClock(warm_up=warm_up, steps=steps)
     inputs = plan.task.inputs(cases)
@@ -174,7 +184,7 @@ def measure(row: Row, table: dict[str, Any], folder: Path, *, device: str, steps
     loader = itertools.islice(inputs.train_loader(), warm_up + steps)
     batches = [batch.to(network.device) for batch in loader]
     bare = bare_speed(network, batches, warm_up=warm_up, steps=steps)
-    pipeline = clock.sequences / clock.seconds
+    pipeline = int(clock.sequences) / clock.seconds
     assert bare["bare"]
     later = clock.warm_up - warm_up * clock.seconds / steps
     compiled = later if "trainer.compile=true" in row.further and device == "cuda" else None

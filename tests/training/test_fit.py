@@ -160,3 +160,13 @@ def test_full_precision_has_a_fused_optimiser(train_ranked: Callable[..., Run]) 
     with optimizer_steps() as steps:
         train_ranked(*QUICK, "trainer.limit_train_batches=1")
     assert [step["fused"] for step in steps] == [True]
+
+
+def test_batches_of_few_shapes_train_on_every_target_too(train_ranked: Callable[..., Run]) -> None:
+    run = train_ranked(*QUICK, "trainer.shapes=4")
+    plain = train_ranked(*QUICK)
+    padding = [float(curve(one, "train/padding_ratio")[0]) for one in (run, plain)]
+    assert 1.0 <= padding[1] <= padding[0] < 2.0
+    loss = [curve(one, "train/loss").mean() for one in (run, plain)]
+    assert loss[0] == pytest.approx(loss[1], rel=0.05)
+    assert set(run.scores["customer_id"]) == set(plain.scores["customer_id"])

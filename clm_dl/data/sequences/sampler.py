@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DistributedSampler
@@ -18,7 +19,7 @@ POOL_BATCHES = 50  # batches that a pool of the shuffled snapshots is sorted and
 SLACK = 1.02  # batches a pass may have beyond the first count, so that every pass has the same number
 
 
-class TokenBudgetSampler(DistributedSampler[np.ndarray]):
+class TokenBudgetSampler(DistributedSampler[Any]):
     """Yields int64 index arrays, one a batch, of about `max_tokens` padded tokens (length of the longest × snapshots).
 
     A pass of training: shuffle all, cut into pools, sort each pool by length, cut it into batches, shuffle the batches.
@@ -71,17 +72,19 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
             self.pool = -(-self.pool // batch_size) * batch_size
         self.pool *= world_size
         self._kept: tuple[int, list[np.ndarray]] | None = None  # a pass and its batches
-        count = len(self._cut(self._pools(0), 1.0))
-        self.pass_batches = int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0)))
+        self.pass_batches = self._count()
 
     def __len__(self) -> int:
         if self.num_steps is None or not self.pass_batches:
             return self.pass_batches
         return max(self.num_steps, math.ceil(self.num_passes * self.pass_batches))
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        step = self.num_replicas
-        return (self.index_N[np.resize(batch, max(len(batch), step))[self.rank :: step]] for batch in self.batches())
+    def __iter__(self) -> Iterator[Any]:
+        return (self.index_N[self.dealt(batch)] for batch in self.batches())
+
+    def dealt(self, batch: np.ndarray) -> np.ndarray:
+        """What of a batch this rank gets; something of every one."""
+        return np.resize(batch, max(len(batch), self.num_replicas))[self.rank :: self.num_replicas]
 
     def batches(self) -> list[np.ndarray]:
         """Positions in `length_N` of every batch of the epoch, which the ranks deal out."""
@@ -108,22 +111,38 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
             batches = [batches[position] for position in order]
         return batches
 
+    def _count(self) -> int:
+        """Batches that a pass is to have."""
+        count = len(self._cut(self._pools(0), 1.0))
+        return int(np.ceil(count * SLACK)) if self.shuffle and self.max_tokens else count
+
     def padding_ratio(self) -> float:
         """Padded over real tokens, over the epoch."""
-        lengths = [self.length_N[batch] for batch in self.batches()]
-        return float(
-            sum(len(length) * int(length.max()) for length in lengths)
-            / max(sum(int(length.sum()) for length in lengths), 1)
-        )
+        batches = self.batches()
+        real = sum(int(self.length_N[batch].sum()) for batch in batches)
+        return sum(size * width for size, width in map(self.shape, batches)) / max(real, 1)
+
+    def shape(self, batch: np.ndarray) -> tuple[int, int]:
+        """Rows and tokens a row of a batch, with its padding."""
+        return len(batch), int(self.length_N[batch].max())
 
     def _pools(self, number: int) -> list[np.ndarray]:
         """Positions that a pass reads, pool by pool, each sorted from the longest to the shortest."""
         if not self.shuffle:
             return [np.argsort(-self.length_N, kind="stable")] if len(self.length_N) else []
-        rng = np.random.default_rng([self.seed, number, 0])
-        order = rng.permutation(len(self.length_N)) if self.draw is None else rng.permutation(self.draw(number))
+        order = self._order(number)
         pools = np.split(order, range(self.pool, len(order), self.pool)) if len(order) else []
         return [pool[np.argsort(-self.length_N[pool], kind="stable")] for pool in pools]
+
+    def _order(self, number: int) -> np.ndarray:
+        """Positions that a pass reads, shuffled."""
+        rng = np.random.default_rng([self.seed, number, 0])
+        return rng.permutation(len(self.length_N) if self.draw is None else self.draw(number))
+
+    def _size(self, length: int, budget: float) -> int | None:
+        """Snapshots that a batch of all ranks may hold whose longest has this length; None = any number."""
+        size = self.batch_size if self.max_tokens is None else max(1, int(self.max_tokens * budget) // length)
+        return size and min(size, self.batch_size or size) * self.num_replicas
 
     def _cut(self, pools: list[np.ndarray], budget: float) -> list[np.ndarray]:
         """The longest comes first, so it alone decides how many snapshots a batch may hold."""
@@ -131,8 +150,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         for pool in pools:
             lengths, first = self.length_N[pool].tolist(), 0
             while first < len(pool):
-                size = len(pool) if self.max_tokens is None else max(1, int(self.max_tokens * budget) // lengths[first])
-                size = min(size, self.batch_size or size) * self.num_replicas
+                size = self._size(lengths[first], budget) or len(pool)
                 batches.append(pool[first : first + size])
                 first += size
             if len(batches) > 1 and len(batches[-1]) < self.num_replicas:  # what is left would not go round
