@@ -26,8 +26,8 @@ class ShapedSampler(TokenBudgetSampler):
     length: it yields (rows, tokens that each is padded to).
 
     Each length, from the longest on, makes whole batches of the shuffled snapshots that are padded to it and, as many
-    as are wanting, of those of the next shorter one. What is wanting at the end of a pass, and where a pass would have a
-    batch less than another, is filled up with the row `filler`, which is nobody's. Lengths are chosen once, so that
+    as are wanting, of those of the next shorter one. What is wanting at the end of a pass, and where a pass would have
+    a batch less than another, is filled up with the row `filler`, which is nobody's. Lengths are chosen once, so that
     little is padding.
 
     Args:

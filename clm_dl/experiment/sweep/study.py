@@ -59,7 +59,8 @@ def studies_opened(sweep: Path, search: Search, words: Sequence[str], own: Path 
                 f"{sweep / JOURNAL} is of a search with other axes or another objective: choose another sweep=NAME"
             )
         for name, metric in zip(_names(search), judged, strict=True):
-            direction = "maximize" if metric and metric.better == "high" else "minimize"
+            higher = metric and metric.better == "high"
+            direction = optuna.study.StudyDirection.MAXIMIZE if higher else optuna.study.StudyDirection.MINIMIZE
             study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
             study.set_user_attr(SPACE, asked)
         yield
@@ -203,8 +204,9 @@ def _described(search: Search, objectives: Sequence[str | None]) -> Any:
 def _distribution(axis: Axis) -> BaseDistribution:
     """The axis for Optuna; of ordered values their place."""
     if isinstance(axis, Interval):
-        kind = IntDistribution if axis.whole else FloatDistribution
-        return kind(axis.low, axis.high, log=axis.log)
+        if axis.whole:
+            return IntDistribution(int(axis.low), int(axis.high), log=axis.log)
+        return FloatDistribution(axis.low, axis.high, log=axis.log)
     return IntDistribution(0, len(axis.texts) - 1) if axis.ordered else CategoricalDistribution(axis.texts)
 
 
