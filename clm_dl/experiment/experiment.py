@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from clm_dl.baselines.spec import Fitted
 from clm_dl.config import as_saved, plain
 from clm_dl.data.open import open_store
+from clm_dl.data.store.attributes import attribute_values
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
@@ -112,6 +113,8 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
             store = open_store(data, plan.paths, log)
         folds = [prepare_fold(plan, store, number, clock) for number in range(plan.folds)]
         counts = {**store.counts, "customers": store.num_customers, "events": store.num_events, **store.facts}
+        if attributes := attribute_values(store):
+            counts["written"] = {**counts.get("written", {}), "attributes": attributes}
         if given := dict(folds[0].cases.snapshots.counts):  # of a label file
             counts["labels"] = given
             log(describe_labels(given))
