@@ -151,7 +151,10 @@ class _Preparation:
         kept = int(groups["rows"].sum())
         counts |= {"kept": kept, "duplicates": rows_in - quarantined - kept}
         settled = [settle_orders(engine, table, close=spec.close_orders, log=self.log) for table in good]
-        readers = self.attributes.of_logs(spec.logs, raws, spec.static)
+        left = [
+            replace(source, table=table) for source, table in zip(raws, settled, strict=True)
+        ]  # raw ones may be gone
+        readers = self.attributes.of_logs(spec.logs, left, spec.static)
         events = self._merge([self._fields(*parts) for parts in zip(spec.logs, raws, settled, readers, strict=True)])
         events = engine.named(events)
         encoder = Encoder(spec, engine, self.folder)
