@@ -406,6 +406,7 @@ def test_a_run_may_be_trained_again_into_its_folder(train: Callable[..., Run], t
     assert not (again.path / "evaluation.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_with_other_settings_leaves_what_a_new_folder_would_hold(
     train: Callable[..., Run], tmp_path: Path
 ) -> None:
@@ -460,6 +461,7 @@ def test_a_store_that_does_not_fit_on_the_disk_is_one_sentence_and_no_store(shop
     assert not stores(tmp_path)
 
 
+@pytest.mark.slow
 def test_ctrl_c_marks_the_run_and_keeps_its_best_checkpoint(run: Run, tmp_path: Path) -> None:
     config = run.config
     words = [

@@ -248,6 +248,7 @@ def test_recalibrating_is_refused_before_a_log_is_read(name: str, here: Callable
     assert capsys.readouterr().err.startswith("error: recalibrate is for ")
 
 
+@pytest.mark.slow
 def test_the_best_baseline_predicts_as_it_was_fitted_and_another_is_fitted_again(
     train: Callable[..., Run], shop_csv: Path, here: Callable[..., None], tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_all_baselines_of_a_task_stand_in_the_order_of_their_places(task: str) -
     assert names == sorted(names, key=places.get)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_baseline_of_ones_own_is_a_file_in_the_folder(tmp_path: Path) -> None:
     shutil.copytree(CONFIG_DIR, tmp_path / "configs")
     (tmp_path / "clm_dl").symlink_to(Path(clm_dl.__file__).parent)

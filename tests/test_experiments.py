@@ -232,6 +232,7 @@ def test_backtests_are_collected_with_a_figure(run: Run, study: Path) -> None:
     assert (study / "events.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_curves_are_held_against_the_truth_of_the_simulator(tmp_path: Path) -> None:
     truth = script("survival/truth.py")
     words = [

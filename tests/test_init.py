@@ -93,6 +93,7 @@ def test_a_table_is_an_experiment_too(init: Callable[..., tuple[int, str, str]],
     assert (plan.data["label"], plan.data["roles"]["customer"], plan.data["positive"]) == ("Churn", "id", None)
 
 
+@pytest.mark.slow
 def test_a_file_that_somebody_else_wrote_or_changed_is_left_alone(
     shop_csv: Path, init: Callable[..., tuple[int, str, str]]
 ) -> None:

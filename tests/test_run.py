@@ -176,6 +176,7 @@ def test_timing_covers_every_part(run: Run) -> None:
     assert all(seconds >= 0 for seconds in timing.values())
 
 
+@pytest.mark.slow
 def test_network_alone_and_baselines_alone(train: Callable[..., Run]) -> None:
     alone = train("encoder=none", "baselines=[base_rate,recency]")
     assert set(alone.scores["model"]) == {"base_rate", "recency"}
@@ -209,6 +210,7 @@ def test_nothing_of_an_earlier_run_is_left_even_where_training_fails(train: Call
     assert [path.name for path in files if path.read_bytes() == b"old"] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_folds_keep_their_test_periods_apart(train: Callable[..., Run]) -> None:
     folded = train("snapshots.folds=2", "trainer.max_epochs=1")
     test = folded.scores[(folded.scores["split"] == "test") & (folded.scores["model"] == "network")]
@@ -218,6 +220,7 @@ def test_folds_keep_their_test_periods_apart(train: Callable[..., Run]) -> None:
     assert (folded.path / "fold_1" / "checkpoints" / "model.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_scores_come_out_again_in_a_fresh_process_elsewhere(run: Run, tmp_path: Path) -> None:
     moved = run.save(tmp_path / "moved")
     held_out = run.scores[(run.scores["model"] == "network") & (run.scores["cutoff"] == run.scores["cutoff"].max())]

@@ -39,6 +39,7 @@ def frozen(train: Callable[..., Run], pretrained: Run) -> Run:
     return train(f"init={pretrained.path}", "encoder.frozen=true", names)
 
 
+@pytest.mark.slow
 def test_frozen_weights_are_the_pretrained_ones_to_the_last_bit(
     pretrained: Run, frozen: Run, train: Callable[..., Run]
 ) -> None:

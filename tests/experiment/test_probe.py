@@ -62,6 +62,7 @@ def test_one_column_that_gives_the_label_is_named_in_output_card_report_and_metr
         assert f"is_last (AUC {found['is_last']:.3f})" in text
 
 
+@pytest.mark.slow
 def test_the_newest_value_of_a_column_gives_nothing_away(
     shop_log: pd.DataFrame, ask: Callable[..., tuple[Run, str]]
 ) -> None:

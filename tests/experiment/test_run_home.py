@@ -51,6 +51,7 @@ def test_a_checkpoint_in_a_folder_that_is_no_run_does_not_make_it_one(
     assert (tmp_path / "metrics.json").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_link_in_a_run_leads_no_run_to_other_files(train: Callable[..., Run], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(*QUICK, f"paths.output_dir={folder}")

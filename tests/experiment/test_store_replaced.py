@@ -32,7 +32,7 @@ def prepare_again(run: Run, log: pd.DataFrame) -> None:
     assert open_store(data, paths).customer_ids[0].startswith("z")  # nothing is left to prepare
 
 
-@pytest.mark.parametrize("when", ["train", "evaluate"])
+@pytest.mark.parametrize("when", ["train", pytest.param("evaluate", marks=pytest.mark.slow)])
 def test_a_run_keeps_its_customers(
     train: Callable[..., Run],
     run: Run,

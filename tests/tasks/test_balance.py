@@ -24,6 +24,7 @@ def raw(run: Run) -> pd.DataFrame:
     return run.scores[(run.scores["model"] == "network") & run.scores["label"].notna()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["class_weight", "undersample"])
 def test_the_network_is_balanced_and_its_probabilities_are_not(runs: dict[str, Run], kind: str) -> None:
     plain, balanced = raw(runs["none"]), raw(runs[kind])

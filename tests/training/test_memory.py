@@ -37,6 +37,7 @@ with kept_memory():
 """
 
 
+@pytest.mark.slow
 def test_what_a_step_frees_serves_the_next() -> None:
     """In a process of its own: what other tests left in the heap decides what the allocator does."""
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)

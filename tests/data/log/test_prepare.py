@@ -512,6 +512,7 @@ def test_a_log_that_changes_while_it_is_read_is_no_store(tmp_path: Path, monkeyp
     assert prepare_store({"path": str(log), "roles": ROLES}, tmp_path / "store").num_events == 2
 
 
+@pytest.mark.slow
 def test_a_wide_log_of_text_is_prepared(tmp_path: Path) -> None:
     """Sixty numeric columns took the memory of a hundred times as many rows."""
     rng = np.random.default_rng(0)

@@ -153,6 +153,7 @@ def test_another_process_prepares_and_sweeps_and_a_reader_keeps_its_own(tmp_path
     assert EventStore(store.path).customer_ids.tolist() == ["b", "c", "d"]
 
 
+@pytest.mark.slow
 def test_several_writers_of_one_home(tmp_path: Path) -> None:
     data = [data_of(tmp_path / f"{number}.csv", "abc"[: number % 3 + 1]) for number in range(6)]
 

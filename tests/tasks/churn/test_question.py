@@ -31,6 +31,7 @@ def test_every_encoder_as_configured_learns_a_batch(
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.slow
 def test_every_pooling_learns_too(inputs: SequenceInputs, build: Build) -> None:
     batch = next(iter(inputs.train_loader()))
     for pooling in ("last", "mean", "max", "attention"):

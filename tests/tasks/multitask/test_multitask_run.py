@@ -266,6 +266,7 @@ def test_it_starts_from_a_pretraining_with_few_labels(
     assert run.metrics["tasks"]["value"]["best_baseline"]["name"] is None
 
 
+@pytest.mark.slow
 def test_parts_without_weight_have_no_scores_and_baselines_need_no_network(train: Callable[..., Run]) -> None:
     few = train(
         *MULTITASK, "task.weights.churn=0", "task.weights.next_event=null", "baselines=none", "snapshots.folds=2"

@@ -54,6 +54,7 @@ def test_objectives_learn_a_batch(
     assert losses[-1] < 0.75 * losses[0]
 
 
+@pytest.mark.slow
 def test_hidden_tokens_are_learnt_from_both_sides_and_not_from_themselves(
     inputs: SequenceInputs, build: Build, learn: Callable[..., list[float]]
 ) -> None:

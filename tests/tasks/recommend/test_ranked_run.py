@@ -194,6 +194,7 @@ def test_the_scores_table_gives_the_metrics_again(ranked_run: Run) -> None:
 # --- one seed, one result
 
 
+@pytest.mark.slow
 def test_same_seed_same_metrics_bit_for_bit_and_another_seed_others(train_ranked: Callable[..., Run]) -> None:
     quick = ("trainer.max_epochs=2", "task.dropout=0.3")
     one, two, other = train_ranked(*quick), train_ranked(*quick), train_ranked(*quick, "seed=1")
@@ -283,6 +284,7 @@ def test_scores_too_many_to_be_kept_rank_the_same(
 PROTOCOLS = [("protocol=leave_one_out",), ("protocol=global_time",), ("protocol=rolling", "snapshots.horizon_days=21")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol[0])
 def test_orders_under_every_protocol(
     train_ranked: Callable[..., Run], tmp_path: Path, protocol: tuple[str, ...]

@@ -131,6 +131,7 @@ def test_report_card_and_tensorboard(value_run: Run) -> None:
     assert not set(events.Tags()["images"]) & set(events.Tags()["scalars"])  # TensorBoard would show neither
 
 
+@pytest.mark.slow
 def test_two_seeds_are_compared(value_run: Run, train: Callable[..., Run]) -> None:
     assert "Gini" in render_report([read_results(one.path) for one in (value_run, train(*VALUE, "seed=1"))])
 
