@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from clm_dl.config import composed, plain, quoted
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep.journal import START, entries
+from clm_dl.experiment.sweep.place import OVERVIEW, check_place
 from clm_dl.experiment.sweep.summary import sum_up
 from clm_dl.experiment.sweep.trial import check_devices
 from clm_dl.masking import masked
@@ -33,7 +34,8 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
         words: the command line, for the line that goes on with it.
 
     Raises:
-        UserError: no trial of the sweep could be run. SystemExit: 1, some have failed.
+        UserError: no trial of the sweep could be run, or a file of somebody else's is in the way. SystemExit: 1, some
+            have failed.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     swept = {one.key_or_group for one in parsed if one.is_sweep_override()}
@@ -46,6 +48,7 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
     if not swept & {"trainer", "trainer.devices"}:
         check_devices(common)
     folder = _folder(common)
+    check_place(folder, overwrite=bool(common.overwrite))
     further = [f"hydra.sweep.dir={quoted(str(folder))}"]
     if "hydra.job.config.override_dirname.exclude_keys" not in given:
         same = ",".join(quoted(key) for key in given if key not in swept)
@@ -68,7 +71,7 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
 
 def mask_overview(folder: Path) -> None:
     """Take passwords out of the file that Hydra writes the command line to."""
-    overview = folder / "multirun.yaml"
+    overview = folder / OVERVIEW
     if overview.is_file():
         overview.write_text(masked(overview.read_text()))
 

@@ -68,6 +68,19 @@ def test_a_finished_trial_is_kept_and_not_touched(
     assert steps(tmp_path)[-1] == ("0_seed=5", "kept")
 
 
+def test_a_folder_that_holds_a_file_of_somebody_else_is_no_trial(
+    run: Callable[..., float], trained: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "sweep" / "0" / "config.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine: 1\n")
+    assert math.isnan(run("0", "seed=5"))
+    assert not trained
+    assert mine.read_text() == "mine: 1\n"
+    assert [path.name for path in mine.parent.iterdir()] == ["config.yaml"]
+    assert "the folder holds" in capsys.readouterr().out
+
+
 def test_a_finished_trial_is_found_under_another_number(
     run: Callable[..., float], trained: list[Any], tmp_path: Path
 ) -> None:
