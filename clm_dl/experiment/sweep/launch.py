@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import composed, plain, quoted
+from clm_dl.config import check_search, composed, plain, quoted
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep.journal import START, entries
 from clm_dl.experiment.sweep.place import OVERVIEW, check_place
@@ -43,8 +43,7 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
     _check(set(given), swept)
     common_words = [one.input_line or "" for one in parsed if not one.is_sweep_override()]
     common = composed("train", common_words, own, with_hydra=True)
-    if any(key.lstrip("+") == "trusted" for key in common.hydra.sweeper.get("params") or ()):
-        raise UserError("trusted is no parameter of a search: say it on the command line")
+    check_search(common.hydra)
     if not swept & {"trainer", "trainer.devices"}:
         check_devices(common)
     folder = _folder(common)
