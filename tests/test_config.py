@@ -89,6 +89,12 @@ def test_the_default_experiment_reads_of_every_data_set_what_that_has(data: str)
     assert compose("train", [f"data={data}"]).sequence.exclude == (["item"] if data == "completejourney" else [])
 
 
+@pytest.mark.parametrize("override", ["data.calendar={path: days.csv}", "+data.calendar={path: days.csv}"])
+def test_a_calendar_is_a_key_of_a_log(override: str) -> None:
+    assert compose("train", ["data=events", override]).data.calendar.path == "days.csv"
+    assert compose("train", ["data=cdnow"]).data.calendar is None
+
+
 @pytest.mark.parametrize("said", [{"overwrite": True}, {"ckpt": "runs/best/checkpoints/last.ckpt"}])
 def test_a_file_has_no_finished_run_replaced(said: dict[str, Any], own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLM_CONFIG_DIR", str(own))

@@ -117,7 +117,8 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
             log(describe_labels(given))
         with clock("features"):
             counts |= probe(folds[0].cases)
-    for line in (*log_lines(counts), *leakage_lines(counts.get("leakage"))):
+    notes = [note for fold in folds if fold.training for note in fold.training.inputs.notes]
+    for line in (*log_lines(counts), *leakage_lines(counts.get("leakage")), *dict.fromkeys(notes)):
         log(line)
     if helper_process():
         for fold in folds:

@@ -14,4 +14,6 @@ def current_config(config: Mapping[str, Any]) -> dict[str, Any]:
         config["snapshots"] = {key: value for key, value in config["snapshots"].items() if key != "follow_days"}
     if isinstance(config.get("task"), Mapping):  # a pass read all, an epoch was a pass
         config["task"] = {"cutoffs_per_customer": None, "steps_per_epoch": None} | config["task"]
+    if isinstance(config.get("data"), Mapping) and "dedupe" in config["data"]:  # of an event log; it was not listed
+        config["data"] = {"calendar": None} | config["data"]
     return config

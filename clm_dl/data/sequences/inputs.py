@@ -38,7 +38,7 @@ class SequenceInputs:
         trained: bool `[N]`, the training snapshots that an epoch reads; None = all that are labelled.
 
     Attributes:
-        vocabulary: the Vocabulary. schema: plain dict, see `schema.fit_schema`.
+        vocabulary: the Vocabulary. schema: plain dict, see `schema.fit_schema`. notes: what a user should be told.
 
     Raises:
         ValueError: no training snapshot to fit on, or a schema that does not fit the store.
@@ -77,7 +77,10 @@ class SequenceInputs:
         )
         if begun and schema is not None and isinstance(vocabulary, Vocabulary):
             _check_begun(schema, vocabulary, sequences)
-        known = known_future(calendar, snapshots, store.zone) if calendar else pd.DataFrame(index=range(len(snapshots)))
+        self.notes: list[str] = []
+        known = pd.DataFrame(index=range(len(snapshots)))
+        if calendar:
+            known = known_future(calendar, snapshots, store.zone, self.notes.append)
         if sequence.features:
             if history is None:
                 history = history_features(store, snapshots, distinct=sequences.categorical)
