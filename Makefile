@@ -16,7 +16,7 @@ SETUP  := .venv/.setup
 WHEELS := $(DATA_DIR)/Lifetimes-0.11.3-py3-none-any.whl $(DATA_DIR)/recbole-1.2.1-py3-none-any.whl
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup train test test-all mutants lint format tensorboard speed clean
+.PHONY: help setup train test test-all mutants lint format tensorboard speed gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,9 @@ tensorboard: setup ## TensorBoard on runs/
 
 speed: setup ## the speed measurements: one JSON line each
 	for script in experiments/speed/*.py; do OMP_NUM_THREADS=1 $(BIN)/python "$$script"; done
+
+gpu-check: setup ## on a GPU: what a CPU does, in bf16 and compiled; without one it says so and tries the CPU
+	OMP_NUM_THREADS=1 $(BIN)/python tests/gpu_check.py
 
 clean: ## remove .venv, caches and builds; runs and data stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

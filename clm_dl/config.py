@@ -90,7 +90,7 @@ def _options(group: str, own: Path | None = None) -> list[str]:
 
 
 # what `baseline: every` of train.yaml stands for, so that a baseline of one's own is a file and no line there
-_every = {"defaults": [f"{name}@{name}" for name in _options("baseline")]}
+_every = {name: OmegaConf.load(CONFIG_DIR / "baseline" / f"{name}.yaml") for name in _options("baseline")}
 ConfigStore.instance().store(group="baseline", name="every", node=_every)
 OmegaConf.register_new_resolver("trial_folder", trial_folder, replace=True)
 

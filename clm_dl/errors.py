@@ -24,6 +24,10 @@ class MissingExtra(UserError, ModuleNotFoundError):
     """A package that only an extra brings; the sentence names the extra."""
 
 
+class Pruned(Exception):
+    """No error: a search has stopped a trial, and the sentence says why."""
+
+
 def nearest(word: str, known: Iterable[Any]) -> str:
     """' (did you mean …?)' with the closest known word, or the one whose last part is closest; or an empty string."""
     names = {str(name).lower(): str(name) for name in reversed(list(known))}

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 
 from clm_dl.errors import UserError
 
+DECIDE = ("experiment", "task", "data")
 ANY_LOG = "events"  # the presets of one's own log, for every log that has none of its own
 
 
@@ -28,7 +29,8 @@ def recipe_overrides(folder: Path, overrides: Sequence[Override], presets: Seque
     Raises:
         ValueError: a sweep over tasks or data that have several recipes.
     """
-    given = {one.key_or_group: _options(one) for one in overrides if not one.package}
+    decide = [one for one in overrides if one.key_or_group in DECIDE and not one.package]
+    given = {one.key_or_group: _options(one) for one in decide}
     if "experiment" in given:
         pairs = {(task, name): f"{task}_{name}" for task in given.get("task", []) for name in given["experiment"]}
         own = {pair: preset for pair, preset in pairs.items() if preset in presets}

@@ -26,15 +26,21 @@ def trial(config: DictConfig) -> float:
     """One job of a sweep."""
     from clm_dl.experiment.sweep.launch import mask_overview
     from clm_dl.experiment.sweep.lines import prefixed
+    from clm_dl.experiment.sweep.search import SWEEPERS
     from clm_dl.experiment.sweep.trial import run_trial
 
-    hydra = HydraConfig.get()
-    mask_overview(Path(hydra.sweep.dir))
+    hydra, watch = HydraConfig.get(), None
+    folder, sweep_folder = Path(hydra.runtime.output_dir), Path(hydra.sweep.dir)
+    mask_overview(sweep_folder)
+    if SWEEPERS.get(hydra.sweeper._target_) == "optuna":
+        from clm_dl.experiment.sweep.study import Watch  # needs the extra optuna
+
+        watch = Watch(sweep_folder, hydra.job.num, prune=config.study.prune)
     if hydra.launcher._target_ == ONE_BY_ONE:
-        return run_trial(config, Path(hydra.runtime.output_dir), Path(hydra.sweep.dir))
+        return run_trial(config, folder, sweep_folder, watch=watch)
     config.trainer.enable_progress_bar = False  # bars of several trials would overwrite each other
     with prefixed(hydra.job.num):
-        return run_trial(config, Path(hydra.runtime.output_dir), Path(hydra.sweep.dir))
+        return run_trial(config, folder, sweep_folder, watch=watch)
 
 
 @contextmanager
@@ -57,6 +63,8 @@ def main(config: DictConfig) -> float:
     hydra = HydraConfig.get()
     if config.sweep is not None:
         raise UserError(f"sweep={config.sweep} names a sweep, which is started with -m: clm-train -m sweep=… seed=0,1")
+    if config.study.trials is not None:
+        raise UserError("study.trials is the number of trials of a sweep, which is started with -m: clm-train -m …")
     has_folder = any(text.startswith("paths.output_dir=") for text in hydra.overrides.task)
     if config.ckpt and not has_folder:
         config.paths.output_dir = str(Path(config.ckpt).parent.parent)  # resume where it was

@@ -142,7 +142,7 @@ def train(shop_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     """Train a tiny network on the shop log: `train("encoder=gru", …)`; the store is shared, the run directory new."""
     data_dir = tmp_path_factory.mktemp("data")
 
-    def run(*overrides: str, log: Callable[[str], None] = lambda text: None) -> Run:
+    def run(*overrides: str, log: Callable[[str], None] = lambda text: None, **options: Any) -> Run:
         folder = tmp_path_factory.mktemp("runs") / "run"
         absent = {
             "encoder=none": "encoder.",
@@ -155,7 +155,7 @@ def train(shop_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             "train",
             [*quick, f"data.path={shop_csv}", f"paths.data_dir={data_dir}", f"paths.output_dir={folder}", *overrides],
         )
-        return Run(run_experiment(config, log=log))
+        return Run(run_experiment(config, log=log, **options))
 
     return run
 
@@ -238,16 +238,16 @@ def train_ranked(ring_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     """
     data_dir = tmp_path_factory.mktemp("data")
 
-    def run(*overrides: str, log: Callable[[str], None] = lambda text: None, quick: bool = True) -> Run:
+    def run(*overrides: str, log: Callable[[str], None] = lambda text: None, quick: bool = True, **options: Any) -> Run:
         folder = tmp_path_factory.mktemp("runs") / "run"
-        options = [text for text in RING_QUICK if not (text.startswith("encoder.") and "encoder=none" in overrides)]
+        words = [text for text in RING_QUICK if not (text.startswith("encoder.") and "encoder=none" in overrides)]
         paths = [f"data.path={ring_csv}", f"paths.data_dir={data_dir}", f"paths.output_dir={folder}"]
-        config = compose("train", ["experiment=next_item_events", *RING_LOG, *options, *paths, *overrides])
+        config = compose("train", ["experiment=next_item_events", *RING_LOG, *words, *paths, *overrides])
         with pytest.MonkeyPatch.context() as patch:
             if quick:
                 for name in ("render_report", "write_results"):
                     patch.setattr(f"clm_dl.experiment.experiment.{name}", lambda *args, **kwargs: "")
-            return Run(run_experiment(config, log=log))
+            return Run(run_experiment(config, log=log, **options))
 
     return run
 

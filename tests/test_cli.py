@@ -13,10 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import log_loss
 
 from clm_dl import predict as predict_command
 from clm_dl import train as train_command
+from clm_dl.data.open import open_store
 from clm_dl.errors import UserError
+from clm_dl.experiment.rescoring import rescored
+from clm_dl.experiment.run_files import read_trained
 from clm_dl.run import Run, load_run
 
 Capture = pytest.CaptureFixture[str]
@@ -155,6 +159,7 @@ def test_report_compares_two_runs(call: Callable[..., str], trained: str, folder
             "paths.output_dir together with -m would overwrite every trial",
         ),
         (["-m", "seed=0,1", "trainer.devices=2"], "a sweep runs one device a job, got trainer.devices=2"),
+        (["-m", "seed=0,1", "trainer.num_nodes=2"], "a sweep runs one device a job, got trainer.num_nodes=2"),
         (["-m", "encoder=lstm,gruu"], "did you mean 'gru'"),
         (["encodr=lstm"], "did you mean 'encoder'"),
         (["seed"], "write key=value"),
@@ -314,32 +319,46 @@ def test_predicting_waits_for_no_training_and_no_drawing(run: Run, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_run(call: Callable[..., str], folder: Path, prepared: str) -> None:
-    words = [
-        "experiment=churn_events",
-        "data.path=shop.csv",
-        *LOG,
-        *QUICK,
-        "trainer.max_epochs=3",
-        "trainer.accelerator=cpu",
-    ]
-    words += ["task.batch_size=32"]
-    single = call(BIN / "clm-train", *words, "paths.output_dir=single", cwd=folder)
-    double = call(
-        BIN / "clm-train",
-        *words,
-        "task.batch_size=16",
-        "trainer=ddp",
-        "trainer.accelerator=cpu",
-        "trainer.devices=2",
-        cwd=folder,
-    )
+def test_two_processes_train_one_run(
+    call: Callable[..., str], folder: Path, prepared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are one process with batches twice as large: without dropout the steps are the same, and so is the end."""
+    words = ["experiment=churn_events", "data.path=shop.csv", *LOG, *QUICK, "trainer.max_epochs=10"]
+    words += ["callbacks.patience=1", "task.optimizer.lr=0.05", "encoder.dropout=0", "task.dropout=0"]
+    words += ["task.cutoffs_per_customer=2", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu"]
+    single = call(BIN / "clm-train", *words, "task.batch_size=16", "paths.output_dir=single", cwd=folder)
+    ddp = ["task.batch_size=8", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    double = call(BIN / "clm-train", *words, *ddp, cwd=folder)
     assert single.count("tensorboard --logdir") == double.count("tensorboard --logdir") == 1
+    assert single.count("baseline: recency") == double.count("baseline: recency") == 1
+    assert "It is recommended" not in double
     (path,) = (folder / "runs" / "churn_events").iterdir()
     one, two = load_run(folder / "single"), load_run(path)
     assert two.status["state"] == "finished"
-    assert len(one.scores) == len(two.scores)
     assert two.metrics["fingerprint"] == one.metrics["fingerprint"]
-    values = [run.metrics["split"]["test"]["overall"]["network"]["log_loss"]["value"] for run in (one, two)]
-    assert values[0] == pytest.approx(values[1], rel=0.1)
     assert len(list(path.glob("events.out.tfevents.*"))) == len(list(one.path.glob("events.out.tfevents.*")))
+
+    losses, stops = (
+        [run.history.loc[run.history["name"] == name, "value"].to_numpy() for run in (one, two)]
+        for name in ("train/loss", "val/log_loss")
+    )
+    assert len(losses[0]) == len(losses[1]) > 50
+    assert losses[0][:25] == pytest.approx(losses[1][:25], abs=1e-5)
+    assert 1 < len(stops[0]) == len(stops[1]) < 10
+    assert stops[0] == pytest.approx(stops[1], rel=1e-2)
+
+    # the answers of both processes are all there, once, and those that one process gives with the same weights
+    monkeypatch.chdir(folder)  # where the log is
+    trained = read_trained(path)
+    again, _ = rescored(trained, open_store(two.config["data"], two.config["paths"]), resamples=2)
+    found, again = (table[table["model"] == "network"].reset_index(drop=True) for table in (two.scores, again))
+    keys = ["customer_id", "cutoff", "split"]
+    assert not found.duplicated(keys).any()
+    pd.testing.assert_frame_equal(
+        found[keys], one.scores.loc[one.scores["model"] == "network", keys].reset_index(drop=True)
+    )
+    pd.testing.assert_frame_equal(found[keys], again[keys])
+    assert found["score_raw"].to_numpy() == pytest.approx(again["score_raw"].to_numpy(), abs=1e-6)
+    rows = found[(found["split"] == "val") & found["label"].notna()]
+    older = rows[rows["cutoff"] < rows["cutoff"].max()]
+    assert stops[1].min() == pytest.approx(log_loss(older["label"], older["score_raw"]), abs=1e-5)

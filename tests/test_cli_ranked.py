@@ -246,4 +246,11 @@ def test_two_processes_train_one_run(call: Callable[..., str], ring_words: list[
     assert one.scores["label"].sum() == two.scores["label"].sum()  # every target of every model once
     values = [run.metrics["split"]["test"]["overall"]["network"]["ndcg@10"]["value"] for run in (one, two)]
     assert values[0] == pytest.approx(values[1], abs=0.2)
+    rows = [run.scores.loc[run.scores["model"] == "network", ["customer_id", "cutoff", "among"]] for run in (one, two)]
+    assert rows[0].drop_duplicates().reset_index(drop=True).equals(rows[1].drop_duplicates().reset_index(drop=True))
+    validated = two.metrics["split"]["val"]["overall"]["network"]  # by one process, of what both answered
+    for metric in ("ndcg@10", "hr@10", "coverage@10"):
+        curve = two.history.loc[two.history["name"] == f"val/{metric}", "value"].to_numpy()
+        best = two.history.loc[two.history["name"] == "val/ndcg@10", "value"].to_numpy().argmax()
+        assert curve[best] == pytest.approx(validated[metric]["value"], rel=1e-5), metric
     assert len(list(two.path.glob("events.out.tfevents.*"))) == len(list(one.path.glob("events.out.tfevents.*")))

@@ -28,6 +28,11 @@ WORDS = ["experiment=churn_events", "data.roles.customer=cust", "data.roles.time
         (["-m", "sweep=../mine", "seed=0,1"], "names a folder below runs"),
         (["-m", "sweep=mine", "hydra.sweep.dir=other", "seed=0,1"], "leave one out"),
         (["-m", "paths.output_dir=mine", "seed=0,1"], "set sweep=NAME"),
+        (["-m", "sweep=mine", "hparams_search=grid,sobol"], "hparams_search is the same for all trials of a sweep"),
+        (["-m", "sweep=mine", "hparams_search=sobol", "study.trials=0"], "study.trials must be in [1, "),
+        (["-m", "sweep=mine", "encoder.dropout=interval(0,1)"], "encoder.dropout is an interval, from which"),
+        (["-m", "sweep=mine", "hparams_search=optuna", "data.path=no.csv", "task.name=x"], "no task 'x'"),
+        (["hparams_search=sobol"], "study.trials is the number of trials of a sweep, which is started with -m"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_at_once(
@@ -40,7 +45,7 @@ def test_a_sweep_that_cannot_be_is_refused_at_once(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("name", ["trials.csv", "report.html", "multirun.yaml", "journal.jsonl"])
+@pytest.mark.parametrize("name", ["trials.csv", "report.html", "multirun.yaml", "journal.jsonl", "optuna.journal"])
 def test_a_sweep_takes_the_place_of_no_file_of_somebody_else(
     name: str, exits: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -88,7 +93,7 @@ def start(run: Run, tmp_path: Path) -> Callable[..., subprocess.Popen]:
 
 
 def wait_for(process: subprocess.Popen, true: Callable[[], Any]) -> None:
-    for _ in range(1200):
+    for _ in range(3000):
         assert process.poll() is None, process.communicate()[0]
         if true():
             return
@@ -107,11 +112,14 @@ def finished(sweep: Path) -> list[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("search", ["grid", "sobol", "optuna"])
 @pytest.mark.parametrize("launcher", ["local", "joblib"])
 def test_a_sweep_that_is_killed_twice_finishes_and_touches_nothing_that_was(
-    start: Callable[..., subprocess.Popen], tmp_path: Path, launcher: str
+    start: Callable[..., subprocess.Popen], tmp_path: Path, launcher: str, search: str
 ) -> None:
-    sweep, words = tmp_path / "runs" / "mine", ["sweep=mine", "seed=0,1", "encoder.num_layers=1,0,2"]
+    sweep = tmp_path / "runs" / "mine"
+    drawn = [f"hparams_search={search}", "study.trials=6", "task.optimizer.lr=interval(0.001,0.01)"]
+    words = ["sweep=mine", *(["seed=0,1"] if search == "grid" else drawn), "encoder.num_layers=1,0,2"]
     words += [f"launcher={launcher}", *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
     kept: dict[str, Any] = {}
     done: dict[Path, int] = {}  # finished trials, and the lines of the journal by then
@@ -132,17 +140,19 @@ def test_a_sweep_that_is_killed_twice_finishes_and_touches_nothing_that_was(
     assert all(after[name] == value for name, value in kept.items())
     found = pd.read_csv(sweep / "trials.csv")
     assert found["state"].value_counts().to_dict() == {"finished": 4, "failed": 2}
-    assert sorted(path.name for path in finished(sweep)) == [
-        f"{3 * seed + place}_encoder.num_layers={layers},seed={seed}"
-        for seed in (0, 1)
-        for place, layers in ((0, 1), (2, 2))
-    ]
+    names = [(3 * turn + place, turn, layers) for turn in (0, 1) for place, layers in ((0, 1), (2, 2))]
+    for folder, (number, turn, layers) in zip(finished(sweep), names, strict=True):
+        settings = f"encoder.num_layers={layers}"
+        if search == "grid":
+            assert folder.name == f"{number}_{settings},seed={turn}"
+        assert folder.name.startswith(f"{number}_")
+        assert settings in folder.name
     for folder, number in done.items():
         later = {entry.step for entry in entries(sweep)[number:] if entry.trial == folder.name}
         assert later == {"kept"}
     assert launcher == "local" or "[5] trial: " in printed or "[5] goes on: " in printed
     assert "error: 2 trials did not finish; to try again: clm-train -m" in printed
-    assert "1_encoder.num_layers=0,seed=0: " in printed
+    assert f"  1_{'' if search == 'grid' else 'encoder.dropout='}" in printed
 
 
 @pytest.mark.slow

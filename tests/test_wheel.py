@@ -62,7 +62,8 @@ def test_holds_every_config_and_nothing_of_the_tests(wheel):
     configs = {f"clm_dl/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert configs
     assert configs <= names
-    assert {name.split("/")[0] for name in names} == {"clm_dl", f"{wheel.name.split('-py3')[0]}.dist-info"}
+    folders = {"clm_dl", "hydra_plugins", f"{wheel.name.split('-py3')[0]}.dist-info"}
+    assert {name.split("/")[0] for name in names} == folders
 
 
 def test_is_imported_from_the_wheel_with_its_own_configs(site, tmp_path):
@@ -70,6 +71,11 @@ def test_is_imported_from_the_wheel_with_its_own_configs(site, tmp_path):
         site, tmp_path, sys.executable, "-c", "import clm_dl.config as c; print(c.__file__, c.CONFIG_DIR, sep='\\n')"
     ).split()
     assert printed == [str(site / "clm_dl" / "config.py"), str(site / "clm_dl" / "configs")]
+
+
+def test_hydra_finds_the_sweepers(site, tmp_path):
+    code = "from hydra.core.plugins import Plugins; print(*Plugins.instance().class_name_to_class)"
+    assert "hydra_plugins.clm_dl_search.Sobol" in call(site, tmp_path, sys.executable, "-c", code)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

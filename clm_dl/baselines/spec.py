@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from clm_dl.errors import UserError
@@ -25,6 +25,7 @@ class Spec:
         sees: tables that an estimator reads, of "features" and "embedding" (vectors of a pretrained network).
         columns: of these; None = all. max_rows: fit on a seeded sample of at most so many rows; None = all.
         members: of a hybrid, the models that it combines, None = all that are no hybrids; () = it is none.
+        options: all that the configuration says of it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Spec:
     columns: tuple[str, ...] | None = None
     max_rows: int | None = None
     members: tuple[str, ...] | None = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_hybrid(self) -> bool:
@@ -42,8 +44,12 @@ class Spec:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A model of a run that can answer for any log: fitted, with the calibration of its answers."""
+    """A model of a run that can answer for any log: fitted, with the calibration of its answers.
+
+    `content`: its file, of one that another trial has fitted; then `model` is None where nobody asks for it.
+    """
 
     spec: Spec
     model: Any
     calibration: Any
+    content: bytes | None = None

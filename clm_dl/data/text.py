@@ -142,10 +142,20 @@ def _has_two_newlines(file: Path) -> bool:
 
 
 def _with_one_newline(file: Path, folder: Path) -> Path:
+    """A copy whose lines end in \\n; what stands in quotes stays as it is, if every quote is closed."""
     target = folder / f"{len(list(folder.iterdir()))}_{file.name}"
-    ours: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # damaged bytes stay what they are
-    with file.open(**ours) as source, target.open("w", **ours, newline="\n") as out:
-        shutil.copyfileobj(source, out, 1 << 20)
+    with file.open("rb") as source, target.open("wb") as out:
+        closed = sum(block.count(b'"') for block in iter(lambda: source.read(1 << 20), b"")) % 2 == 0
+        source.seek(0)
+        quotes, left = 0, b""
+        while block := left + source.read(1 << 20):
+            left = b"\r" if block.endswith(b"\r") and len(block) > 1 else b""  # its \n may come next
+            parts = block[: len(block) - len(left)].split(b'"')
+            outside = (
+                part if closed and (quotes + i) % 2 else part.replace(b"\r\n", b"\n") for i, part in enumerate(parts)
+            )
+            out.write(b'"'.join(outside))
+            quotes += len(parts) - 1
     return target
 
 
@@ -165,6 +175,13 @@ def header(file: Path, separator: str, quote: str, skip: int) -> list[str]:
             return lines.readline().rstrip("\r\n").split(separator)
         options: dict[str, Any] = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
         return next(csv.reader(lines, delimiter=separator, **options), [])
+
+
+def open_quote(file: Path, separator: str) -> tuple[int, str] | None:
+    """Number and text of the first line in which a cell begins with a quote and goes on behind the one that ends it."""
+    broken = re.compile(rf'(?:^|{re.escape(separator)})"(?:[^"]|"")*"(?!"|\s*(?:{re.escape(separator)}|$))')
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        return next(((i, line.strip()) for i, line in enumerate(lines, 1) if broken.search(line)), None)
 
 
 def has_separator(file: Path) -> bool:

@@ -37,6 +37,7 @@ class Measure:
         num_rows: what a block of resamples is sized by.
         fixed: further figures of the sample that are not resampled, name -> [M].
         distances: names of those of the metrics that noise makes larger.
+        each: `values` of each model alone, [R, K], where that is how they are worked out.
     """
 
     models: tuple[str, ...]
@@ -46,6 +47,7 @@ class Measure:
     num_rows: int
     fixed: Mapping[str, Floats] = field(default_factory=dict)
     distances: frozenset[str] = frozenset()
+    each: Mapping[str, Callable[[Floats], Floats]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,19 +112,31 @@ class Bootstrap:
         return float(resampled_R.std(ddof=1)) if len(resampled_R) > 1 else float("nan")
 
 
-def bootstrap(measure: Measure, *, resamples: int, seed: int = 0) -> Bootstrap:
+def bootstrap(
+    measure: Measure, *, resamples: int, seed: int = 0, known: Mapping[str, Floats] | None = None
+) -> Bootstrap:
     """The figures of `measure` on the sample and on `resamples` resamples of its customers.
 
     The same seed and customers give the same resamples whatever the models; `resamples=0` gives the values only.
+
+    Args:
+        known: model -> its figures [R, K] on these resamples, of a measure that has `each`.
     """
     shape, num = (len(measure.models), len(measure.metrics)), measure.num_customers
     value, resampled = np.full(shape, np.nan), np.full((resamples, *shape), np.nan)
     if num and measure.models:
         value = measure.values(np.ones((1, num)))[0]
+        known = known or {}
+        for name in known:
+            resampled[:, measure.models.index(name)] = known[name]
+        asked = {m: name for m, name in enumerate(measure.models) if name not in known}
         rng, block = np.random.default_rng(seed), max(1, BLOCK // max(1, measure.num_rows))
-        for start in range(0, resamples, block):
-            weight_RC = draw(rng, min(block, resamples - start), num)
-            resampled[start : start + block] = measure.values(weight_RC)
+        for start in range(0, resamples if asked else 0, block):
+            weight_RC, rows = draw(rng, min(block, resamples - start), num), slice(start, start + block)
+            if not known:
+                resampled[rows] = measure.values(weight_RC)
+            for m, name in asked.items() if known else ():
+                resampled[rows, m] = measure.each[name](weight_RC)
     fixed_MK = np.array(list(measure.fixed.values())).reshape(len(measure.fixed), shape[0]).T
     without = np.full((resamples, *fixed_MK.shape), np.nan)
     return Bootstrap(

@@ -14,7 +14,7 @@ from clm_dl.evaluation.bootstrap import Bootstrap, bootstrap, interval
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import Judged
 
-IGNORED = ("seed", "paths", "hydra", "logger", "callbacks")  # settings that make no other experiment
+IGNORED = ("seed", "paths", "hydra", "logger", "callbacks", "study")  # settings that make no other experiment
 
 
 class Scored(Protocol):

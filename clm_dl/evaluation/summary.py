@@ -23,12 +23,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clm_dl.data.zone import UTC, Zone
-from clm_dl.evaluation.bootstrap import Bootstrap, Measure, bootstrap
+from clm_dl.evaluation.bootstrap import Bootstrap, Floats, Measure, bootstrap
 from clm_dl.evaluation.metric import NETWORK, Metrics
 
 FORMAT = 1
 POWER = 2.8  # 1.96 + 0.84 standard errors: seen in 80 % of repetitions at the 5 % level
 Bools = NDArray[np.bool_]
+Drawn = dict[str, dict[str, Floats]]  # part of a split -> model -> its figures on all resamples [R, K]
 
 
 class Table(Protocol):
@@ -78,13 +79,26 @@ def summarise(
     extras: Mapping[str, Any],
     resamples: int,
     seed: int,
+    drawn: Drawn | None = None,
 ) -> dict[str, Any]:
-    """metrics.json of one question, JSON-able, in the shape above; `tables`: "test" and "val", see `Judged.read`."""
+    """metrics.json of one question, JSON-able, in the shape above; `tables`: "test" and "val", see `Judged.read`.
+
+    `drawn`: what is known of some models' resamples, to which those of all are added; see `Measure.each`.
+    """
+    drawn = {} if drawn is None else drawn
+
+    def resampled(rows: Table, part: str) -> Bootstrap:
+        measure = task.measure(rows)
+        boot = bootstrap(measure, resamples=resamples, seed=seed, known=drawn.get(part))
+        places = {name: measure.models.index(name) for name in measure.each}
+        drawn[part] = {name: boot.resampled[:, place, : len(measure.metrics)] for name, place in places.items()}
+        return boot
+
     splits: dict[str, Any] = {}
     boots: dict[str, dict[str, Bootstrap]] = {}
     for split, table in tables.items():
         boots[split] = {
-            part: bootstrap(task.measure(rows), resamples=resamples, seed=seed)
+            part: resampled(rows, f"{split} {part}")
             if len(rows) or part == "overall"
             else Bootstrap((), (), np.empty((0, 0)), np.empty((0, 0, 0)))
             for part, rows in task.parts(table).items()
@@ -92,9 +106,7 @@ def summarise(
         splits[split] = {part: boot.intervals() for part, boot in boots[split].items()}
         splits[split]["per_cutoff"] = {
             date: (
-                boots[split]["overall"]
-                if len(rows) == len(table)
-                else bootstrap(task.measure(rows), resamples=resamples, seed=seed)
+                boots[split]["overall"] if len(rows) == len(table) else resampled(rows, f"{split} {date}")
             ).intervals()
             for date, rows in task.by_cutoff(table).items()
         }

@@ -22,6 +22,7 @@ from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
+from clm_dl.experiment.before import same_run
 from clm_dl.experiment.checks import check_writable
 from clm_dl.experiment.fitted import keep_best
 from clm_dl.experiment.manifest import sound_checkpoint
@@ -40,13 +41,17 @@ from clm_dl.experiment.run_files import (
     write_parquet,
 )
 from clm_dl.experiment.run_home import check_folder, locked
-from clm_dl.experiment.scoring import fit_baselines, network_rows, run_metrics
+from clm_dl.experiment.scoring import network_answers, network_rows, run_metrics, score_baselines
 from clm_dl.experiment.settings import Plan, read_plan
+from clm_dl.experiment.shared import Shared
 from clm_dl.experiment.timing import Clock
 from clm_dl.tasks.balance import balance_line
-from clm_dl.tasks.base import Task
+from clm_dl.tasks.base import Answers, Task
 from clm_dl.tasks.cases import Cases
+from clm_dl.tasks.processes import together
 from clm_dl.training.fit import Training, check_training, fit, prepare_training
+from clm_dl.training.memory import shortage_said
+from clm_dl.training.pruning import Pruning, Watcher
 from clm_dl.visual.card import model_card
 from clm_dl.visual.facts import log_lines
 from clm_dl.visual.html import render_report
@@ -75,18 +80,29 @@ def describe_labels(counts: Mapping[str, int]) -> str:
     return f"labels: {counts['given_rows']:,} rows given{f', without a snapshot: {lost}' if lost else ''}"
 
 
-def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, is_locked: bool = False) -> Path:
+def run_experiment(
+    config: DictConfig,
+    *,
+    frame: Any = None,
+    log: Log = print,
+    is_locked: bool = False,
+    shared: Path | None = None,
+    watcher: Watcher | None = None,
+) -> Path:
     """Train and evaluate what `config` (of train.yaml) describes.
 
     Args:
         frame: the event log as a pandas, Polars or Arrow table, instead of `data.path`.
         is_locked: whoever calls keeps other runs out of the run directory.
+        shared: a folder of baselines that other runs have fitted, and may use of this one.
+        watcher: of a search, which may stop the training of the one network.
 
     Returns:
         The run directory. Bad input raises before it is touched.
 
     Raises:
         ValueError, FileNotFoundError: one sentence for the person who wrote the configuration or the log.
+        Pruned: the watcher stopped it.
     """
     plan, clock = read_plan(plain(config)), Clock()
     saved = as_saved(config, plan.config)
@@ -111,6 +127,8 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
         with clock("prepare"):
             store = open_store(data, plan.paths, log)
         folds = [prepare_fold(plan, store, number, clock) for number in range(plan.folds)]
+        if watcher and len(folds) == 1 and folds[0].training:
+            folds[0].training.trainer.callbacks.append(Pruning(watcher))  # type: ignore[attr-defined]
         counts = {**store.counts, "customers": store.num_customers, "events": store.num_events, **store.facts}
         if given := dict(folds[0].cases.snapshots.counts):  # of a label file
             counts["labels"] = given
@@ -123,20 +141,24 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
     if helper_process():
         for fold in folds:
             train_fold(fold, task, clock, log)
-        raise SystemExit(0)
+        raise SystemExit(0)  # the first process judges and writes
+    alone = not is_locked and frame is None
+    if alone and (same := same_run(plan.folder, saved, task, lambda: fingerprint_of(task, folds, counts))):
+        log(f"same as:     {same}; its results are there")
     lock = nullcontext() if is_locked else locked(plan.folder)
     with lock, run_status(plan.folder):
         clear_results(plan.folder, resumed=plan.resumes_in_place)
         write_text(plan.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)))
-        write_json(plan.folder / "versions.json", environment())
+        write_json(plan.folder / "versions.json", versions := environment())
         if balanced := balance_line(task.settings, task.balances):
             log(balanced)
+        known = Shared(shared, versions) if shared else None
         kept: list[dict[str, list[Fitted]]] = []
         told: list[dict[str, dict[str, str]]] = []
         tables = []
-        for fold in folds:
-            train_fold(fold, task, clock, log)
-            rows, fitted, calibration = score_fold(fold, task, clock, log)
+        answers = [train_fold(fold, task, clock, log) for fold in folds]  # before anybody waits for the baselines
+        for fold, answered in zip(folds, answers, strict=True):
+            rows, fitted, calibration = score_fold(fold, task, answered, clock, log, known)
             tables += rows
             kept.append(fitted)
             told.append(calibration)
@@ -145,7 +167,7 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
         write_parquet(scores, plan.folder / "scores.parquet")
         with clock("metrics"):
             cases, options = [fold.cases for fold in folds], dict[str, Any](resamples=plan.resamples, seed=plan.seed)
-            options["calibration"] = told[0] if told else None
+            options |= {"calibration": told[0] if told else None, "shared": known}
             metrics = run_metrics(task, scores, cases, counts, fingerprint=counts.get("fingerprint"), **options)
         write_json(plan.folder / "metrics.json", metrics)
         for question in task.questions if folds else ():
@@ -153,6 +175,11 @@ def run_experiment(config: DictConfig, *, frame: Any = None, log: Log = print, i
             keep_best(plan.folder, question, kept[0].get(question.name, []), own)
         show(replace(plan, config=saved), folds, scores, metrics, clock)
     return plan.folder
+
+
+def fingerprint_of(task: Task, folds: list[Fold], counts: Mapping[str, Any]) -> str:
+    """That of all folds, or of a table."""
+    return str(counts.get("fingerprint") or "-".join(task.fingerprint(fold.cases) for fold in folds))
 
 
 def prepare_fold(plan: Plan, store: EventStore, number: int, clock: Clock) -> Fold:
@@ -175,16 +202,20 @@ def prepare_fold(plan: Plan, store: EventStore, number: int, clock: Clock) -> Fo
     return Fold(folder, cases, training)
 
 
-def train_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> None:
-    """Fit the network, if there is one."""
-    if fold.training:
-        with clock("network"):
-            task.prepare(fold.training.network, fold.training.inputs)
-            fit(fold.training, fold.folder, log)
+def train_fold(fold: Fold, task: Task, clock: Clock, log: Log) -> dict[str, Answers]:
+    """Fit the network, if there is one; its answers by question. Every process of a distributed run does its share."""
+    if not fold.training:
+        return {}
+    network, inputs = fold.training.network, fold.training.inputs
+    with clock("network"), shortage_said(network.options, fold.training.trainer.strategy.root_device):
+        task.prepare(network, inputs)
+        fit(fold.training, fold.folder, log)
+        with together():
+            return network_answers(task, fold.cases, network, inputs)
 
 
 def score_fold(
-    fold: Fold, task: Task, clock: Clock, log: Log
+    fold: Fold, task: Task, answers: Mapping[str, Answers], clock: Clock, log: Log, shared: Shared | None
 ) -> tuple[list[pd.DataFrame], dict[str, list[Fitted]], dict[str, dict[str, str]]]:
     """Scores of network and baselines on validation and test, and of every question the fitted baselines, and how each
     model was calibrated, in words.
@@ -196,7 +227,6 @@ def score_fold(
             told.setdefault(question, {})[model] = words
             log(f"calibration of {model}{f' ({question})' if task.holds_tasks else ''}: {words}")
 
-    answers: dict[str, Any] = {}
     fold.folder.mkdir(exist_ok=True)
     if task.catalogue is not None:
         if task.catalogue.missing:
@@ -206,7 +236,7 @@ def score_fold(
     if fold.training:
         with clock("network"):
             network, inputs = fold.training.network, fold.training.inputs
-            tables, answers, calibrations = network_rows(task, cases, network, inputs)
+            tables, calibrations = network_rows(task, cases, answers)
             known: Any = {"vocabulary": inputs.vocabulary, "schema": inputs.schema, "calibrations": calibrations}
             save_trained(fold.folder, task, network.cpu(), **known)
         for name, calibration in calibrations.items():
@@ -215,12 +245,11 @@ def score_fold(
     with clock("baselines"):
         for question in task.questions:
             part, name = task.cases_of(question, cases), question.name
-            network_answers = {NETWORK: answers[name]} if name in answers else {}
-            for fitted, found in fit_baselines(question, part, network_answers, log):
-                model = fitted.spec.name
-                tables.append(question.write(part, part.held_out, found, fitted.calibration, model=model))
+            of_network = {NETWORK: answers[name]} if name in answers else {}
+            for fitted, found in score_baselines(question, part, of_network, log, shared):
+                tables.append(found)
                 kept.setdefault(name, []).append(fitted)
-                tell(name, model, fitted.calibration)
+                tell(name, fitted.spec.name, fitted.calibration)
     return tables, kept, told
 
 

@@ -12,7 +12,7 @@ from clm_dl.baselines.spec import Fitted
 from clm_dl.data.open import open_store
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
-from clm_dl.experiment.kept_model import FORMAT, as_data, from_data, unknown_nodes
+from clm_dl.experiment.kept_model import as_data, read_model
 from clm_dl.experiment.manifest import sound
 from clm_dl.experiment.pretrained import Start
 from clm_dl.experiment.rescoring import own_cases
@@ -33,7 +33,7 @@ def keep_best(folder: Path, question: ScoredTask, fitted: Sequence[Fitted], metr
     chosen |= {name for one in chosen if one in by_name for name in members(by_name[one])}
     for name in chosen & set(by_name):
         one, path = by_name[name], _path(folder, question, name)
-        if (content := as_data(one.model, one.calibration)) is not None:
+        if (content := one.content or as_data(one.model, one.calibration)) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 
@@ -76,20 +76,7 @@ def _read(run: Path, question: ScoredTask, name: str) -> Fitted:
         sound(run, path.relative_to(run))
     except UserError as error:
         raise UserError(f"{path} is corrupt: {again}") from error
-    try:
-        content = path.read_bytes()
-        if strangers := unknown_nodes(content):
-            raise UserError(f"{path} holds more than data ({', '.join(strangers)}): {again}")
-        known = from_data(content)
-    except UserError:
-        raise
-    except Exception as error:  # skops raises whatever it meets
-        raise UserError(f"{path} is corrupt ({type(error).__name__}): {again}") from error
-    if not isinstance(known, dict) or known.get("format") != FORMAT:
-        raise UserError(f"{path} is of another version of clm_dl: {again}")
-    state = known["calibration"]
-    calibration = None if state is None else question.read_calibration(state)
-    return Fitted(question.spec(name), known["model"], calibration)
+    return read_model(path, question, name, again)
 
 
 def _refitted(trained: Trained, question: ScoredTask, name: str) -> dict[str, Fitted]:

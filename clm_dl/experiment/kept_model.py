@@ -12,12 +12,16 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clm_dl.baselines.spec import Fitted
 from clm_dl.classes import shipped
 from clm_dl.config import CONFIG_DIR
+from clm_dl.errors import UserError
+from clm_dl.tasks.base import ScoredTask
 
 FORMAT = 1
 OWN = ("clm_dl.baselines.", "clm_dl.tasks.")  # where classes of clm_dl live that a file may name
@@ -79,6 +83,28 @@ def from_data(content: bytes) -> dict[str, Any]:
     for tree in _trees(known):
         _check_tree(tree)
     return known
+
+
+def read_model(path: Path, question: ScoredTask, name: str, again: str) -> Fitted:
+    """The baseline `name` of a question from the file that `as_data` made.
+
+    Raises:
+        ValueError: it holds more than data, or cannot be read; `again` says what to do.
+    """
+    try:
+        content = path.read_bytes()
+        if strangers := unknown_nodes(content):
+            raise UserError(f"{path} holds more than data ({', '.join(strangers)}): {again}")
+        known = from_data(content)
+    except UserError:
+        raise
+    except Exception as error:  # skops raises whatever it meets
+        raise UserError(f"{path} is corrupt ({type(error).__name__}): {again}") from error
+    if not isinstance(known, dict) or known.get("format") != FORMAT:
+        raise UserError(f"{path} is of another version of clm_dl: {again}")
+    state = known["calibration"]
+    calibration = None if state is None else question.read_calibration(state)
+    return Fitted(question.spec(name), known["model"], calibration)
 
 
 def unknown_nodes(content: bytes) -> list[str]:

@@ -13,7 +13,7 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.experiment.run_files import read_metrics, read_scores
-from clm_dl.experiment.scoring import network_rows, run_metrics
+from clm_dl.experiment.scoring import network_answers, network_rows, run_metrics
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.trained import Trained
 
@@ -34,7 +34,8 @@ def rescored(trained: Trained, store: EventStore | None, *, resamples: int) -> t
         folds.append(cases)
         if trained.network is not None and NETWORK in set(scores["model"]):
             inputs = trained.task.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
-            tables, _, _ = network_rows(trained.task, cases, trained.network, inputs, trained.calibrations)
+            answers = network_answers(trained.task, cases, trained.network, inputs)
+            tables, _ = network_rows(trained.task, cases, answers, trained.calibrations)
             again = pd.concat(tables, ignore_index=True)
             scores = pd.concat([again, scores[~scores["model"].isin(again["model"].unique())]], ignore_index=True)
     parts = metrics.get("tasks", {trained.task.questions[0].name: metrics})

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from clm_dl.data.ranking.catalogue import Catalogue
 from clm_dl.data.sequences.vocabulary import Vocabulary
-from clm_dl.errors import MissingFile, UserError
+from clm_dl.errors import MissingFile, Pruned, UserError
 from clm_dl.experiment.manifest import MANIFEST, sound, write_manifest
 from clm_dl.experiment.migrate import current_config
 from clm_dl.experiment.settings import read_task
@@ -118,8 +118,8 @@ def write_status(path: Path, state: str, reason: str | None = None) -> None:
 
 @contextmanager
 def run_status(path: Path) -> Iterator[None]:
-    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM in training) or failed and why; of a
-    finished run the manifest comes last.
+    """Keep status.json: running, then finished, interrupted (Ctrl-C; SIGTERM in training), pruned or failed and why;
+    of a finished run the manifest comes last.
     """
     write_status(path, "running")
     said = threading.excepthook
@@ -138,6 +138,9 @@ def run_status(path: Path) -> Iterator[None]:
         go_on = f": go on with ckpt={last}" if last.exists() else ""
         print(f"error: interrupted with {signal}{go_on}", file=sys.stderr)
         raise SystemExit(code) from error
+    except Pruned as end:
+        write_status(path, "pruned", str(end))
+        raise
     except BaseException as error:
         write_status(path, "failed", masked(" ".join(str(error).split()))[:500] or type(error).__name__)
         raise
@@ -163,7 +166,7 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def read_status(path: Path) -> dict[str, Any]:
-    """status.json: {"version", "state": running | finished | interrupted | failed, "reason"}."""
+    """status.json: {"version", "state": running | finished | interrupted | pruned | failed, "reason"}."""
     if not (path / "status.json").is_file():
         raise MissingFile(
             f"{path} is no run directory (it has no status.json): give the folder that clm-train printed, or take the "

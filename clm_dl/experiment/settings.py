@@ -84,10 +84,11 @@ def read_plan(config: Mapping[str, Any]) -> Plan:
     config["objective"] = config["objective"] or task.questions[0].objective
     choice(config["objective"], task.questions[0].metrics().objectives, "objective")
     check_together(config, task)
-    trainer = {key: value for key, value in config["trainer"].items() if key != "compile"}
+    trainer = parse(TrainerOptions, config["trainer"], "trainer", strict=False)
     training = TrainingOptions(
-        compile=parse(TrainerOptions, config["trainer"], "trainer", strict=False).compile,
-        trainer=trainer,
+        trainer={key: value for key, value in config["trainer"].items() if key not in ("compile", "shapes")},
+        compile=trainer.compile,
+        shapes=trainer.shapes,
         callbacks=parse(CallbackOptions, config["callbacks"], "callbacks"),
         loggers=config["logger"],
         seed=config["seed"],
@@ -206,4 +207,5 @@ def _spec(group: Mapping[str, Any], trusted: list[str]) -> Spec:
         columns=None if group.get("columns") is None else tuple(group["columns"]),
         max_rows=group.get("max_rows"),
         members=None if members is None else tuple(members),
+        options=group,
     )

@@ -42,6 +42,7 @@ __all__ = [
     "VectorHead",
     "build_encoder",
     "build_pooling",
+    "compile_encoder",
 ]
 
 
@@ -72,3 +73,12 @@ def build_encoder(config: Mapping[str, Any], input_size: int) -> nn.Module:
     if not 0 <= options.get("dropout", 0.0) < 1:
         raise UserError(f"encoder.dropout is a share and must be in [0, 1), got {options['dropout']}")
     return ENCODERS[name](input_size, **options)
+
+
+def compile_encoder(encoder: nn.Module, backend: Any = "inductor") -> None:
+    """Compile the blocks of an encoder, which share what one of them is compiled to, for any batch and length; an
+    encoder without blocks as a whole.
+    """
+    blocks = getattr(encoder, "blocks", None)
+    for part in [encoder] if blocks is None else blocks:
+        part.compile(dynamic=True, backend=backend)

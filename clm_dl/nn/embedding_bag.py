@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+SPARE = 64  # lines of a bag for what is in none: one alone would be summed up by one thread
+
 
 class BagMean(torch.autograd.Function):
     """embedding_bag whose gradient is an embedding_bag again: the gradient of an id is the sum over the bags that hold
@@ -39,11 +41,15 @@ class BagMean(torch.autograd.Function):
 
 def bag_mean(table_VD: Tensor, ids_L: Tensor, offset_N: Tensor) -> Tensor:
     """Mean of the rows of each bag, zeros for an empty one: [V,D], [L], [N+1] -> [N,D]. Bags hold real lines, never
-    padding.
+    padding; lines behind the last bag are in none.
 
     `padding_idx` is not passed on purpose: on a CPU it makes the forward pass ten times slower.
     """
-    # the compiler stumbles over a Function of one's own
-    if table_VD.device.type == "cpu" and not torch.compiler.is_compiling():
+    if table_VD.device.type != "cpu":  # where the last bag would take what stands behind it: further ones take that
+        num = len(offset_N) - 1
+        rest = SPARE * torch.arange(1, 2 + len(ids_L) // SPARE, device=ids_L.device) + offset_N[-1]
+        offset_N = torch.cat([offset_N, rest.clamp(max=len(ids_L))])
+        return F.embedding_bag(ids_L, table_VD, offset_N, mode="mean", include_last_offset=True)[:num]
+    if not torch.compiler.is_compiling():  # the compiler stumbles over a Function of one's own
         return BagMean.apply(table_VD, ids_L, offset_N)
     return F.embedding_bag(ids_L, table_VD, offset_N, mode="mean", include_last_offset=True)

@@ -1,8 +1,9 @@
 """NextEventHead: from the state after each token, what the next one holds: its categorical values, the gap before it,
 its numbers.
 
-Shapes: B snapshots, T tokens, D width, L lines of a batch, P positions with a target of the field at hand, V ids of its
-vocabulary, N numbers (gap and numeric fields), F fields (categorical ones, then numbers).
+Shapes: B snapshots, T tokens, D width, L lines of a batch, P positions with a target of the field at hand (all B·T
+where none is picked out), V ids of its vocabulary, N numbers (gap and numeric fields), F fields (categorical ones, then
+numbers).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clm_dl.nn.embedding import UNKNOWN, RobustScale, signed_log1p
+from clm_dl.nn.selection import picks_out
 
 if TYPE_CHECKING:
     from clm_dl.data.sequences.batch import EventBatch
@@ -49,14 +51,18 @@ class NextEventHead(nn.Module):
         h_MD = h_BTD.flatten(0, 1)  # [B,T,D] -> [B·T,D]
         sums, counts = [], []
         for name, layer in zip(self.fields, self.logits, strict=True):
-            place_P, row_L, ids_L, share_L = self.lines(name, batch, wanted_BT)
-            logit_PV = layer(h_MD[place_P]).float()
+            place_P, weight_P, row_L, ids_L, share_L = self.lines(name, batch, wanted_BT)
+            logit_PV = layer(h_MD if place_P is None else h_MD[place_P]).float()
             chosen_L = logit_PV[row_L, ids_L] * share_L
-            loss_P = logit_PV.logsumexp(1) - torch.zeros_like(logit_PV[:, 0]).index_add(0, row_L, chosen_L)
+            loss_P = weight_P * logit_PV.logsumexp(1) - torch.zeros_like(logit_PV[:, 0]).index_add(0, row_L, chosen_L)
+            if place_P is None:
+                sums.append(loss_P.view(num, length).sum(1, keepdim=True))
+                counts.append(weight_P.view(num, length).sum(1, keepdim=True))
+                continue
             nothing_B = loss_P.new_zeros(num)
             customer_P = torch.div(place_P, length, rounding_mode="floor")
             sums.append(nothing_B.index_add(0, customer_P, loss_P).unsqueeze(1))
-            counts.append(nothing_B.index_add(0, customer_P, torch.ones_like(loss_P)).unsqueeze(1))
+            counts.append(nothing_B.index_add(0, customer_P, weight_P).unsqueeze(1))
         value_BTN, known_BTN = self.values(batch)
         if wanted_BT is not None:
             known_BTN = known_BTN & wanted_BT[:, 1:].unsqueeze(-1)
@@ -66,8 +72,10 @@ class NextEventHead(nn.Module):
 
     def lines(
         self, name: str, batch: EventBatch, wanted_BT: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Targets of a categorical field: place_P, flat predicting positions; row_L, ids_L, share_L = 1 / its lines."""
+    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor]:
+        """Targets of a categorical field: place_P, flat predicting positions, None = all; weight_P, 1 where there is a
+        target; row_L, ids_L, share_L = 1 / lines of its token, 0 where it is no target.
+        """
         length = batch.mask_BT.shape[1]
         if batch.bags:
             ids_L, offset_N = batch.bags[name]
@@ -78,8 +86,13 @@ class NextEventHead(nn.Module):
         wanted_L = (ids_L > UNKNOWN) & (token_L % length > 0)
         if wanted_BT is not None:
             wanted_L &= wanted_BT.flatten()[token_L]
-        place_P, row_L, num_P = (token_L[wanted_L] - 1).unique_consecutive(return_inverse=True, return_counts=True)
-        return place_P, row_L, ids_L[wanted_L], 1.0 / num_P[row_L]
+        if picks_out(ids_L):
+            place_P, row_L, num_P = (token_L[wanted_L] - 1).unique_consecutive(return_inverse=True, return_counts=True)
+            share_L = 1.0 / num_P[row_L]
+            return place_P, torch.ones_like(num_P, dtype=share_L.dtype), row_L, ids_L[wanted_L], share_L
+        row_L, counts_L = (token_L - 1).clamp(min=0), wanted_L.float()
+        num_P = counts_L.new_zeros(batch.mask_BT.numel()).index_add(0, row_L, counts_L)
+        return None, (num_P > 0).float(), row_L, ids_L, counts_L / num_P[row_L].clamp(min=1.0)
 
     def values(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
         """Scaled gap and numbers of tokens 1 … T − 1, and which of them are known: [B, T − 1, N] each."""
@@ -94,7 +107,7 @@ class NextEventHead(nn.Module):
         values, known = [], []
         for batch in batches:
             for place, name in enumerate(self.fields):
-                _, _, ids_L, share_L = self.lines(name, batch)
+                *_, ids_L, share_L = self.lines(name, batch)
                 count[place].index_add_(0, ids_L, share_L)
             value_BTN, known_BTN = self.values(batch)
             values.append(value_BTN.flatten(0, 1))

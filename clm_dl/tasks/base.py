@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -30,7 +30,7 @@ from clm_dl.evaluation.summary import Table
 from clm_dl.options import parse
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.network import SequenceNetwork, customer_vectors
-from clm_dl.tasks.options import HeadOptions, NetworkOptions
+from clm_dl.tasks.options import OF_NETWORKS, HeadOptions, NetworkOptions
 from clm_dl.tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 Answers = Any  # of one model for some snapshots: an array [N, …], or of a ranked task a scorer of the catalogue
 MAX_TOKENS = 8192  # padded tokens of a batch that is only read, where the task has no budget of its own
 MAX_PROJECTED = 5000  # customers in TensorBoard's projector
+NOT_OF_BASELINES = ("task", "encoder", "sequence", "vocabulary", "specs", "named")  # settings; of `task` some are
 
 
 class Task(ABC):
@@ -146,6 +147,7 @@ class Task(ABC):
             seed,
             cutoffs_per_customer=most,
             steps_per_epoch=options.steps_per_epoch,
+            passes_per_epoch=options.passes_per_epoch,
         )
 
     def head_schema(self, cases: Cases) -> dict[str, Any]:
@@ -208,6 +210,7 @@ class ScoredTask(Task):
         calibrated, detectable, leads_with_best, chosen_on: see `evaluation.summary.Judged`.
         watched: metrics of calibration that a backtest shows, the first of which warns; () where none can be made.
         predicts: whether it says anything of a customer whose future is unknown. recommends: whether that is a list.
+        of_network: options of its own, beside those of every network, that bear on the network alone.
     """
 
     calibrated: ClassVar[bool] = True
@@ -217,6 +220,7 @@ class ScoredTask(Task):
     watched: ClassVar[tuple[str, ...]] = ()
     predicts: ClassVar[bool] = True
     recommends: ClassVar[bool] = False
+    of_network: ClassVar[tuple[str, ...]] = ()
 
     @property
     def questions(self) -> tuple[ScoredTask, ...]:
@@ -242,6 +246,23 @@ class ScoredTask(Task):
     @abstractmethod
     def baseline_answers(self, fitted: Fitted, cases: Cases, others: Mapping[str, Answers]) -> Answers:
         """The answers of a fitted baseline for all of `cases`, also of another log."""
+
+    def held_out_answers(self, fitted: Fitted, cases: Cases) -> Answers:
+        """What `fit_baseline` gave for the cases that a baseline, which is no hybrid, was fitted on."""
+        return self.baseline_answers(fitted, cases, {})[cases.held_out]
+
+    def draws(self, spec: Spec) -> bool:
+        """Whether the seed may change a baseline."""
+        return True
+
+    def baseline_settings(self, spec: Spec) -> dict[str, Any]:
+        """All that decides what a baseline, which is no hybrid, answers for given cases, and how that is written; a
+        setting that bears on the network alone is not among it, nor the seed of what draws nothing.
+        """
+        settings, aside = self.settings, NOT_OF_BASELINES if self.draws(spec) else (*NOT_OF_BASELINES, "seed")
+        known = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in aside}
+        task = {key: value for key, value in settings.task.items() if key not in {*OF_NETWORKS, *self.of_network}}
+        return {"question": self.name, "baseline": spec.options, "task": task, **known}
 
     def spec(self, name: str) -> Spec:
         """The chosen baseline of that name."""

@@ -18,6 +18,7 @@ from clm_dl.data.sequences.batch import EventBatch
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.nn import EventEmbedding, HeadFeatures, build_encoder, build_pooling
 from clm_dl.tasks.options import NetworkOptions, PooledOptions
+from clm_dl.tasks.processes import gathered, share
 from clm_dl.tasks.question import Question
 
 
@@ -151,15 +152,19 @@ def width(part: nn.Module) -> int:
 def apply(
     network: SequenceNetwork, inputs: SequenceInputs, rows: np.ndarray, function: Callable[[EventBatch], Tensor]
 ) -> np.ndarray:
-    """What `function` says of batches, in eval mode, for `rows` of the dataset in that order: float32 `[rows, …]`."""
+    """What `function` says of batches, in eval mode, for `rows` of the dataset in that order: float32 `[rows, …]`.
+
+    Processes that work together share the rows, and each gets all of the answer.
+    """
     network.eval()
     parts, order = [], []
-    for batch in inputs.loader(rows):
+    for batch in inputs.loader(rows, **share()):
         parts.append(function(batch.to(network.device)).float().cpu())
         order.append(batch.index_B.cpu())
-    values = torch.cat(parts).numpy()
+    found = gathered((torch.cat(parts), torch.cat(order)))
+    values, index = (torch.cat(part).numpy() for part in zip(*found, strict=True))
     position = np.empty(len(inputs.snapshots), dtype=np.int64)
-    position[torch.cat(order).numpy()] = np.arange(len(values))  # batches are sorted by length
+    position[index] = np.arange(len(values))  # batches are sorted by length
     return values[position[rows]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 from clm_dl.errors import UserError, choice
@@ -57,6 +57,7 @@ class NetworkOptions:
     max_tokens_per_batch: int | None
     num_workers: Annotated[int, Within(0, 1024)]
     steps_per_epoch: int | None
+    passes_per_epoch: Annotated[float, Within(0, 1000)]
     optimizer: OptimizerOptions
     schedule: ScheduleOptions
 
@@ -92,3 +93,6 @@ class HeadOptions(PooledOptions):
             raise UserError(f"task.head_size is a width and must be ≥ 0, got {self.head_size}")
         if self.cutoffs_per_customer is not None and self.cutoffs_per_customer < 1:
             raise UserError(f"task.cutoffs_per_customer must be at least 1, got {self.cutoffs_per_customer}")
+
+
+OF_NETWORKS = frozenset(field.name for field in fields(HeadOptions)) - {"name"}  # they bear on no baseline

@@ -121,6 +121,11 @@ class SnapshotTask(ScoredTask):
     def baseline_answers(self, fitted: Fitted, cases: Cases, others: Mapping[str, Answers]) -> Answers:
         return fitted.model.answers(self.table(fitted.spec, cases))
 
+    def draws(self, spec: Spec) -> bool:
+        settings = self.settings
+        prepared = settings.impute == "iterative" or settings.imbalance not in ("none", "class_weight")
+        return prepared or spec.max_rows is not None or "random_state" in spec.make().get_params()
+
     def table(self, spec: Spec, cases: Cases) -> pd.DataFrame:
         """The columns that a baseline may see, a row a snapshot."""
         tables = {"features": lambda: cases.features, "embedding": lambda: self._embedding(cases)}

@@ -45,16 +45,19 @@ class Throughput(Callback):
     """Logs `train/events_per_second` and `train/padding_ratio` (padded over real tokens, 1 is none) once an epoch."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.start, self.events, self.padded = time.perf_counter(), 0, 0
-        self.real: Tensor | int = 0  # stays on the device: reading it every batch would make the host wait
+        self.start, self.padded = time.perf_counter(), 0
+        # stay on the device: reading them every batch would make the host wait
+        self.events: Tensor | int = 0
+        self.real: Tensor | int = 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.events += batch.num_events
+        self.events = self.events + batch.num_events
         self.padded += batch.mask_BT.numel()
         self.real = self.real + batch.length_B.sum()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log("train/events_per_second", self.events / (time.perf_counter() - self.start))
+        rate = int(self.events) / (time.perf_counter() - self.start)
+        pl_module.log("train/events_per_second", rate, sync_dist=True, reduce_fx="sum")  # of all processes
         pl_module.log("train/padding_ratio", self.padded / max(int(self.real), 1))
 
 

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMon
 
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.errors import UserError
+from clm_dl.nn import compile_encoder
 from clm_dl.tasks.base import Task
 from clm_dl.tasks.module import SequenceTask
 from clm_dl.tasks.network import SequenceNetwork
@@ -62,6 +63,7 @@ def prepare_training(
     """
     pl.seed_everything(options.seed, workers=True, verbose=False)
     network = task.network(inputs.schema)
+    inputs.num_shapes = options.shapes
     inputs.train_sampler()  # refuses a size of batches that cannot be
     asked = {"name": task.name, "labels": dict(task.settings.labels), "data": fingerprint}
     checkpoint = read_resumable(Path(options.checkpoint), network, asked) if options.checkpoint else None
@@ -99,6 +101,11 @@ def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
     In a distributed run every process trains; the first one writes.
     """
     network, inputs, trainer, options = training.network, training.inputs, training.trainer, training.options
+    if 0 < len(rows := inputs.rows("val")) < trainer.world_size:
+        raise UserError(
+            f"trainer.devices: {trainer.world_size} processes share {len(rows)} snapshots for early stopping: choose "
+            "fewer devices, or more validation cutoffs or customers"
+        )
     resumed = folder / "checkpoints" / Path(options.checkpoint).name if options.checkpoint else None
     if trainer.is_global_zero:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -111,13 +118,15 @@ def fit(training: Training, folder: Path, log: Callable[[str], None]) -> None:
         )
     start_loggers(options, trainer.loggers)
     if options.compile:
-        network.encoder.compile()
+        compile_encoder(network.encoder)
     with kept_memory(), warnings.catch_warnings():
         # Lightning 2.6 on torch 2.13
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval")  # a small log is no mistake
         # debug=overfit: the same batch each time, and one of validation may hold one class only
         warnings.filterwarnings("ignore", message="You requested to overfit|No (positive|negative) samples in targets")
+        # every process judges the whole of validation
+        warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")
         # of a resumed run
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         trainer.fit(training.module, datamodule=SequenceDataModule(inputs), ckpt_path=resumed)

@@ -24,6 +24,7 @@ class TrainerOptions:
     """What the group `trainer` says by itself; Lightning checks the rest."""
 
     compile: bool
+    shapes: Annotated[int, Within(3, 10**6)] | None = None
     max_epochs: Annotated[int, Within(high=10**9)] | None = None
     gradient_clip_val: Annotated[float, Within(0)] | None = None
     accumulate_grad_batches: Annotated[int, Within(1)] = 1
@@ -50,12 +51,14 @@ class TrainingOptions:
     """How a network is trained.
 
     Attributes:
-        trainer: arguments of Lightning's Trainer. compile: torch.compile of the encoder.
+        trainer: arguments of Lightning's Trainer. compile: torch.compile of the encoder. shapes: see
+            `SequenceInputs.num_shapes`.
         loggers: as made by the configuration. checkpoint: to resume from.
     """
 
     trainer: Mapping[str, Any]
     compile: bool
+    shapes: int | None
     callbacks: CallbackOptions
     loggers: Mapping[str, Any]
     seed: int

@@ -18,6 +18,7 @@ from clm_dl.visual.html import data_uri, environment
 from clm_dl.visual.text import mean_sd, number, signed
 
 DRAWN = 30  # trials in the figure of intervals
+FEW = 20  # trials, below which shares of the variance are unreliable
 TITLES = ("", "trial", "objective", "95 % interval", "− the best's", "", "time")
 NOTE = (
     "Ranked by the validation figure. A tie: the paired difference to the best, over customers, may be 0; where trials "
@@ -53,10 +54,17 @@ def render_sweep(
     *,
     title: str,
     commands: Sequence[str],
+    importance: pd.DataFrame,
 ) -> str:
-    """The page of a sweep as one HTML text; `curves` with the columns trial, epoch, name, value."""
+    """The page of a sweep as one HTML text; `curves` with the columns trial, epoch, name, value, `importance` with
+    objective, setting, share, trials.
+    """
     ranked = trials[trials["rank"].notna()]
     drawn = [figure for name, metric in metrics.items() for figure in _figures(ranked, curves, name, metric)]
+    for name, shares in importance.groupby("objective", sort=False):
+        few = f" – of {shares['trials'].iloc[0]} trials, so do not rely on it" if shares["trials"].iloc[0] < FEW else ""
+        said = f"Share of the variance of {metrics[name].title} that each setting explains by itself (fANOVA){few}"
+        drawn.append((said, _importance(shares, metrics[name])))
     return (
         environment()
         .get_template("sweep.html.jinja")
@@ -130,17 +138,45 @@ def _figures(ranked: pd.DataFrame, curves: pd.DataFrame, name: str, metric: Metr
     figures = [(f"Validation {metric.title} with its 95 % interval{more}", interval_figure(found, name, metric.title))]
     shown = curves[curves["name"] == f"val/{name}"]
     if len(shown):
-        figures.append(
-            (f"Validation {metric.title} by epoch, the best trials in colour", _curves(shown, found, metric))
-        )
+        groups = _groups(ranked[ranked["objective"] == name])
+        best = "trials" if len(groups) == len(rows) else "settings, mean ± sd of their seeds,"
+        caption = f"Validation {metric.title} by epoch, the best {best} in colour"
+        figures.append((caption, _curves(shown, groups, metric)))
     return figures
 
 
-def _curves(shown: pd.DataFrame, trials: Mapping[str, Any], metric: Metric) -> Drawing:
+def _groups(ranked: pd.DataFrame) -> dict[str, list[str]]:
+    """Trials that differ by their seed alone, the best first; named by their settings, or where all are alone by their
+    folders.
+    """
+    start, end = (ranked.columns.get_loc(name) for name in ("trial", "state"))
+    settings, found = [name for name in ranked.columns[start + 1 : end] if name != "seed"], dict[str, list[str]]()
+    for row in _rows(ranked):
+        told = ", ".join(f"{name}={row[name]}" for name in settings if not pd.isna(row[name]))
+        found.setdefault(told or "all", []).append(row["trial"])
+    return found if len(found) < len(ranked) else {trial: [trial] for [trial] in found.values()}
+
+
+def _curves(shown: pd.DataFrame, groups: Mapping[str, Sequence[str]], metric: Metric) -> Drawing:
+    """Of several trials the mean and a band of one standard deviation, as long as all of them were trained."""
     figure, axes = empty_figure(f"validation {metric.title} by epoch", "epoch", metric.title)
-    for place, trial in enumerate(trials):
-        one = shown[shown["trial"] == trial]
-        (line,) = axes.plot(one["epoch"], one["value"], color=GREY, linewidth=1.3, zorder=50 - place)
+    for place, (name, trials) in enumerate(groups.items()):
+        found = shown[shown["trial"].isin(trials)].groupby("epoch")["value"].agg(["mean", "std", "size"])
+        found = found[found["size"] == found["size"].max()]
+        color = COLORS[place] if place < len(COLORS) else GREY
+        (line,) = axes.plot(found.index, found["mean"], color=color, linewidth=1.3, zorder=50 - place)
         if place < len(COLORS):
-            line.set(color=COLORS[place], label=trial)
+            line.set(label=name)
+        if len(trials) > 1:
+            ends = (found["mean"] - found["std"], found["mean"] + found["std"])
+            axes.fill_between(found.index, *ends, color=color, alpha=0.15, linewidth=0)
     return legend(figure, axes, "upper right")
+
+
+def _importance(shares: pd.DataFrame, metric: Metric) -> Drawing:
+    title = f"what {metric.title} depends on"
+    figure, axes = empty_figure(title, "share of the variance", "", height=0.9 + 0.32 * len(shares))
+    axes.barh(shares["setting"], shares["share"], color=COLORS[0], height=0.6)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    return figure

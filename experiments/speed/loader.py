@@ -46,7 +46,7 @@ def measure(token: str) -> dict[str, Any]:
         events = tokens = padded = 0
         started, cpu_started = time.perf_counter(), time.thread_time()
         for batch in loader:
-            events += batch.num_events
+            events += int(batch.num_events)
             tokens += int(batch.length_B.sum())
             padded += batch.mask_BT.numel()
         seconds.append(time.perf_counter() - started)

@@ -114,7 +114,7 @@ def main() -> None:
         training.trainer.callbacks.append(epochs)  # type: ignore[attr-defined]
         train_fold(fold, plan.task, Clock(), lambda _: None)
         inputs = training.inputs
-        targets = int((inputs.dataset.length_N[inputs.rows("train")] - 1).sum())
+        targets = int((inputs.dataset.lengths[inputs.rows("train")] - 1).sum())
         print(
             json.dumps(
                 {

@@ -203,6 +203,21 @@ def test_lines_end_in_several_ways(lines: str, tmp_path: Path):
     assert store.customer_ids.tolist() == ["a", "b"]
 
 
+def test_line_ends_in_quotes_are_part_of_the_cell(tmp_path: Path):
+    rows = [(f"c{i}", "2024-01-05", ["a\r\nb", "a\nb", "plain"][i % 3]) for i in range(30)]
+    lines = "".join(f'{who},{when},"{item}"\n' for who, when, item in rows)
+    (tmp_path / "log.csv").write_bytes(f"id,when,item\r\n{lines}".encode())
+    store = stored(tmp_path / "log.csv", roles=ROLES | {"item": "item"}, categorical=[])
+    assert sorted(store.dictionary("item").tolist()) == ["a\nb", "a\r\nb", "plain"]
+
+
+def test_a_cell_that_goes_on_behind_its_quote_names_its_line(tmp_path: Path):
+    rows = "".join(f"c{i % 9},2024-01-{i % 28 + 1:02d},thing\n" for i in range(60))
+    (tmp_path / "log.csv").write_text(f'id,when,item\n{rows}c1,2024-01-05,"TV 40" black\n{rows}')
+    with pytest.raises(UserError, match="in line 62, 'c1,2024-01-05,"):
+        stored(tmp_path / "log.csv")
+
+
 @pytest.mark.parametrize(("mark", "first"), [(";", "sep=;"), ("|", '"sep=|"'), (",", "sep=,")])
 def test_the_line_for_excel_names_the_separator(mark: str, first: str, tmp_path: Path):
     lines = ["id,when,label", "007,2024-01-15,1", "8,2024-01-16,0"]

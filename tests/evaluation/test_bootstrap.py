@@ -150,6 +150,19 @@ def test_same_seed_same_result_and_models_do_not_change_each_other(monkeypatch):
     assert not np.array_equal(found.resampled, bootstrapped(customer, label, scores, resamples=30, seed=4).resampled)
 
 
+def test_what_is_known_of_a_model_is_taken_and_the_others_are_worked_out_to_the_same_bits(monkeypatch):
+    monkeypatch.setattr("clm_dl.evaluation.bootstrap.BLOCK", 900)  # several blocks
+    customer, label, scores = sample(300, 90, 3)
+    whole = bootstrapped(customer, label, scores, resamples=30, seed=7)
+    for names in (["m0"], ["m2", "m1"], list(scores)):
+        known = {name: whole.resampled[:, whole.models.index(name)] for name in names}
+        found = bootstrapped(customer, label, scores, resamples=30, seed=7, known=known)
+        assert np.array_equal(found.resampled, whole.resampled, equal_nan=True)
+        assert np.array_equal(found.value, whole.value, equal_nan=True)
+    known["m1"] = known["m1"] + 1  # not worked out again
+    assert bootstrapped(customer, label, scores, resamples=30, known=known).resampled[0, 1, 0] == known["m1"][0, 0]
+
+
 def test_customers_are_resampled_not_snapshots():
     """Ten copies of every snapshot add nothing: by customer the interval stays as wide, by snapshot it would shrink
     threefold.

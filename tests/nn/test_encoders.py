@@ -9,11 +9,21 @@ import sys
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.testing import assert_close
 
 from clm_dl.config import CONFIG_DIR, compose, plain
-from clm_dl.nn import ENCODERS, POOLINGS, BinaryHead, EventEmbedding, HeadFeatures, build_encoder, build_pooling
+from clm_dl.nn import (
+    ENCODERS,
+    POOLINGS,
+    BinaryHead,
+    EventEmbedding,
+    HeadFeatures,
+    build_encoder,
+    build_pooling,
+    compile_encoder,
+)
 from clm_dl.nn.encoders.hstu import time_bucket
 
 SIZE = 6
@@ -183,10 +193,17 @@ def test_bfloat16_autocast_is_finite_and_near(name, pooling, schema, make_batch)
 @pytest.mark.parametrize("name", ENCODERS)
 def test_compiles(name, schema, make_batch):
     torch.manual_seed(0)
-    network, batch = Network(schema | {"bags": True}, name, "attention").eval(), make_batch(bags=True)
-    compiled = torch.compile(network, backend="aot_eager")  # captures forward and backward, leaves out the C++ compiler
-    assert_close(compiled(batch), network(batch), atol=1e-5, rtol=1e-5)
-    binary_cross_entropy_with_logits(compiled(batch), batch.label_B).backward()
+    network = Network(schema | {"bags": True}, name, "attention").eval()
+    batches, frames = [make_batch(6, 11, bags=True), make_batch(9, 7, bags=True)], []
+    expected = [network(batch) for batch in batches]
+    counter = CompileCounterWithBackend("aot_eager")  # forward and backward, without the C++ compiler
+    compile_encoder(network.encoder, counter)
+    for batch, logit_B in zip(batches, expected, strict=True):
+        found_B = network(batch)
+        assert_close(found_B, logit_B, atol=1e-5, rtol=1e-5)
+        binary_cross_entropy_with_logits(found_B, batch.label_B).backward()
+        frames.append(counter.frame_count)
+    assert frames[0] == frames[1], "another shape is another graph"
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -86,7 +86,7 @@ def test_marginals_are_the_best_that_can_be_said_of_everyone(schema, make_batch)
     best = mean()
     count = torch.zeros(30)
     for batch in batches:
-        _, _, ids_L, share_L = head.lines("type", batch)
+        *_, ids_L, share_L = head.lines("type", batch)
         count.index_add_(0, ids_L, share_L)
     share = count[2:] / count.sum()
     entropy = -(share * share.clamp(min=1e-9).log()).sum()

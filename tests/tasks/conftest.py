@@ -126,9 +126,9 @@ class Losses(pl.Callback):
 def fit() -> Callable[..., list[float]]:
     """Train a network on the same batches in every epoch, without validation; the loss of each step."""
 
-    def fit(network: SequenceNetwork, batches: Sequence[EventBatch], *, epochs: int = 1) -> list[float]:
+    def fit(network: SequenceNetwork, batches: Sequence[EventBatch], *, epochs: int = 1, **more: Any) -> list[float]:
         losses = Losses()
-        trainer = pl.Trainer(max_epochs=epochs, callbacks=[losses], limit_val_batches=0, **QUIET)
+        trainer = pl.Trainer(max_epochs=epochs, callbacks=[losses], limit_val_batches=0, **QUIET, **more)
         module = SequenceTask(network, monitor="val/loss")
         with no_complaint():
             trainer.fit(module, train_dataloaders=Loader(batches), val_dataloaders=Loader(batches))

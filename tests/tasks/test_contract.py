@@ -7,7 +7,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -15,13 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from no_host import train_on_meta
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.evaluation.metric import NETWORK
-from clm_dl.experiment.scoring import network_rows, run_metrics
+from clm_dl.experiment.scoring import network_answers, network_rows, run_metrics
 from clm_dl.experiment.settings import read_plan, read_task
+from clm_dl.nn import ENCODERS
 from clm_dl.retrieval import take_ragged, top_k
 from clm_dl.tasks.base import Answers, ScoredTask, Task
 from clm_dl.tasks.cases import Cases
@@ -90,7 +93,9 @@ def walked(cases_in: Callable[..., Cases], log: pd.DataFrame) -> Callable[[str],
         torch.manual_seed(0)
         network = task.network(inputs.schema)
         task.prepare(network, inputs)
-        return Walk(config, task, cases, inputs, network, *network_rows(task, cases, network, inputs))
+        answers = network_answers(task, cases, network, inputs)
+        tables, calibrations = network_rows(task, cases, answers)
+        return Walk(config, task, cases, inputs, network, tables, answers, calibrations)
 
     return walked
 
@@ -266,3 +271,70 @@ def test_the_registry_loads_neither_training_nor_drawing() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "torch" in loaded
     assert not loaded & {"pytorch_lightning", "lightning", "matplotlib", "tensorboard"}
+
+
+# --- a step of training on a device
+
+RANKING = ("softmax", "sampled_softmax", "in_batch", "gbce", "bpr")
+BOTH_WAYS = {"name": "transformer", "hidden_size": 8, "causal": False, "positions": "learned"}
+SMALL = [{"name": encoder, "hidden_size": 8} for encoder in ENCODERS]
+
+
+def ways(walk: Walk, encoders: list[dict[str, Any]]) -> list[tuple[str, SequenceNetwork]]:
+    """Untrained networks of a task: these encoders, and its other objectives and losses."""
+    chosen: list[tuple[dict[str, Any], dict[str, Any]]] = [(encoder, {}) for encoder in encoders]
+    if walk.task.name in ("next_item", "next_order"):
+        chosen += [(SMALL[0], {"loss": {"name": loss}}) for loss in RANKING]
+    if walk.task.name == "next_item":
+        chosen.append((BOTH_WAYS, {"objective": "masked"}))
+    if walk.task.name == "pretrain":
+        chosen += [(BOTH_WAYS, {"objective": "masked_event"}), (SMALL[0], {"objective": "coles"})]
+    found = []
+    for encoder, changes in chosen:
+        task = copy(walk.task)
+        task.settings, task.options = replace(task.settings, encoder=encoder), replace(task.options, **changes)
+        network = task.network(walk.inputs.schema)
+        task.prepare(network, walk.inputs)
+        found.append((f"{encoder['name']} {changes}", network))
+    return found
+
+
+@of_every_task
+def test_no_step_makes_the_host_wait(walked: Callable[[str], Walk], name: str) -> None:
+    """Nothing is read off the device, no shape depends on what is there, nothing but indices travels to it."""
+    walk, dataset = walked(name), walked(name).inputs.dataset
+    rows = walk.inputs.rows("train")
+    rows = rows[(dataset.lengths[rows] > 2) & (dataset.lengths[rows] < 7)][:4]
+    for said, network in ways(walk, SMALL):
+        try:
+            train_on_meta(network, dataset, rows, width=7)
+        except Exception as error:
+            raise AssertionError(f"{said}: {error}") from error
+
+
+SELECTING = ("nn.next_event", "tasks.recommend.network", "tasks.recommend.losses")
+
+
+@of_every_task
+def test_what_counts_in_no_loss_changes_none(
+    walked: Callable[[str], Walk], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are nobody's, further padding, and whether a loss picks out what counts."""
+    walk, dataset = walked(name), walked(name).inputs.dataset
+    rows = walk.inputs.rows("train")[:12]
+    wider = (np.append(rows, [len(dataset)] * 3), int(dataset.lengths[rows].max()) + 2)
+    for said, network in ways(walk, SMALL[:1]):
+        if "masked" in said or "coles" in said:  # what is drawn depends on the shape
+            continue
+        found = []
+        for picks, index in ((True, rows), (True, wider), (False, wider)):
+            for module in SELECTING:
+                monkeypatch.setattr(f"clm_dl.{module}.picks_out", lambda tensor, picks=picks: picks)
+            torch.manual_seed(0)
+            network.eval().zero_grad()
+            loss = network.batch_loss(dataset[index])
+            loss.backward()
+            gradients = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+            found.append(torch.cat([loss.detach().view(1), *gradients]))
+        for other in found[1:]:
+            torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-6, msg=lambda text, said=said: said + text)

@@ -3,10 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.run import Run
@@ -90,6 +93,28 @@ def test_dropout_is_other_noise_each_epoch_and_for_each_seed(
     assert losses() == noisy
     assert not set(losses("seed=1")) & set(noisy)
     assert len(set(losses("encoder.dropout=0.0", "task.dropout=0.0"))) == 1
+
+
+@pytest.mark.parametrize("clip", [0.02, None])
+def test_fp16_has_a_fused_optimiser_where_nothing_is_clipped(
+    inputs: SequenceInputs, build: Callable[..., SequenceNetwork], fit: Callable[..., list[float]], clip: float | None
+) -> None:
+    """Its loss is scaled up, and gradients are clipped once they are scaled back: a fused optimiser does that later."""
+    seen: list[tuple[bool, float]] = []
+
+    def step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        seen.append((optimizer.param_groups[0]["fused"], float(torch.nn.utils.get_total_norm(gradients))))
+
+    batch, network = inputs.dataset[inputs.rows("train")[:16]], build(inputs.schema, "encoder=mean")
+    handle = register_optimizer_step_post_hook(step)
+    try:
+        fit(network, [batch] * 2, plugins=[MixedPrecision("16-mixed", "cpu")], gradient_clip_val=clip)
+    finally:
+        handle.remove()
+    assert [fused for fused, _ in seen] == [clip is None] * 2
+    if clip:
+        assert [norm for _, norm in seen] == pytest.approx([clip] * 2, rel=1e-2)
 
 
 def test_a_loss_that_is_not_finite_from_the_first_batch_on_is_named_too(

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from sklearn.metrics import log_loss
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from clm_dl.errors import UserError
 from clm_dl.run import Run
 from clm_dl.tasks.module import learning_rate_factor
 from clm_dl.training.checkpoint import load_checkpoint, network_weights
@@ -93,6 +95,14 @@ def test_the_accuracy_of_the_best_epoch_is_that_of_the_lists_of_validation(high:
         assert curve(high, f"val/{metric}")[best] == pytest.approx(found[metric]["value"], rel=1e-5), metric
 
 
+def test_processes_that_would_validate_nobody_are_refused(
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pl.Trainer, "world_size", property(lambda trainer: 100_000))
+    with pytest.raises(UserError, match=r"trainer\.devices: 100000 processes share \d+ snapshots for early stopping"):
+        train("baselines=none")
+
+
 # --- a step
 
 
@@ -118,24 +128,25 @@ def test_the_learning_rate_moves_every_step_and_ends_with_training(
     assert [step["lr"] for step in steps] == pytest.approx(expected)
 
 
-def test_gradients_are_clipped_to_the_norm_asked_for(train_ranked: Callable[..., Run]) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_to_the_norm_asked_for(train_ranked: Callable[..., Run], precision: str) -> None:
+    options = (*QUICK, f"trainer.precision={precision}")
     with optimizer_steps() as steps:
-        run = train_ranked(*QUICK, "trainer.gradient_clip_val=0.02")
+        run = train_ranked(*options, "trainer.gradient_clip_val=0.02")
+    assert all(step["fused"] for step in steps)
     before, norms = curve(run, "train/gradient_norm"), [step["norm"] for step in steps]
     assert len(before) == len(norms) > 4
     assert before.min() > 0.02
     assert norms == pytest.approx([0.02] * len(norms), rel=1e-3)
     with optimizer_steps() as steps:
-        train_ranked(*QUICK, "trainer.gradient_clip_val=null", "trainer.limit_train_batches=1")
+        train_ranked(*options, "trainer.gradient_clip_val=null", "trainer.limit_train_batches=1")
     assert steps[0]["norm"] == pytest.approx(before[0], rel=1e-5)
 
 
-def test_half_precision_trains_nearly_the_same_network_with_an_optimiser_that_can_clip(
-    train: Callable[..., Run], run: Run
-) -> None:
+def test_half_precision_trains_nearly_the_same_network(train: Callable[..., Run], run: Run) -> None:
     with optimizer_steps() as steps:
         half = train("trainer.precision=bf16-mixed", "baselines=none")
-    assert not any(step["fused"] for step in steps)
+    assert all(step["fused"] for step in steps)
     assert max(step["norm"] for step in steps) < 1.001
     full = run.scores[run.scores["model"] == "network"].reset_index(drop=True)
     assert half.scores[["customer_id", "cutoff"]].equals(full[["customer_id", "cutoff"]])
@@ -149,3 +160,13 @@ def test_full_precision_has_a_fused_optimiser(train_ranked: Callable[..., Run]) 
     with optimizer_steps() as steps:
         train_ranked(*QUICK, "trainer.limit_train_batches=1")
     assert [step["fused"] for step in steps] == [True]
+
+
+def test_batches_of_few_shapes_train_on_every_target_too(train_ranked: Callable[..., Run]) -> None:
+    run = train_ranked(*QUICK, "trainer.shapes=4")
+    plain = train_ranked(*QUICK)
+    padding = [float(curve(one, "train/padding_ratio")[0]) for one in (run, plain)]
+    assert 1.0 <= padding[1] <= padding[0] < 2.0
+    loss = [curve(one, "train/loss").mean() for one in (run, plain)]
+    assert loss[0] == pytest.approx(loss[1], rel=0.05)
+    assert set(run.scores["customer_id"]) == set(plain.scores["customer_id"])

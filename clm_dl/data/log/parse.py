@@ -136,6 +136,10 @@ def parse_log(
                 reasons.append((fields[own[name]].abs() > LARGEST, "absurd amount", name))
         elif kind == "time":
             fields[own[name]] = time(raw, log.timezone, writing.times.get(column))[0]
+            is_given = raw.notnull()
+            if raw.type().is_string():
+                is_given &= ~raw.strip().isin(("", *MISSING_WORDS))
+            reasons.append((is_given & fields[own[name]].isnull(), f"unparseable {name}", name))
         else:
             fields[own[name]] = ids(raw, untyped=untyped) if name == "item" else category(raw)
     for _, why, what in reasons:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,26 +131,42 @@ def _read_csv(
             f"{', '.join(next(head for head in heads if head != heads[0]))}): give each as one of data.sources"
         )
     rejects = engine.name()
-    lines = engine.backend.read_csv(
-        [text.literal(file) for file in files],
-        table_name=engine.name(),
-        header=header,
-        all_varchar=True,
-        comment="",
-        store_rejects=True,
-        rejects_table=rejects,
-        rejects_scan=f"{rejects}_scan",
-        **options,
-    )
+    with _quotes_said(files, what, options.get("delim", ",")):
+        lines = engine.backend.read_csv(
+            [text.literal(file) for file in files],
+            table_name=engine.name(),
+            header=header,
+            all_varchar=True,
+            comment="",
+            store_rejects=True,
+            rejects_table=rejects,
+            rejects_scan=f"{rejects}_scan",
+            **options,
+        )
+        held = engine.hold(_numbered(lines))
     names = tuple(lines.columns)
     if len(heads[0]) == len(names):  # DuckDB renames what is there twice
         folded = [name.lower() for name in heads[0]]
         names = tuple(own if folded.count(own.lower()) > 1 else name for own, name in zip(heads[0], names, strict=True))
-    held = engine.hold(_numbered(lines))
     con = engine.backend.con
     rejected = con.sql(f"SELECT DISTINCT file_id, line, csv_line AS row FROM {rejects}").to_arrow_table()
     wrong = con.sql(f"SELECT count(*) FROM {rejects} WHERE error_type = 'INVALID ENCODING'").fetchall()[0][0] > 0
     return Source(held, names, True, what, rejected.select(["row"]) if rejected.num_rows else None), wrong
+
+
+@contextmanager
+def _quotes_said(files: list[Path], what: str, separator: str) -> Iterator[None]:
+    """One sentence that names the line where DuckDB finds no layout because of a quote."""
+    try:
+        yield
+    except duckdb.InvalidInputException as error:
+        for file in files:
+            if found := text.open_quote(file, separator):
+                raise UserError(
+                    f"{what}: a quote ends before its cell does in line {found[0]}, {found[1][:80]!r}: double the "
+                    'quotes inside a cell ("TV 40"" black"), or leave them out'
+                ) from error
+        raise
 
 
 def _read_database(engine: DuckDB, source: Log | Join, what: str) -> Source:

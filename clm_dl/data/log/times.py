@@ -45,6 +45,9 @@ FIRST = {"d": "day", "m": "month", "y": "year"}
 FARTHEST, FARTHEST_NS = 2**62, 9_200_000_000_000_000_000  # micro- and nanoseconds: of no year up to 2200
 SAMPLE = 400
 FEW = 1_000  # numbers up to it are taken as seconds, with a word
+EARLY = 100_000_000  # seconds, 1973: smaller numbers are a date's digits or Excel's days, wherever most are larger
+
+OLD = 1_000_000_000  # seconds, 2001: micro- and nanoseconds that end before may be ticks of another clock
 
 
 def parse_moment(value: Any, timezone: str, what: str) -> int:
@@ -145,11 +148,12 @@ def _within(number: ir.Column, limit: int) -> ir.Column:
 
 
 def _from_epoch(number: ir.Column) -> ir.Column:
-    """Seconds, milli-, micro- or nanoseconds since 1970, told by their magnitude."""
+    """Seconds, milli-, micro- or nanoseconds since 1970, told by their magnitude; null where none is likely."""
     if number.type().is_integer():
         number = number.try_cast("int64")
     size = _within(number, FARTHEST).abs()
     return ibis.cases(
+        (size < EARLY, ibis.null("int64")),
         (size < 10**11, _counted(number, "epoch_s")),
         (size < 10**14, _counted(number, "epoch_ms")),
         (size < 10**17, _counted(number, "epoch_us")),
@@ -176,7 +180,7 @@ def find_format(
     column = source[name]
     kind = column.type()
     if kind.is_numeric() and not kind.is_boolean():
-        return _said(_of_numbers(engine, column, name, source.what, say, key), name, say, key)
+        return _of_numbers(engine, column, name, source.what, say, key)
     if not (kind.is_string() or kind.is_timestamp() or kind.is_date()):
         raise UserError(
             f"column {name!r} of {source.what} is of type {kind} and cannot be a time: give text, dates, timestamps or "
@@ -193,7 +197,7 @@ def find_format(
     texts, plain, digits = (sample[key].to_pylist() for key in ("text", "iso", "digits"))
     if sum(digits) > len(texts) / 2:
         numbers = table.filter(table.text.re_search(DIGITS)).select(number=table.text.try_cast("float64"))
-        return _said(_of_numbers(engine, numbers.number, name, source.what, say, key), name, say, key)
+        return _of_numbers(engine, numbers.number, name, source.what, say, key)
     others = [word for word, good, number in zip(texts, plain, digits, strict=True) if not good and not number]
     if len(others) <= len(texts) / 2:
         return None
@@ -240,9 +244,8 @@ def _without_wide(engine: DuckDB, table: ir.Table, orders: dict[str, str]) -> di
     return orders
 
 
-def _said(found: str | None, name: str, say: Callable[[str], None], key: str) -> str | None:
-    if found is not None:
-        say(f"times of {name} are read as {found} ({key})")
+def _said(found: str, name: str, say: Callable[[str], None], key: str) -> str:
+    say(f"times of {name} are read as {found} ({key})")
     return found
 
 
@@ -283,23 +286,26 @@ def _of_numbers(
         return None
     for i, wanted in enumerate(shapes):
         if row[f"n{i}"] > rows / 2:
-            return wanted
+            return _said(wanted, name, say, key)
     if row[f"n{len(shapes)}"] > rows / 2:
         raise UserError(
             f"the times of column {name!r} of {what}, such as {row['high']:.0f}, may be days and hours or seconds "
             f"since 1970: set {key}='%Y%m%d%H' or {key}=epoch_s"
         )
     size = max(abs(row["low"]), abs(row["high"]))
-    if size < 100_000_000:
-        first, last = (pd.Timestamp(float(row[end]), unit="s") for end in ("low", "high"))
-        if size >= FEW:
-            raise UserError(
-                f"the times of column {name!r} of {what} run from {row['low']:g} to {row['high']:g}, as seconds since "
-                f"1970 from {first} to {last}: set {key} to what they are, such as '%Y%m%d', excel, or "
-                "epoch_s if they are such seconds"
-            )
-        say(f"times of {name} are read as seconds since 1970, from {first} to {last} ({key})")
-    return None
+    unit = 1 if size < 10**11 else 10**3 if size < 10**14 else 10**6 if size < 10**17 else 10**9
+    if size >= EARLY and (unit < 10**6 or row["high"] > OLD * unit or size > FARTHEST):
+        return None
+    first, last = (pd.Timestamp(float(row[end]) / unit, unit="s") for end in ("low", "high"))
+    counted, short = {1: ("seconds", "s"), 10**6: ("microseconds", "us"), 10**9: ("nanoseconds", "ns")}[unit]
+    if size >= FEW:
+        raise UserError(
+            f"the times of column {name!r} of {what} run from {row['low']:.15g} to {row['high']:.15g}, as {counted} "
+            f"since 1970 from {first} to {last}: set {key} to what they are, such as '%Y%m%d', excel, or "
+            f"epoch_{short} if they are such {counted}"
+        )
+    say(f"times of {name} are read as seconds since 1970, from {first} to {last} ({key})")
+    return "epoch_s"
 
 
 def _is_date(value: ir.Column, unit: int) -> ir.Column:

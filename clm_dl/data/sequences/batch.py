@@ -1,13 +1,16 @@
 """EventBatch: a padded batch of histories, and EventDataset, which gathers one from flat arrays without a loop over
 customers.
 
+Every size of a batch is known on the host, so that a device that gathers is asked for no number.
+
 Shapes: N snapshots, B snapshots of a batch, T tokens, L lines of a batch, F numeric fields, S static attributes,
 K facts known at the cutoff.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -24,7 +27,7 @@ from clm_dl.errors import UserError
 
 @dataclass
 class EventBatch:
-    """B histories, right-padded to the longest of the batch. Padding holds 0 (PAD) and is False in `mask_BT`.
+    """B histories, right-padded to the longest or further. Padding holds 0 (PAD) and is False in `mask_BT`.
 
     Attributes:
         categorical: line tokens: `{field: int64 [B, T]}`, vocabulary ids. Empty for order tokens.
@@ -67,11 +70,11 @@ class EventBatch:
         return len(self.index_B)
 
     @property
-    def num_events(self) -> int:
-        """Lines gathered: the lines in the bags of order tokens, else the tokens."""
+    def num_events(self) -> int | Tensor:
+        """Lines gathered: the lines in the bags of order tokens, else the tokens, which stay where the batch lies."""
         if self.bags:
             return len(next(iter(self.bags.values()))[0])
-        return int(self.length_B.sum())
+        return self.length_B.sum()
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> EventBatch:
         parts: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -101,12 +104,16 @@ class EventDataset(Dataset[EventBatch]):
     by one.
 
     Everything that can be done once is done here: vocabulary ids of all lines, calendar and times of all tokens. A row
-    of padding stands behind the last token, so that a batch is a handful of gathers.
+    of padding stands behind the last token, so that a batch is a handful of gathers. Behind the last snapshot stands a
+    filler: no history, nothing known, no label; it makes a batch of a size asked for and counts in no loss.
 
     Args:
         max_tokens: the last so many tokens of a history are kept.
         static_US, static_N: float32 `[U, S]`, distinct attributes, and the row of each snapshot there.
         known_NK, target_NK: float32 `[N, K]`; without targets K is 0.
+
+    Attributes:
+        lengths, num_lines: int64 `[N + 1]` on the host: tokens and lines of each row.
     """
 
     def __init__(
@@ -130,43 +137,78 @@ class EventDataset(Dataset[EventBatch]):
                 "population"
             )
         self.bags = sequences.token == "order"
-        self.length_N = torch.from_numpy(np.minimum(last - first, max_tokens))
-        self.start_N = torch.from_numpy(last) - self.length_N
-        self.recency_N = _log_days(snapshots.cutoff - sequences.time[last - 1])
-        self.tenure_N = _log_days(snapshots.cutoff - sequences.time[first])
-        self.static_N = torch.from_numpy(np.asarray(static_N, dtype=np.int64))
-        self.label_N = torch.from_numpy(np.asarray(snapshots.label, dtype=np.float32))
-        self.static_US, self.known_NK = torch.from_numpy(static_US), torch.from_numpy(known_NK)
-        self.target_NK = (
-            torch.zeros(len(self.label_N), 0)
-            if target_NK is None
-            else torch.from_numpy(np.asarray(target_NK, np.float32))
-        )
+        first_line, num_tokens = np.asarray(sequences.line_offsets, dtype=np.int64), len(sequences.time)
+        self.lengths = np.append(np.minimum(last - first, max_tokens), 0)
+        start = np.append(last, num_tokens) - self.lengths
+        self.num_lines = first_line[start + self.lengths] - first_line[start]
+        self.length_N, self.start_N = torch.from_numpy(self.lengths), torch.from_numpy(start)
+        self.recency_N = _log_days(np.append(snapshots.cutoff - sequences.time[last - 1], 0))
+        self.tenure_N = _log_days(np.append(snapshots.cutoff - sequences.time[first], 0))
+        self.static_N = torch.from_numpy(np.append(np.asarray(static_N, dtype=np.int64), len(static_US)))
+        self.label_N = torch.from_numpy(np.append(np.asarray(snapshots.label, dtype=np.float32), np.float32(np.nan)))
+        self.static_US = torch.from_numpy(_with_row(static_US, 0.0))
+        self.known_NK = torch.from_numpy(_with_row(known_NK, 0.0))
+        targets = np.zeros((len(snapshots), 0)) if target_NK is None else target_NK
+        self.target_NK = torch.from_numpy(_with_row(np.asarray(targets, np.float32), np.nan))
         time = sequences.time
         local = sequences.store.zone.local(time)
-        self.time = torch.from_numpy(_with_padding(time))
-        self.number = torch.from_numpy(_with_padding(np.column_stack([sequences.gap, sequences.age, sequences.values])))
+        self.time = torch.from_numpy(_with_row(time, 0))
+        self.number = torch.from_numpy(_with_row(np.column_stack([sequences.gap, sequences.age, sequences.values]), 0))
         calendar = [
             local // (DAY // 24) % 24,
             (local // DAY + 3) % 7,
             local.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64) % 12,
         ]  # 1970-01-01: Thursday
-        self.calendar = torch.from_numpy(_with_padding(np.column_stack(calendar).astype(np.uint8)))
+        self.calendar = torch.from_numpy(_with_row(np.column_stack(calendar).astype(np.uint8), 0))
         ids = {
             name: sequences.ids(name, vocabulary.lookup(name, sequences.store.dictionary(name)))
             for name in sequences.categorical
         }
         self.ids = {name: torch.from_numpy(np.append(value, np.int32(PAD))) for name, value in ids.items()}
-        self.line_offset = torch.from_numpy(np.asarray(sequences.line_offsets, dtype=np.int64))
-        self.num_lines = torch.from_numpy(_with_padding(np.diff(sequences.line_offsets).astype(np.int64)))
+        self.line_offset = torch.from_numpy(first_line)
+        self.lines_of_token = torch.from_numpy(_with_row(np.diff(first_line), 0))
 
     def __len__(self) -> int:
-        return len(self.length_N)
+        return len(self.lengths) - 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the histories lie."""
+        return self.time.device
+
+    @property
+    def num_bytes(self) -> int:
+        """What the histories take."""
+        return sum(tensor.nbytes for tensor in self._tensors())
+
+    def to(self, device: torch.device) -> EventDataset:
+        """The same histories on another device."""
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(moved, name, value.to(device))
+        moved.ids = {name: value.to(device) for name, value in self.ids.items()}
+        return moved
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from (value for value in vars(self).values() if isinstance(value, Tensor))
+        yield from self.ids.values()
 
     def __getitem__(self, index: Any) -> EventBatch:
-        index_B = torch.as_tensor(np.atleast_1d(np.asarray(index, dtype=np.int64)))
+        """Of rows, or of (rows, tokens that each is padded to)."""
+        rows, width = index if isinstance(index, tuple) else (index, None)
+        rows = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        return self.gather(torch.from_numpy(rows).to(self.device), *self.sizes(rows, width))
+
+    def sizes(self, rows: np.ndarray, width: int | None = None) -> tuple[int, int]:
+        """T, `width` or the longest of these rows, and L of their batch."""
+        longest = int(self.lengths[rows].max()) if width is None else width
+        return longest, int(self.num_lines[rows].sum()) if self.bags else 0
+
+    def gather(self, index_B: Tensor, num_tokens: int, num_lines: int) -> EventBatch:
+        """The batch of rows that are on the device of the histories, of the sizes that `sizes` gives."""
         start_B, length_B = self.start_N[index_B], self.length_N[index_B]
-        step_T = torch.arange(int(length_B.max()))
+        step_T = torch.arange(num_tokens, device=index_B.device)
         mask_BT = step_T < length_B[:, None]
         place_BT = torch.where(mask_BT, start_B[:, None] + step_T, len(self.time) - 1)  # padding gathers the last row
         place = place_BT.flatten()
@@ -177,12 +219,12 @@ class EventDataset(Dataset[EventBatch]):
         bags: dict[str, tuple[Tensor, Tensor]] = {}
         if self.bags and self.ids:
             # a history's tokens, and so its lines, are neighbours: line l of the batch is line l + shift of the store
-            count = self.num_lines.index_select(0, place)
+            count = self.lines_of_token.index_select(0, place)
             offset = torch.cat([count.new_zeros(1), count.cumsum(0)])
             first_B = self.line_offset[start_B]
             num_B = self.line_offset[start_B + length_B] - first_B
-            line_L = torch.repeat_interleave(first_B - (num_B.cumsum(0) - num_B), num_B, output_size=int(offset[-1]))
-            line_L += torch.arange(len(line_L))
+            line_L = torch.repeat_interleave(first_B - (num_B.cumsum(0) - num_B), num_B, output_size=num_lines)
+            line_L += torch.arange(num_lines, device=index_B.device)
             bags = {name: (ids.index_select(0, line_L).long(), offset) for name, ids in self.ids.items()}
         else:
             categorical = {
@@ -210,9 +252,9 @@ class EventDataset(Dataset[EventBatch]):
         )
 
 
-def _with_padding(array: np.ndarray) -> np.ndarray:
-    """The array with a row of zeros behind the last."""
-    return np.concatenate([array, np.zeros_like(array, shape=(1, *array.shape[1:]))])
+def _with_row(array: np.ndarray, value: float) -> np.ndarray:
+    """The array with a row of `value` behind the last."""
+    return np.concatenate([array, np.full_like(array, value, shape=(1, *array.shape[1:]))])
 
 
 def _log_days(microseconds: np.ndarray) -> Tensor:

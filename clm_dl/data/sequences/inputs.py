@@ -12,9 +12,11 @@ from torch.utils.data import DataLoader
 
 from clm_dl.data.sequences.batch import EventBatch, EventDataset
 from clm_dl.data.sequences.draw import CustomerDraw
+from clm_dl.data.sequences.loading import DeviceLoader, fits
 from clm_dl.data.sequences.options import BatchOptions, SequenceOptions, VocabularyOptions
 from clm_dl.data.sequences.sampler import TokenBudgetSampler
 from clm_dl.data.sequences.schema import check_schema, fit_schema, static_inputs
+from clm_dl.data.sequences.shapes import ShapedSampler
 from clm_dl.data.sequences.tokens import NUM_LINES, Sequences
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.calendar import known_future
@@ -39,6 +41,8 @@ class SequenceInputs:
 
     Attributes:
         vocabulary: the Vocabulary. schema: plain dict, see `schema.fit_schema`. notes: what a user should be told.
+        num_shapes: about the most shapes that the batches of an epoch of training have, see `shapes.ShapedSampler`;
+            None = each is as long as its longest history.
 
     Raises:
         ValueError: no training snapshot to fit on, or a schema that does not fit the store.
@@ -115,18 +119,21 @@ class SequenceInputs:
             known_NK=np.array(known[list(schema["known"])], dtype=np.float32),
             target_NK=targets,
         )
-        self._samplers: dict[tuple[int, int], TokenBudgetSampler] = {}
+        self.num_shapes: int | None = None
+        self._samplers: dict[tuple[int, int, int | None], TokenBudgetSampler] = {}
         self._batches = batches
-        self._options: dict[str, Any] = {
-            "num_workers": batches.num_workers,
-            "persistent_workers": batches.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-        }
+        self._device = torch.device("cpu")
 
     @property
     def num_training(self) -> int:
         """Rows of the dataset that an epoch of training reads."""
         return len(self.rows("train"))
+
+    def to(self, device: torch.device) -> None:
+        """Make batches for this device from now on: the histories move there, if they fit."""
+        self._device = device
+        if device != self.dataset.device and (device.type == "cpu" or fits(self.dataset, device)):
+            self.dataset = self.dataset.to(device)
 
     def train_loader(self, *, epoch: int = 0, rank: int = 0, world_size: int = 1) -> DataLoader[EventBatch]:
         """Labelled training snapshots, shuffled anew each epoch; processes share them."""
@@ -136,17 +143,22 @@ class SequenceInputs:
 
     def train_sampler(self, *, rank: int = 0, world_size: int = 1) -> TokenBudgetSampler:
         """The one sampler of training, kept: it remembers how it cut the epoch that it was asked for last."""
-        key = (rank, world_size)
+        key = (rank, world_size, self.num_shapes)
         if key not in self._samplers:
             rows, mean = self.rows("train"), self._batches.cutoffs_per_customer
             draw = mean and CustomerDraw(self.snapshots.customer[rows], mean=mean, seed=self._batches.seed)
-            how: dict[str, Any] = {"draw": draw, "num_steps": self._batches.steps_per_epoch, "shuffle": True}
-            self._samplers[key] = self._sampler(rows, **how, rank=rank, world_size=world_size)
+            how: dict[str, Any] = {"draw": draw, "shuffle": True, "rank": rank, "world_size": world_size}
+            how |= {"num_steps": self._batches.steps_per_epoch, "num_passes": self._batches.passes_per_epoch}
+            if self.num_shapes is not None:
+                how |= {"cls": ShapedSampler, "num_shapes": self.num_shapes, "filler": len(self.dataset)}
+            self._samplers[key] = self._sampler(rows, **how)
         return self._samplers[key]
 
-    def loader(self, index: np.ndarray) -> DataLoader[EventBatch]:
-        """Each of these snapshots once, from the longest to the shortest; `index_B` says which is which."""
-        return self._loader(self._sampler(np.asarray(index), shuffle=False))
+    def loader(self, index: np.ndarray, *, rank: int = 0, world_size: int = 1) -> DataLoader[EventBatch]:
+        """Each of these snapshots once, from the longest to the shortest; `index_B` says which is which. Processes
+        share them.
+        """
+        return self._loader(self._sampler(np.asarray(index), shuffle=False, rank=rank, world_size=world_size))
 
     def rows(self, split: str) -> np.ndarray:
         """int64: the rows of the dataset that training ("train"), early stopping ("val") and the test read."""
@@ -158,18 +170,21 @@ class SequenceInputs:
     ) -> Vocabulary:
         return Vocabulary.fit(store, fields, rows=rows, options=options)
 
-    def _sampler(self, index: np.ndarray, **how: Any) -> TokenBudgetSampler:
+    def _sampler(
+        self, index: np.ndarray, *, cls: type[TokenBudgetSampler] = TokenBudgetSampler, **how: Any
+    ) -> TokenBudgetSampler:
         batches = self._batches
         how |= {"max_tokens": batches.max_tokens_per_batch, "batch_size": batches.batch_size, "seed": batches.seed}
-        return TokenBudgetSampler(self.dataset.length_N.numpy()[index], index_N=index, **how)
+        return cls(self.dataset.lengths[index], index_N=index, **how)
 
     def _loader(self, sampler: TokenBudgetSampler) -> DataLoader[EventBatch]:
-        # a generator of its own, so that making an iterator does not move the one that dropout draws from
         # batch_size=None: an item of the sampler is already a batch of indices, an item of the dataset a whole batch
-        generator = torch.Generator()
-        return DataLoader(
-            self.dataset, sampler=sampler, batch_size=None, collate_fn=_as_is, generator=generator, **self._options
-        )
+        options: dict[str, Any] = {"sampler": sampler, "batch_size": None, "collate_fn": _as_is}
+        if self._device.type != "cpu":
+            return DeviceLoader(self.dataset, **options)
+        # a generator of its own, so that making an iterator does not move the one that dropout draws from
+        options |= {"generator": torch.Generator(), "num_workers": self._batches.num_workers}
+        return DataLoader(self.dataset, **options, persistent_workers=self._batches.num_workers > 0)
 
 
 def _as_is(batch: Any) -> Any:

@@ -68,7 +68,8 @@ class BatchOptions:
         batch_size, max_tokens_per_batch: largest number of snapshots and of padded tokens, either may be None.
         seed: of the batches' order.
         cutoffs_per_customer: snapshots that a pass reads of a customer on average, others in each; None = all.
-        steps_per_epoch: batches between two validations; None = a pass over the customers.
+        steps_per_epoch: batches between two validations, at least as many as `passes_per_epoch` passes have; None = a
+            pass over the customers.
     """
 
     batch_size: int | None
@@ -77,3 +78,4 @@ class BatchOptions:
     seed: int
     cutoffs_per_customer: int | None = None
     steps_per_epoch: int | None = None
+    passes_per_epoch: float = 0.0

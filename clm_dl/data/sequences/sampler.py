@@ -5,7 +5,9 @@ Shapes: N snapshots.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DistributedSampler
@@ -17,22 +19,24 @@ POOL_BATCHES = 50  # batches that a pool of the shuffled snapshots is sorted and
 SLACK = 1.02  # batches a pass may have beyond the first count, so that every pass has the same number
 
 
-class TokenBudgetSampler(DistributedSampler[np.ndarray]):
+class TokenBudgetSampler(DistributedSampler[Any]):
     """Yields int64 index arrays, one a batch, of about `max_tokens` padded tokens (length of the longest × snapshots).
 
     A pass of training: shuffle all, cut into pools, sort each pool by length, cut it into batches, shuffle the batches.
     Every snapshot that the pass draws comes once, the number of batches is the same each pass and on each rank (a batch
     is halved where one is wanting). Without `shuffle`: sorted by length, everything once. The order depends on (seed,
-    pass) alone, so an epoch of any resumed run is what it was.
+    pass) alone, so an epoch of any resumed run is what it was. Processes that share the epoch deal out every batch,
+    which is as many times larger: a step of theirs is a step of one process with that batch, and none waits long for
+    the others. Nothing comes twice on that account, unless there are fewer snapshots than processes.
 
-    An epoch is a pass, or the next `num_steps` batches of pass after pass.
+    An epoch is a pass, or the next `num_steps` batches of pass after pass, at least as many as `num_passes` have.
 
     Args:
         length_N: tokens of each snapshot. index_N: its row; None = 0 … N − 1.
-        max_tokens: token budget of a batch; None = none. A longer single sequence is a batch of its own.
-        batch_size: largest number of snapshots of a batch; None = only the budget counts.
+        max_tokens: token budget of a rank's batch; None = none. A longer single sequence is a batch of its own.
+        batch_size: largest number of snapshots of it; None = only the budget counts.
         draw: which snapshots a pass reads; None = all.
-        num_steps: batches that each rank reads in an epoch; None = its share of a pass.
+        num_steps: batches of an epoch; None = those of a pass. num_passes: the share of a pass that they are at least.
         rank, world_size: this process among those that share the epoch.
     """
 
@@ -45,6 +49,7 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         batch_size: int | None = None,
         draw: CustomerDraw | None = None,
         num_steps: int | None = None,
+        num_passes: float = 0.0,
         shuffle: bool = True,
         seed: int = 0,
         rank: int = 0,
@@ -59,28 +64,31 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         self.length_N = np.asarray(length_N, dtype=np.int64)
         self.index_N = np.arange(len(length_N)) if index_N is None else np.asarray(index_N, dtype=np.int64)
         self.max_tokens, self.batch_size, self.draw, self.num_steps = max_tokens, batch_size, draw, num_steps
+        self.num_passes = num_passes
         mean = max(float(self.length_N.mean()), 1.0) if len(self.length_N) else 1.0
         typical = min(max_tokens / mean if max_tokens else np.inf, batch_size or np.inf)
         self.pool = max(1, round(POOL_BATCHES * typical))
         if batch_size:
             self.pool = -(-self.pool // batch_size) * batch_size
+        self.pool *= world_size
         self._kept: tuple[int, list[np.ndarray]] | None = None  # a pass and its batches
-        count = len(self._cut(self._pools(0), 1.0))
-        self.pass_batches = (
-            -(-int(np.ceil(count * (SLACK if shuffle and max_tokens else 1.0))) // world_size) * world_size
-        )
+        self.pass_batches = self._count()
 
     def __len__(self) -> int:
         if self.num_steps is None or not self.pass_batches:
-            return self.pass_batches // self.num_replicas
-        return self.num_steps
+            return self.pass_batches
+        return max(self.num_steps, math.ceil(self.num_passes * self.pass_batches))
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self.index_N[batch] for batch in self.batches()[self.rank :: self.num_replicas])
+    def __iter__(self) -> Iterator[Any]:
+        return (self.index_N[self.dealt(batch)] for batch in self.batches())
+
+    def dealt(self, batch: np.ndarray) -> np.ndarray:
+        """What of a batch this rank gets; something of every one."""
+        return np.resize(batch, max(len(batch), self.num_replicas))[self.rank :: self.num_replicas]
 
     def batches(self) -> list[np.ndarray]:
-        """Positions in `length_N` of every batch of the epoch, over all ranks."""
-        number = len(self) * self.num_replicas
+        """Positions in `length_N` of every batch of the epoch, which the ranks deal out."""
+        number = len(self)
         found: list[np.ndarray] = []
         while len(found) < number:
             which, first = divmod(self.epoch * number + len(found), self.pass_batches)
@@ -97,28 +105,44 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         budget = 1.0
         while len(batches := self._cut(pools, budget)) > self.pass_batches:
             budget *= 1.01
-        batches = _split_to(batches, self.pass_batches)
+        batches = _split_to(batches, self.pass_batches, least=self.num_replicas)
         if self.shuffle:
             order = np.random.default_rng([self.seed, number, 1]).permutation(len(batches))
             batches = [batches[position] for position in order]
         return batches
 
+    def _count(self) -> int:
+        """Batches that a pass is to have."""
+        count = len(self._cut(self._pools(0), 1.0))
+        return int(np.ceil(count * SLACK)) if self.shuffle and self.max_tokens else count
+
     def padding_ratio(self) -> float:
         """Padded over real tokens, over the epoch."""
-        lengths = [self.length_N[batch] for batch in self.batches()]
-        return float(
-            sum(len(length) * int(length.max()) for length in lengths)
-            / max(sum(int(length.sum()) for length in lengths), 1)
-        )
+        batches = self.batches()
+        real = sum(int(self.length_N[batch].sum()) for batch in batches)
+        return sum(size * width for size, width in map(self.shape, batches)) / max(real, 1)
+
+    def shape(self, batch: np.ndarray) -> tuple[int, int]:
+        """Rows and tokens a row of a batch, with its padding."""
+        return len(batch), int(self.length_N[batch].max())
 
     def _pools(self, number: int) -> list[np.ndarray]:
         """Positions that a pass reads, pool by pool, each sorted from the longest to the shortest."""
         if not self.shuffle:
             return [np.argsort(-self.length_N, kind="stable")] if len(self.length_N) else []
-        rng = np.random.default_rng([self.seed, number, 0])
-        order = rng.permutation(len(self.length_N)) if self.draw is None else rng.permutation(self.draw(number))
+        order = self._order(number)
         pools = np.split(order, range(self.pool, len(order), self.pool)) if len(order) else []
         return [pool[np.argsort(-self.length_N[pool], kind="stable")] for pool in pools]
+
+    def _order(self, number: int) -> np.ndarray:
+        """Positions that a pass reads, shuffled."""
+        rng = np.random.default_rng([self.seed, number, 0])
+        return rng.permutation(len(self.length_N) if self.draw is None else self.draw(number))
+
+    def _size(self, length: int, budget: float) -> int | None:
+        """Snapshots that a batch of all ranks may hold whose longest has this length; None = any number."""
+        size = self.batch_size if self.max_tokens is None else max(1, int(self.max_tokens * budget) // length)
+        return size and min(size, self.batch_size or size) * self.num_replicas
 
     def _cut(self, pools: list[np.ndarray], budget: float) -> list[np.ndarray]:
         """The longest comes first, so it alone decides how many snapshots a batch may hold."""
@@ -126,18 +150,21 @@ class TokenBudgetSampler(DistributedSampler[np.ndarray]):
         for pool in pools:
             lengths, first = self.length_N[pool].tolist(), 0
             while first < len(pool):
-                size = len(pool) if self.max_tokens is None else max(1, int(self.max_tokens * budget) // lengths[first])
-                size = min(size, self.batch_size or size)
+                size = self._size(lengths[first], budget) or len(pool)
                 batches.append(pool[first : first + size])
                 first += size
+            if len(batches) > 1 and len(batches[-1]) < self.num_replicas:  # what is left would not go round
+                batches[-2:] = [np.concatenate(batches[-2:])]
         return batches
 
 
-def _split_to(batches: list[np.ndarray], number: int) -> list[np.ndarray]:
-    """Halve the largest batches until there are `number`; repeat whole batches where nothing is left to halve."""
+def _split_to(batches: list[np.ndarray], number: int, *, least: int) -> list[np.ndarray]:
+    """Halve the largest batches until there are `number`, of at least `least` snapshots; repeat whole batches where
+    nothing is left to halve.
+    """
     while batches and len(batches) < number:
         largest = max(range(len(batches)), key=lambda place: len(batches[place]))
         batch = batches.pop(largest)
-        half = (len(batch) + 1) // 2
-        batches += [batch[:half], batch[half:]] if half < len(batch) else [batch, batch]
+        half = -(-len(batch) // (2 * least)) * least
+        batches += [batch[:half], batch[half:]] if len(batch) - half >= least else [batch, batch]
     return batches

@@ -11,7 +11,7 @@ from typing import Literal
 
 JOURNAL = "journal.jsonl"
 START = "CLM_SWEEP_START"  # in the environment of a job: the start of the sweep that it belongs to
-Step = Literal["begins", "goes on", "finished", "kept", "failed", "refused", "left", "interrupted"]
+Step = Literal["begins", "goes on", "finished", "pruned", "kept", "failed", "refused", "left", "interrupted"]
 
 
 @dataclass(frozen=True)

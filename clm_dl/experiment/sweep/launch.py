@@ -8,21 +8,27 @@ import shlex
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import check_search, composed, plain, quoted
+from clm_dl.config import check_overrides, check_search, composed, plain, quoted
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep.journal import START, entries
 from clm_dl.experiment.sweep.place import OVERVIEW, check_place
+from clm_dl.experiment.sweep.progress import TRIALS
+from clm_dl.experiment.sweep.search import Search, at_once, cores, params_of, read_search
 from clm_dl.experiment.sweep.summary import sum_up
 from clm_dl.experiment.sweep.trial import check_devices
 from clm_dl.masking import masked
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+OF_ALL = {"hparams_search", "launcher", "study.trials", "study.seed", "study.prune"}
 
 
 @contextmanager
@@ -44,21 +50,25 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
     common_words = [one.input_line or "" for one in parsed if not one.is_sweep_override()]
     common = composed("train", common_words, own, with_hydra=True)
     check_search(common.hydra)
-    if not swept & {"trainer", "trainer.devices"}:
+    if not swept & {"trainer", "trainer.devices", "trainer.num_nodes"}:
         check_devices(common)
-    folder = _folder(common)
+    check_overrides("train", [*params_of(common), *(one.input_line or "" for one in parsed)], own)
+    search, folder = read_search(common, parsed), _folder(common)
     check_place(folder, overwrite=bool(common.overwrite))
     further = [f"hydra.sweep.dir={quoted(str(folder))}"]
     if "hydra.job.config.override_dirname.exclude_keys" not in given:
         same = ",".join(quoted(key) for key in given if key not in swept)
         further.append(f"hydra.job.config.override_dirname.exclude_keys=[{same}]")
     start = uuid.uuid4().hex
-    environment = {START: start, **_threads(common)}
+    environment = {START: start, **_num_trials(common, parsed, search), **_threads(common)}
     further += [f"+hydra.job.env_set.{name}={quoted(value)}" for name, value in environment.items()]
     named = common.sweep or "hydra.sweep.dir" in given
     line = shlex.join([*words, *([] if named else [f"hydra.sweep.dir={folder}"])])
     try:
-        yield further
+        with _studies(folder, search, common_words, own):
+            if search.by:
+                print(f"{'search:':12s} {search.told}")
+            yield further
     except (KeyboardInterrupt, SystemExit):
         if entries(folder, start):
             print(f"error: the sweep was cut off; go on with: {masked(line)}", file=sys.stderr)
@@ -83,6 +93,8 @@ def _check(given: set[str], swept: set[str]) -> None:
         )
     if "sweep" in swept:
         raise UserError("sweep names the folder of one sweep: give it one name")
+    if of_all := sorted(swept & OF_ALL):
+        raise UserError(f"{of_all[0]} is the same for all trials of a sweep: give it one value")
     if {"sweep", "hydra.sweep.dir"} <= given:
         raise UserError("sweep=NAME and hydra.sweep.dir both say where the trials go: leave one out")
 
@@ -96,15 +108,32 @@ def _folder(common: DictConfig) -> Path:
     return Path("runs") / name
 
 
+def _num_trials(common: DictConfig, given: Sequence[Override], search: Search) -> dict[str, str]:
+    """How many trials a search or Hydra's own sweeper starts; another one decides as it goes."""
+    if search.by:
+        return {TRIALS: str(search.trials)}
+    if not common.hydra.sweeper._target_.endswith(BasicSweeper.__name__):
+        return {}
+    searched = [f"{key}={value}" for key, value in (common.hydra.sweeper.params or {}).items()]
+    with suppress(HydraException):  # a glob, which is not looked up here
+        [jobs] = BasicSweeper.split_arguments([*OverridesParser.create().parse_overrides(searched), *given], None)
+        return {TRIALS: str(len(jobs))}
+    return {}
+
+
 def _threads(common: DictConfig) -> dict[str, str]:
     """So many threads a trial that those that run at once share the cores; what the environment says is stronger."""
-    launcher = common.hydra.launcher
-    jobs = launcher.get("n_jobs") or OmegaConf.select(launcher, "ray.init.num_cpus")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not jobs:
+    if (jobs := at_once(common.hydra.launcher)) is None:
         return {}
-    at_once = jobs if jobs > 0 else max(1, cores + 1 + jobs)
-    return {name: str(max(1, cores // at_once)) for name in THREADS if name not in os.environ}
+    return {name: str(max(1, cores() // jobs)) for name in THREADS if name not in os.environ}
+
+
+def _studies(folder: Path, search: Search, words: Sequence[str], own: Path | None) -> AbstractContextManager[None]:
+    if search.by != "optuna":
+        return nullcontext()
+    from clm_dl.experiment.sweep.study import studies_opened  # needs the extra optuna
+
+    return studies_opened(folder, search, words, own)
 
 
 def _end(folder: Path, start: str, line: str, trusted: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from clm_dl.errors import UserError
 from clm_dl.experiment.output import is_ours
 from clm_dl.experiment.sweep.journal import JOURNAL, Entry
 
-TRIALS, REPORT, OVERVIEW = "trials.csv", "report.html", "multirun.yaml"
+TRIALS, REPORT, OVERVIEW, STUDIES = "trials.csv", "report.html", "multirun.yaml", "optuna.journal"
 HEAD, TAIL = ["rank", "trial"], ["verdict", "cheapest", "seconds", "resumed", "reason"]  # of the columns of trials.csv
 
 
@@ -55,9 +55,15 @@ def _is_journal(path: Path) -> bool:
         return bool(Entry(**json.loads(next(file))))
 
 
+def _is_of_studies(path: Path) -> bool:
+    with path.open(encoding="utf-8") as file:
+        return "op_code" in json.loads(next(file))
+
+
 OURS: dict[str, Callable[[Path], bool]] = {
     TRIALS: _is_table,
     REPORT: is_ours,
     OVERVIEW: _is_overview,
     JOURNAL: _is_journal,
+    STUDIES: _is_of_studies,
 }

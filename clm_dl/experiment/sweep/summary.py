@@ -10,6 +10,7 @@ import pandas as pd
 
 from clm_dl.errors import UserError
 from clm_dl.experiment.history import epoch_means, read_history
+from clm_dl.experiment.sweep.importance import importance
 from clm_dl.experiment.sweep.place import REPORT, TRIALS
 from clm_dl.experiment.sweep.trials import Trial, rank, read_trials, seeds
 from clm_dl.locks import exclusive
@@ -27,11 +28,13 @@ def sum_up(sweep: Path, trusted: Sequence[str] = (), *, page: Path | None = None
     with exclusive(sweep):  # another start of the sweep may end at the same time
         with replacing(sweep / TRIALS) as temporary:
             table.to_csv(temporary, index=False)
-        html = render_sweep(table, together, curves(trials), metrics, title=f"Sweep {sweep.name}", commands=commands)
+        known = {"title": f"Sweep {sweep.name}", "commands": commands, "importance": importance(table)}
+        html = render_sweep(table, together, curves(trials), metrics, **known)
         with replacing(page) as temporary:
             temporary.write_text(html, encoding="utf-8")
-    finished = sum(trial.state == "finished" for trial in trials)
-    print(f"{finished} of {len(trials)} trials finished: {sweep / TRIALS}, {page}\nnext:")
+    finished, pruned = (sum(trial.state == state for trial in trials) for state in ("finished", "pruned"))
+    also = f", {pruned} pruned" if pruned else ""
+    print(f"{finished} of {len(trials)} trials finished{also}: {sweep / TRIALS}, {page}\nnext:")
     print("\n".join(f"  {command}" for command in commands))
 
 

@@ -9,24 +9,29 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from clm_dl.command import check_job
 from clm_dl.config import as_saved, plain
-from clm_dl.errors import UserError
+from clm_dl.errors import Pruned, UserError
 from clm_dl.experiment.experiment import run_experiment
+from clm_dl.experiment.identity import Settings, saved_settings, settings_of
 from clm_dl.experiment.run_files import read_results, write_status
 from clm_dl.experiment.run_home import BEFORE, locked, state_of
 from clm_dl.experiment.settings import Plan, read_plan
-from clm_dl.experiment.sweep.identity import Settings, saved_settings, settings_of
+from clm_dl.experiment.shared import SHARED
 from clm_dl.experiment.sweep.journal import Step, note
 from clm_dl.experiment.sweep.objective import objective
+from clm_dl.experiment.sweep.progress import progress
 from clm_dl.masking import masked
 from clm_dl.training.checkpoint import load_checkpoint
 from clm_dl.visual.terminal import print_comparison
 from clm_dl.writing import replacing
+
+if TYPE_CHECKING:
+    from clm_dl.experiment.sweep.study import Watch  # needs the extra optuna
 
 ERROR = "error.txt"  # of a failed trial: the sentence, or the traceback of what nobody expected
 LAST = Path("checkpoints") / "last.ckpt"
@@ -35,27 +40,40 @@ TITLES = {"begins": "trial"}  # of steps, as they are printed
 Log = Callable[[str], None]
 
 
-def run_trial(config: DictConfig, folder: Path, sweep: Path, log: Log = print) -> float:
+def run_trial(config: DictConfig, folder: Path, sweep: Path, log: Log = print, *, watch: Watch | None = None) -> float:
     """Run the trial that `config` describes in `folder`, a folder of its `sweep`'s, unless it is there already.
 
     It is where a trial of the sweep has the same settings: a finished one is kept and not touched, one that was cut off
     goes on from its last checkpoint, one that failed begins again. No exception leaves a trial, but Ctrl-C and SIGTERM.
 
+    Args:
+        watch: of a search that is told how the trial ends; where it prunes, a pruned trial is kept, too.
+
     Returns:
         The objective; NaN of a trial that has not finished.
     """
-    place, tell = folder, _Teller(sweep.absolute(), log)
+    tell = _Teller(sweep.absolute(), log)
+    value = _run_or_keep(config, folder, tell, watch)
+    if watch and tell.step != "left":
+        watch.tell(value, pruned=tell.step != "refused" and state_of(tell.place) == "pruned")
+    return value
+
+
+def _run_or_keep(config: DictConfig, folder: Path, tell: _Teller, watch: Watch | None) -> float:
+    place, over = folder, ("finished", "pruned") if watch and watch.prunes else ("finished",)
     try:
         saved, plan, error = _read(config)
         place = _place(folder, settings_of(saved) if saved else None)
-        if state_of(place) != "finished":
+        if state_of(place) not in over:
             with ExitStack() as stack:
                 try:
                     stack.enter_context(locked(place))
                 except UserError as busy:
                     return tell(place, "left", str(busy))
-                if state_of(place) != "finished":  # another process may have been faster
-                    return _run(config, place, saved, plan, error, tell)
+                if state_of(place) not in over:  # another process may have been faster
+                    return _run(config, place, saved, plan, error, tell, watch)
+        if state_of(place) == "pruned":
+            return tell(place, "kept", "pruned")
         value = _value(place, config)
         tell(place, "kept")
         return value
@@ -70,20 +88,27 @@ def run_trial(config: DictConfig, folder: Path, sweep: Path, log: Log = print) -
                 path.rmdir()  # Hydra makes it, whatever becomes of it; one that holds anything stays
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Teller:
-    """Writes each step of a trial to the journal of its sweep, and prints it."""
+    """Writes each step of a trial to the journal of its sweep, and prints it; the last one was `step` at `place`."""
 
     sweep: Path
     log: Log
+    place: Path = Path()
+    step: Step = "begins"
 
     def __call__(self, place: Path, step: Step, sentence: str = "") -> float:
+        self.place, self.step = place, step
         note(self.sweep, self.name(place), step, sentence)
         here = Path.cwd()
         shown = place.relative_to(here) if place.is_relative_to(here) else place
         if step != "finished":  # its comparison was printed
             self.log(f"{f'{TITLES.get(step, step)}:':12s} {shown}{f': {sentence}' if sentence else ''}")
         return math.nan
+
+    def progress(self) -> None:
+        """Print how far the sweep is."""
+        self.log(f"sweep:       {progress(self.sweep)}")
 
     def name(self, place: Path) -> str:
         return str(place.relative_to(self.sweep) if place.is_relative_to(self.sweep) else place)
@@ -104,10 +129,9 @@ def _read(config: DictConfig) -> tuple[dict[str, Any] | None, Plan | None, Excep
 
 def check_devices(config: DictConfig) -> None:
     """Raise UserError where every process of a distributed run would run the whole sweep again."""
-    if config.trainer.devices not in (1, "1"):
-        raise UserError(
-            f"a sweep runs one device a job, got trainer.devices={config.trainer.devices}: set trainer.devices=1"
-        )
+    for name in ("devices", "num_nodes"):
+        if (value := config.trainer[name]) not in (1, "1"):
+            raise UserError(f"a sweep runs one device a job, got trainer.{name}={value}: set trainer.{name}=1")
 
 
 def _place(folder: Path, settings: Settings | None) -> Path:
@@ -134,7 +158,13 @@ def _other(there: Settings | None, settings: Settings | None) -> str:
 
 
 def _run(
-    config: DictConfig, place: Path, saved: Any, plan: Plan | None, error: Exception | None, tell: _Teller
+    config: DictConfig,
+    place: Path,
+    saved: Any,
+    plan: Plan | None,
+    error: Exception | None,
+    tell: _Teller,
+    watch: Watch | None,
 ) -> float:
     """Train in `place`, which is locked and holds nothing that finished."""
     for left in (place / ERROR, *place.glob("*.tmp"), *place.glob(".*.tmp")):  # of a process that was killed
@@ -146,20 +176,25 @@ def _run(
         if goes_on := _resumable(place, plan, tell.log):
             config.ckpt = str(place / LAST)
         tell(place, "goes on" if goes_on else "begins")
-        run_experiment(config, log=tell.log, is_locked=True)
+        run_experiment(config, log=tell.log, is_locked=True, shared=tell.sweep / SHARED, watcher=watch)
+    except Pruned as end:
+        return tell(place, "pruned", str(end))
     except Exception as failure:
         if state_of(place) != "finished":
             _record(place, failure, saved)
-        return tell(place, "failed", _sentence(failure))
+        tell(place, "failed", _sentence(failure))
+        tell.progress()
+        return math.nan
     tell(place, "finished")
     print_comparison(read_results(place, plain(config.trusted)))
+    tell.progress()
     return _value(place, config)
 
 
 def _resumable(place: Path, plan: Plan, log: Log) -> bool:
-    """Whether a run that was cut off left a checkpoint to go on from."""
+    """Whether a run that was cut off, or pruned, left a checkpoint to go on from."""
     one_network = plan.settings.has_network and not plan.is_table and plan.folds == 1
-    if state_of(place) not in ("running", "interrupted") or not one_network or not (place / LAST).is_file():
+    if state_of(place) not in ("running", "interrupted", "pruned") or not one_network or not (place / LAST).is_file():
         return False
     try:
         load_checkpoint(place / LAST)

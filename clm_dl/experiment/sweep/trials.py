@@ -14,10 +14,11 @@ import pandas as pd
 from clm_dl.errors import MissingFile, UserError
 from clm_dl.evaluation.bootstrap import Bootstrap, interval
 from clm_dl.evaluation.comparison import bootstrap_of, differing_settings
-from clm_dl.evaluation.metric import Figure, Metric
+from clm_dl.evaluation.metric import NETWORK, Figure, Metric
+from clm_dl.experiment.identity import Settings, saved_settings
 from clm_dl.experiment.run_files import read_config, read_results, read_status
 from clm_dl.experiment.run_home import LOCK
-from clm_dl.experiment.sweep.identity import Settings, saved_settings
+from clm_dl.experiment.shared import SHARED
 from clm_dl.experiment.sweep.objective import Judged, judged
 from clm_dl.locks import claim
 from clm_dl.visual.results import Results
@@ -33,7 +34,8 @@ class Trial:
     Attributes:
         name: the path of the folder in that of the sweep.
         settings: what it was run with, see `settings_of`. results: of its first question, of a finished one.
-        judged: its objective on validation. seconds: of all stages. resumed: `seconds` count from where it went on.
+        judged: its objective on validation. resumed: `seconds` count from where it went on.
+        seconds: of all stages, but that of the baselines where the network is judged.
     """
 
     folder: Path
@@ -53,7 +55,8 @@ class Trial:
 
 def find_runs(path: Path) -> list[Path]:
     """`path` itself if it is a run directory, else every run directory below it."""
-    found = sorted({file.parent for name in ("status.json", "manifest.json") for file in path.glob(f"**/{name}")})
+    files = [file for name in ("status.json", "manifest.json") for file in path.glob(f"**/{name}")]
+    found = sorted({file.parent for file in files if SHARED not in file.relative_to(path).parts})
     folders = [folder for folder in found if not any(parent in found for parent in folder.parents)]
     if not folders:
         raise MissingFile(f"no run directory in {path}: give the folder that clm-train printed, or one above it")
@@ -88,7 +91,10 @@ def _read(folder: Path, name: str, trusted: Sequence[str]) -> Trial:
 
 def _finished(folder: Path, name: str, settings: Settings, trusted: Sequence[str]) -> Trial:
     first = read_results(folder, trusted)[0]
-    timing = {stage: value for stage, value in first.timing.items() if isinstance(value, (int, float))}
+    found = judged(first.metrics, first.known, first.config["objective"])
+    shared = {"baselines"} if found and found.model == NETWORK else set()  # whoever came first has fitted them for all
+    known = {stage: value for stage, value in first.timing.items() if isinstance(value, (int, float))}
+    timing = {stage: value for stage, value in known.items() if stage not in shared}
     checkpoint = read_config(folder)["ckpt"]
     return Trial(
         folder,
@@ -97,7 +103,7 @@ def _finished(folder: Path, name: str, settings: Settings, trusted: Sequence[str
         "",
         settings,
         results=first,
-        judged=judged(first.metrics, first.known, first.config["objective"]),
+        judged=found,
         seconds=round(sum(timing.values()), 3) if timing else float("nan"),
         resumed=bool(checkpoint) and folder.resolve() in Path(checkpoint).resolve().parents,
     )

@@ -47,14 +47,15 @@ METRICS = Metrics(
 def binary_measure(table: ScoreTable, scores: Mapping[str, Floats], *, threshold: float) -> Measure:
     """The metrics of `scores` (model -> probabilities [N]); whoever has `threshold` or more counts as named."""
     code_N, num = customer_codes(table.customer)
-    plans = [_Plan(table.label, score_N, code_N, num, threshold) for score_N in scores.values()]
+    plans = {name: _Plan(table.label, score_N, code_N, num, threshold) for name, score_N in scores.items()}
     return Measure(
         tuple(scores),
         tuple(metric.name for metric in METRICS),
-        lambda weight_RC: np.stack([plan(weight_RC) for plan in plans], axis=1),
+        lambda weight_RC: np.stack([plan(weight_RC) for plan in plans.values()], axis=1),
         num,
         num,
         distances=METRICS.distances,
+        each=plans,
     )
 
 

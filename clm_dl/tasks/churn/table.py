@@ -99,6 +99,9 @@ def read_table(
     Quarantined: rows without a customer or a label, and all but the first row of a customer.
     """
     frame = _load(data)
+    names = [str(name) for name in frame.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"the table has two columns {twice[0]!r}: give each a name of its own")
     rows_in = len(frame)
     customer, label = (data.get("roles") or {}).get("customer"), data["label"]
     named = {"data.label": [label], "data.roles.customer": [customer] if customer is not None else []}
@@ -110,7 +113,8 @@ def read_table(
     ids = frame[customer] if customer is not None else pd.Series(np.arange(rows_in), index=frame.index)
     plain_text = customer is not None and data.get("frame") is None and inner_suffix(Path(data["path"])) not in PARQUET
     if customer is not None and not pd.api.types.is_integer_dtype(ids):  # one rule for ids, wherever they come from
-        ids = pd.Series(customer_ids(ids).to_numpy(zero_copy_only=False), index=frame.index)
+        texts = untyped(customer_ids(ids)) if plain_text else customer_ids(ids)
+        ids = pd.Series(texts.to_numpy(zero_copy_only=False), index=frame.index)
     text = as_text(frame[label])
     text = text.mask(text.isin(MISSING_WORDS))
     reasons = {
@@ -144,7 +148,7 @@ def read_table(
     digest = hashlib.blake2b("\0".join(map(str, ids)).encode() + y.astype("<i1").tobytes(), digest_size=16)
     counts |= {"customers": len(y), "fingerprint": digest.hexdigest()}
     if plain_text:
-        return as_numbers(untyped(pa.array(ids, pa.string()))).to_numpy(zero_copy_only=False), X, y, counts
+        return as_numbers(pa.array(ids, pa.string())).to_numpy(zero_copy_only=False), X, y, counts
     return ids.to_numpy(), X, y, counts
 
 

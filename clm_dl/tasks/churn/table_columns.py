@@ -27,6 +27,8 @@ def features(frame: pd.DataFrame, data: Mapping[str, Any], say: Callable[[str], 
     wanted = wanted if numeric is None else list(numeric)
     found, texts = {}, {}
     for name in wanted:
+        if pd.api.types.is_complex_dtype(frame[name]):
+            raise UserError(f"column {name!r} of the table holds complex numbers: leave it out by data.exclude")
         if pd.api.types.is_numeric_dtype(frame[name]) and not pd.api.types.is_bool_dtype(frame[name]):
             value = frame[name].astype("Float64").to_numpy(float, na_value=np.nan)
             found[name] = pd.Series(np.where(np.isfinite(value), value, np.nan), index=frame.index)

@@ -56,6 +56,7 @@ class ChurnTask(SnapshotTask):
     detectable = True
     watched = ("ece",)
     balances = ("class_weight", "undersample")
+    of_network = ("positive_weight", "label_smoothing")
     chosen_on = ("val", "test")  # a table of customers has no validation
     options: ChurnOptions
     options_type = ChurnOptions

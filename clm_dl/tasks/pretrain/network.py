@@ -85,37 +85,39 @@ class PretrainNetwork(PooledNetwork):
 
     def losses(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
         """Those of the network; slices and hidden tokens are random in training, else the same each time."""
-        generator = None if self.training else torch.Generator().manual_seed(self.seed)
+        generator = None if self.training else torch.Generator().manual_seed(self.seed)  # the same on every device
         if self.objective == "next_event":
             return self._kept(*self.head(self.states(batch), batch))
         if self.objective == "masked_event":
-            hidden_BT = (torch.rand(batch.mask_BT.shape, generator=generator) < HIDDEN).to(
-                batch.mask_BT.device
-            ) & batch.mask_BT
+            device = batch.mask_BT.device if generator is None else generator.device
+            share_BT = torch.rand(batch.mask_BT.shape, generator=generator, device=device)
+            hidden_BT = (share_BT < HIDDEN).to(batch.mask_BT.device) & batch.mask_BT
             x_BTD = torch.where(hidden_BT.unsqueeze(-1), self.hidden_D, self.embedding(batch))
             h_BTD = self.encoder(x_BTD, batch.mask_BT, batch.time_BT)
             # the head reads what it predicts one place before
             return self._kept(*self.head(h_BTD.roll(-1, dims=1), batch, hidden_BT))
         options = self.options.slices
         drawn = {"num": options.num, "min_tokens": options.min_tokens, "max_tokens": options.max_tokens}
-        z_MD = self.embed(take_slices(batch, *draw_slices(batch.length_B, generator=generator, **drawn)))
-        return self._of_slices(z_MD, len(batch))
+        chosen = draw_slices(batch.length_B, generator=generator, **drawn)
+        return self._of_slices(self.embed(take_slices(batch, *chosen, max_tokens=options.max_tokens)), batch)
 
     @torch.no_grad()
     def floor_losses(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
         """Those of the model that says the same of everyone."""
         if self.objective != "coles":
             return self._kept(*self.marginal.of_everyone(batch))
-        return self._of_slices(batch.gap_BT.new_ones(len(batch) * self.options.slices.num, 1), len(batch))
+        return self._of_slices(batch.gap_BT.new_ones(len(batch) * self.options.slices.num, 1), batch)
 
     def _kept(self, sum_BF: Tensor, count_BF: Tensor) -> tuple[Tensor, Tensor]:
         return sum_BF[:, self.kept], count_BF[:, self.kept]
 
-    def _of_slices(self, z_MD: Tensor, num_customers: int) -> tuple[Tensor, Tensor]:
+    def _of_slices(self, z_MD: Tensor, batch: EventBatch) -> tuple[Tensor, Tensor]:
         slices = self.options.slices
         options: dict[str, Any] = {"num": slices.num, "margin": slices.margin, "negatives": slices.negatives}
-        loss_B1 = contrastive_loss(z_MD, **options).view(num_customers, -1).sum(1, keepdim=True)
-        return loss_B1, torch.full_like(loss_B1, options["num"])
+        real_B1 = batch.length_B.unsqueeze(1) > 0
+        loss_M = contrastive_loss(z_MD, real_B1.expand(-1, slices.num).flatten(), **options)
+        loss_B1 = loss_M.view(len(batch), -1).sum(1, keepdim=True)
+        return loss_B1, slices.num * real_B1.to(loss_B1)
 
     # --- training
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from clm_dl.tasks.pretrain.histories import unlabelled_snapshots
 from clm_dl.tasks.pretrain.metrics import MARGINAL, LossTable, loss_measure, loss_rows, read_losses
 from clm_dl.tasks.pretrain.network import PretrainNetwork, training_sample
 from clm_dl.tasks.pretrain.options import PretrainOptions
+from clm_dl.tasks.processes import each
 
 if TYPE_CHECKING:
     from clm_dl.visual.pages import Pages
@@ -88,8 +90,8 @@ class PretrainTask(ScoredTask):
             place_n = np.flatnonzero(split == name)
             blocks = [rows[place_n[start : start + BLOCK]] for start in range(0, len(place_n), BLOCK)]
             for model, losses in ((NETWORK, network.losses), (MARGINAL, network.floor_losses)):
-                parts = [losses(inputs.dataset[block].to(network.device)) for block in blocks]
-                sum_NF, count_NF = (torch.cat(part).double().cpu().numpy() for part in zip(*parts, strict=True))
+                parts = each(partial(_told, network, inputs, losses), blocks)
+                sum_NF, count_NF = (torch.cat(part).double().numpy() for part in zip(*parts, strict=True))
                 found.append((model, place_n, sum_NF, count_NF))
         return found, network.fields
 
@@ -139,3 +141,10 @@ class PretrainTask(ScoredTask):
 
     def extras(self, tables: Mapping[str, Any], cases: Iterable[Cases]) -> dict[str, Any]:
         return {"objective": self.options.objective, "fields": list(tables["test"].fields)}
+
+
+def _told(
+    network: PretrainNetwork, inputs: SequenceInputs, losses: Callable[..., tuple[torch.Tensor, ...]], block: np.ndarray
+) -> tuple[torch.Tensor, ...]:
+    """The sums of losses and the predictions of a block of customers, on the CPU."""
+    return tuple(part.cpu() for part in losses(inputs.dataset[block].to(network.device)))

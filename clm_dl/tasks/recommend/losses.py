@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clm_dl.errors import UserError
+from clm_dl.nn.selection import picks_out
 from clm_dl.options import convert
 from clm_dl.tasks.recommend.tower import FIRST, ItemTower
 
@@ -37,19 +38,24 @@ class LinearCrossEntropy(torch.autograd.Function):
         ctx: Any,
         query_QD: Tensor,
         vector_VD: Tensor,
-        row_P: Tensor,
+        row_P: Tensor | None,
         column_P: Tensor,
         weight_P: Tensor,
         chunk: int,
         with_grad: bool,
     ) -> Tensor:
         num, loss = len(query_QD), weight_P.new_zeros(())
-        bound = torch.searchsorted(row_P, torch.arange(0, num + chunk, chunk, device=row_P.device)).tolist()
+        bound = list(range(0, num + chunk, chunk))
+        apart = row_P is not None and not picks_out(row_P)  # which targets a block has is not known on the host
+        if row_P is None:
+            row_P = torch.arange(num, device=column_P.device)
+        elif not apart:
+            bound = torch.searchsorted(row_P, torch.tensor(bound)).tolist()
         weight_Q = weight_P.new_zeros(num).index_add_(0, row_P, weight_P)
         grad_QD = torch.empty_like(query_QD, dtype=torch.float32) if with_grad else None
         grad_VD = torch.zeros_like(vector_VD, dtype=torch.float32) if with_grad else None
         for block, start in enumerate(range(0, num, chunk)):
-            part, targets = slice(start, start + chunk), slice(bound[block], bound[block + 1])
+            part, targets = slice(start, start + chunk), slice(0) if apart else slice(bound[block], bound[block + 1])
             place, weight = (row_P[targets] - start, column_P[targets]), weight_P[targets]
             logit_BV = (query_QD[part] @ vector_VD.T).float()
             share_BV = logit_BV.softmax(1)
@@ -66,6 +72,12 @@ class LinearCrossEntropy(torch.autograd.Function):
                 share_BV, scaled_BD = share_BV.to(query_QD.dtype), query_QD[part] * weight_Q[part].unsqueeze(1)
                 torch.mul(share_BV @ vector_VD, weight_Q[part].unsqueeze(1), out=grad_QD[part])
                 grad_VD += share_BV.T @ scaled_BD
+        if apart:
+            state_PD, target_PD = query_QD[row_P].float(), vector_VD[column_P].float()
+            loss -= (weight_P * (state_PD * target_PD).sum(1)).sum()
+            if grad_QD is not None and grad_VD is not None:
+                grad_QD.index_add_(0, row_P, -weight_P.unsqueeze(1) * target_PD)
+                grad_VD.index_add_(0, column_P, -weight_P.unsqueeze(1) * state_PD)
         ctx.save_for_backward(grad_QD, grad_VD)
         ctx.dtypes = query_QD.dtype, vector_VD.dtype
         return loss
@@ -107,7 +119,6 @@ def softmax(
 ) -> Tensor:
     """Cross-entropy over the whole catalogue, in nats. `chunk`: states at a time; null takes what suits the device."""
     vector_VD, column_P = tower.candidates(item_P)
-    row_P = torch.arange(len(item_P), device=item_P.device) if row_P is None else row_P
     chunk = chunk or max(LEAST_STATES, BLOCK.get(h_QD.device.type, LARGE_BLOCK) // len(vector_VD))
     return LinearCrossEntropy.apply(
         tower.query(h_QD), vector_VD, row_P, column_P, _share(weight_P, item_P), chunk, torch.is_grad_enabled()
@@ -195,11 +206,30 @@ def in_batch(
     share_V = tower.count.clamp(min=1).double()
     share_V = share_V / share_V.sum()
     uniform_K = tower.warm[torch.randint(len(tower.warm), (mixed,), device=item_P.device)]
-    ids_K = torch.cat([item_P, uniform_K]).unique()
-    missed_K = len(item_P) * torch.log1p(-share_V[ids_K - FIRST]) + mixed * math.log1p(-1 / max(2, len(tower.warm)))
+    if picks_out(item_P):
+        num_P: Tensor | int = len(item_P)
+        ids_K, left_K = torch.cat([item_P, uniform_K]).unique(), None
+    else:
+        num_P = len(item_P) if weight_P is None else (weight_P > 0).sum()
+        # what is no target stands for an item that was drawn
+        drawn_P = item_P if weight_P is None else torch.where(weight_P > 0, item_P, uniform_K[0])
+        ids_K, left_K = _distinct(torch.cat([drawn_P, uniform_K]), most=tower.num_items)
+    missed_K = num_P * torch.log1p(-share_V[ids_K - FIRST]) + mixed * math.log1p(-1 / max(2, len(tower.warm)))
     expected_K = (-torch.expm1(missed_K)).float()
     positive_P, negative_PK, hit_PK = _scores(h_QD, item_P, tower, ids_K, row_P)
+    hit_PK = hit_PK if left_K is None else hit_PK | left_K
     return _mean(sampled_cross_entropy(positive_P, negative_PK, expected_K, hit_PK), weight_P)
+
+
+def _distinct(ids: Tensor, *, most: int) -> tuple[Tensor, Tensor]:
+    """(ids_K, left_K): each of these ids once, then places that are left, which hold one of them. No more than `most`
+    differ.
+    """
+    ids, num = ids.sort().values, min(len(ids), most)
+    first = torch.cat([ids.new_ones(1, dtype=torch.bool), ids.diff() > 0])
+    place = torch.where(first, first.cumsum(0) - 1, num)
+    ids_K = ids[:1].repeat(num + 1).scatter(0, place, ids)[:num]
+    return ids_K, torch.arange(num, device=ids.device) >= first.sum()
 
 
 def gbce(

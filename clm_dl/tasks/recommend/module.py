@@ -29,7 +29,8 @@ class RankedModule(SequenceTask):
         super().__init__(network, monitor=monitor, mode="max")
         self.cases, self.k, self.repeats = cases, k, repeats
 
-    def judge(self, found: list[Any]) -> dict[str, Tensor | float]:
+    def digest(self, found: list[Any]) -> list[Any]:
+        """The accuracy of each snapshot, and the items that any list holds: ranking is most of the work."""
         index_N = torch.cat([index for index, _ in found]).cpu().numpy()
         z_ND, tower, k = torch.cat([z for _, z in found]), self.network.tower, self.k
         place = np.empty(int(index_N.max()) + 1, dtype=np.int64)
@@ -53,6 +54,17 @@ class RankedModule(SequenceTask):
         accuracy = snapshot_metrics(
             ranks.target_offsets, ranks.above, ranks.ties, ranks.candidates, num_items=num_items, k=k
         )
-        names = (f"ndcg@{k}", f"hr@{k}")
-        means: dict[str, Tensor | float] = {name: float(np.nanmean(accuracy[name])) for name in names}
-        return means | {f"coverage@{k}": len(np.unique(ranks.top[ranks.top >= 0])) / num_items}
+        return [([accuracy[name] for name in self._means], np.unique(ranks.top[ranks.top >= 0]))]
+
+    def judge(self, found: list[Any]) -> dict[str, Tensor | float]:
+        accuracies, listed = zip(*found, strict=True)
+        means: dict[str, Tensor | float] = {
+            name: float(np.nanmean(np.concatenate(parts)))
+            for name, *parts in zip(self._means, *accuracies, strict=True)
+        }
+        covered = len(np.unique(np.concatenate(listed))) / self.network.tower.num_items
+        return means | {f"coverage@{self.k}": covered}
+
+    @property
+    def _means(self) -> tuple[str, str]:
+        return f"ndcg@{self.k}", f"hr@{self.k}"

@@ -1,6 +1,6 @@
 """RecommendNetwork: every position of the encoder predicts the item, or the items of the order, that comes next.
 
-Shapes: B snapshots, T tokens, D width, V catalogue, L lines of a batch, P positions with a target, M pairs (position,
+Shapes: B snapshots, T tokens, D width, V catalogue, L lines of a batch, Q positions that rank, M pairs (position,
 target). Ids are network ids: PAD 0, UNK 1, item code + 2.
 """
 
@@ -21,10 +21,11 @@ from clm_dl.errors import UserError
 from clm_dl.nn import EventEmbedding, build_encoder
 from clm_dl.nn.embedding import UNKNOWN
 from clm_dl.nn.embedding_bag import bag_mean
+from clm_dl.nn.selection import picks_out
 from clm_dl.tasks.network import SequenceNetwork, width
 from clm_dl.tasks.recommend.losses import build_ranking_loss
 from clm_dl.tasks.recommend.options import RecommendOptions
-from clm_dl.tasks.recommend.tower import ItemTower
+from clm_dl.tasks.recommend.tower import FIRST, ItemTower
 
 ITEM = "item"
 MASK_RATE = 0.2  # share of the tokens that masked training hides (Sun et al. 2019, BERT4Rec)
@@ -99,7 +100,12 @@ class RecommendNetwork(SequenceNetwork):
         """The item vector of each token: [B, T, D]; an order's is the mean of its lines'."""
         if batch.bags:
             ids_L, offset_N = batch.bags[ITEM]
-            used_U, place_L = ids_L.unique(return_inverse=True)
+            if picks_out(ids_L):
+                used_U, place_L = ids_L.unique(return_inverse=True)
+            elif len(ids_L) > self.tower.num_items:
+                used_U, place_L = torch.arange(self.tower.num_items + FIRST, device=ids_L.device), ids_L
+            else:
+                used_U, place_L = ids_L, torch.arange(len(ids_L), device=ids_L.device)
             return bag_mean(self.tower.input(used_U), place_L, offset_N).unflatten(0, batch.mask_BT.shape)
         return self.tower.input(batch.categorical[ITEM])
 
@@ -130,40 +136,62 @@ class RecommendNetwork(SequenceNetwork):
 
     # --- training
 
-    def targets(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
-        """(place_M, item_M): flat positions b·T + t and items of token t + 1, each once; unknown items are none."""
+    def targets(self, batch: EventBatch) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """(place_Q, item_M, weight_M, row_M): flat positions b·T + t and the items of token t + 1, each once; unknown
+        items are none. Target m belongs to position row_M[m], None = each to its own. The targets of a position weigh 1
+        together, None = every one does; where nothing is picked out, what is no target weighs 0.
+        """
         if not batch.bags:
             ids_BT = batch.categorical[ITEM]
             wanted_BT = batch.mask_BT[:, 1:] & (ids_BT[:, 1:] > UNKNOWN)
             place_BT = torch.arange(ids_BT.numel(), device=ids_BT.device).view_as(ids_BT)[:, :-1]
-            return place_BT[wanted_BT], ids_BT[:, 1:][wanted_BT]
+            return self._wanted(place_BT, ids_BT[:, 1:], wanted_BT)
         ids_L, offset_N = batch.bags[ITEM]
         bag_L = torch.repeat_interleave(offset_N.diff(), output_size=len(ids_L))
         wanted_L = (ids_L > UNKNOWN) & (bag_L % batch.mask_BT.shape[1] > 0)
-        size = self.tower.num_items + 2  # ids
-        pair_M = (bag_L[wanted_L] * size + ids_L[wanted_L]).unique()
-        return torch.div(pair_M, size, rounding_mode="floor") - 1, pair_M % size
+        size = self.tower.num_items + FIRST  # ids
+        pair_L = bag_L * size + ids_L
+        if picks_out(ids_L):
+            pair_M = pair_L[wanted_L].unique()
+            place_M, item_M = torch.div(pair_M, size, rounding_mode="floor") - 1, pair_M % size
+            place_Q, row_M, num_Q = place_M.unique_consecutive(return_inverse=True, return_counts=True)
+            return place_Q, item_M, 1.0 / num_Q[row_M], row_M
+        pair_L, order_L = pair_L.sort()
+        repeated_L = torch.cat([wanted_L.new_zeros(1), pair_L.diff() == 0])[: len(pair_L)]
+        counts_L = (wanted_L[order_L] & ~repeated_L).float()
+        row_L = (bag_L[order_L] - 1).clamp(min=0)
+        num_Q = counts_L.new_zeros(batch.mask_BT.numel()).index_add(0, row_L, counts_L)
+        item_L = torch.where(counts_L > 0, ids_L[order_L], self.tower.warm[0])
+        place_Q = torch.arange(len(num_Q), device=ids_L.device)
+        return place_Q, item_L, counts_L / num_Q[row_L].clamp(min=1.0), row_L
+
+    def _wanted(
+        self, place_BT: Tensor, ids_BT: Tensor, wanted_BT: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        """Targets, one a position, as `targets` gives them."""
+        if picks_out(ids_BT):
+            return place_BT[wanted_BT], ids_BT[wanted_BT], None, None
+        item_BT = torch.where(wanted_BT, ids_BT, self.tower.warm[0])  # some item that can be a target
+        return place_BT.flatten(), item_BT.flatten(), wanted_BT.flatten().float(), None
 
     def batch_loss(self, batch: EventBatch) -> Tensor:
         x_BTD = self.tokens(batch)
         if self.mask_D is not None:
-            return self._masked_loss(batch, x_BTD, self.mask_D)
-        place_M, item_M = self.targets(batch)
+            hidden_BT = self._hidden(batch)
+            place_BT = torch.arange(hidden_BT.numel(), device=hidden_BT.device).view_as(hidden_BT)
+            place_Q, item_M, weight_M, row_M = self._wanted(place_BT, batch.categorical[ITEM], hidden_BT)
+            x_BTD = torch.where(hidden_BT.unsqueeze(-1), self.mask_D.to(x_BTD.dtype), x_BTD)
+        else:
+            place_Q, item_M, weight_M, row_M = self.targets(batch)
         h_ND = self.encode(x_BTD, batch.mask_BT, batch.time_BT).flatten(0, 1)  # [B,T,D] -> [B·T,D]
-        if not batch.bags:
-            return self.ranking_loss(h_ND[place_M], item_M, self.tower)
-        place_P, row_M, num_P = place_M.unique_consecutive(return_inverse=True, return_counts=True)
-        return self.ranking_loss(h_ND[place_P], item_M, self.tower, weight_P=1.0 / num_P[row_M], row_P=row_M)
+        return self.ranking_loss(h_ND[place_Q], item_M, self.tower, weight_P=weight_M, row_P=row_M)
 
-    def _masked_loss(self, batch: EventBatch, x_BTD: Tensor, mask_D: Tensor) -> Tensor:
+    def _hidden(self, batch: EventBatch) -> Tensor:
+        """Tokens that masked training hides."""
         ids_BT, step_T = batch.categorical[ITEM], torch.arange(batch.mask_BT.shape[1], device=batch.mask_BT.device)
         hidden_BT = torch.rand(ids_BT.shape, device=ids_BT.device) < MASK_RATE
         hidden_BT |= step_T == (batch.length_B - 1)[:, None]  # the last one always: it is what scoring asks for
-        hidden_BT &= batch.mask_BT & (ids_BT > UNKNOWN)
-        h_BTD = self.encode(
-            torch.where(hidden_BT.unsqueeze(-1), mask_D.to(x_BTD.dtype), x_BTD), batch.mask_BT, batch.time_BT
-        )
-        return self.ranking_loss(h_BTD[hidden_BT], ids_BT[hidden_BT], self.tower)
+        return hidden_BT & batch.mask_BT & (ids_BT > UNKNOWN)
 
     # --- validation: vectors, which `RankedModule` ranks the whole catalogue with
 

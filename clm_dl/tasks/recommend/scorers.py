@@ -13,6 +13,7 @@ import torch
 from clm_dl.data.sequences.inputs import SequenceInputs
 from clm_dl.retrieval import Scorer, take_ragged
 from clm_dl.tasks.network import customer_vectors
+from clm_dl.tasks.processes import each
 from clm_dl.tasks.recommend.cases import RankedCases
 from clm_dl.tasks.recommend.network import RecommendNetwork
 from clm_dl.tasks.recommend.ranks import AMONG, Ranks, join_ranks, rank
@@ -43,7 +44,7 @@ def worked_out(scorer: Scorer, index_N: np.ndarray, num_items: int) -> Scorer:
     """The scorer of the snapshots `index_N` [N], in order, from a table of their scores."""
     step = max(1, BLOCK // num_items)
     blocks = [index_N[first : first + step] for first in range(0, len(index_N), step)]
-    score_NV = torch.cat([torch.as_tensor(scorer(block)).float() for block in blocks])
+    score_NV = torch.cat(each(lambda block: torch.as_tensor(scorer(block)).float(), blocks))
     return lambda index_B: score_NV[np.searchsorted(index_N, index_B)]
 
 

@@ -58,6 +58,7 @@ class NextItemTask(RecommendingTask):
     leads_with_best = True
     chosen_on = ("val", "test")
     features_at_head = False  # they would tell positions of their targets
+    of_network = ("size", "objective", "context", "tower", "loss", "residual")
     options: RecommendOptions
     options_type = RecommendOptions
 
@@ -210,6 +211,12 @@ class NextItemTask(RecommendingTask):
         repeats = self.settings.policy["repeats"]
         scorer: Scorer = model.scorer(others, cases.seen, cases.store, cases.snapshots, repeats=repeats)
         return scorer
+
+    def held_out_answers(self, fitted: Fitted, cases: Cases) -> Scorer:
+        return kept(self._scorer(fitted.model, _ranked(cases)), cases.held_out, len(_ranked(cases).catalogue))
+
+    def draws(self, spec: Spec) -> bool:
+        return hasattr(spec.make(), "seed")
 
     def _scorer(self, model: Recommender, cases: RankedCases) -> Scorer:
         return model.scorer(cases.store, cases.snapshots.start, cases.snapshots.stop, cases.at)

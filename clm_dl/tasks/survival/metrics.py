@@ -111,15 +111,16 @@ def hazards(active_NS: ArrayLike) -> Floats:
 def survival_measure(table: CurveScores, curves: Mapping[str, Floats], horizons_days: Sequence[float]) -> Measure:
     """Metrics of `curves` (model -> P(active) [N, S]); P(still followed) is that of the whole sample."""
     code_N, num = customer_codes(table.customer)
-    plans = [_Plan(table.label, curve, code_N, num, horizons_days) for curve in curves.values()]
+    plans = {name: _Plan(table.label, curve, code_N, num, horizons_days) for name, curve in curves.items()}
     known = known_metrics(horizons_days)
     return Measure(
         tuple(curves),
         tuple(metric.name for metric in known),
-        lambda weight_RC: np.stack([plan(weight_RC) for plan in plans], axis=1),
+        lambda weight_RC: np.stack([plan(weight_RC) for plan in plans.values()], axis=1),
         num,
         num,
         distances=known.distances,
+        each=plans,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from clm_dl.tasks.question import Question
@@ -22,11 +23,11 @@ class SurvivalQuestion(Question):
 
     def __init__(self, *, num_horizons: int, odds: Sequence[float] | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.odds = odds
+        self.odds: tuple[float, ...] | None = None if odds is None else tuple(odds)
         self.num_outputs = num_horizons  # hazards, of a half at first
 
     def loss(self, output: Tensor, truth: Tensor) -> Tensor:
-        return hazard_loss(output, truth, weight_S=None if self.odds is None else output.new_tensor(self.odds))
+        return hazard_loss(output, truth, weight_S=None if self.odds is None else self._odds(output))
 
     def answer(self, output: Tensor) -> Tensor:
         """P(active through each horizon) `[B, S]`, never rising."""
@@ -36,4 +37,9 @@ class SurvivalQuestion(Question):
         return {"nll": hazard_loss(self._of_population(output), truth)}
 
     def _of_population(self, output: Tensor) -> Tensor:
-        return output if self.odds is None else output.float() - output.new_tensor(self.odds).float().log()
+        return output if self.odds is None else output.float() - self._odds(output).float().log()
+
+    def _odds(self, output: Tensor) -> Tensor:
+        assert self.odds is not None
+        # number by number: a list would have to be copied to the device, for which the host waits
+        return torch.stack([torch.full((), odds, dtype=output.dtype, device=output.device) for odds in self.odds])

@@ -7,7 +7,7 @@ Shapes: N snapshots, C customers, R weightings (resamples), G distinct scores, K
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,13 +78,17 @@ def _measure(customer: ArrayLike, spend: ArrayLike, orders: ArrayLike, forecasts
     spend_N, orders_N = np.asarray(spend, dtype=np.float64), np.asarray(orders, dtype=np.float64)
     code_N, num = customer_codes(customer)
     truth = _Truth(spend_N, orders_N, code_N, num)
-    plans = [_Plan(truth, forecast) for forecast in forecasts.values()]
+    plans = {name: _Plan(truth, forecast) for name, forecast in forecasts.items()}
 
     def values(weight_RC: Floats) -> Floats:
         perfect_R = _area(truth.ranking(weight_RC))
-        return np.stack([plan(weight_RC, perfect_R) for plan in plans], axis=1)
+        return np.stack([plan(weight_RC, perfect_R) for plan in plans.values()], axis=1)
 
-    return Measure(tuple(forecasts), NAMES, values, num, num, distances=METRICS.distances)
+    def alone(plan: _Plan) -> Callable[[Floats], Floats]:
+        return lambda weight_RC: plan(weight_RC, _area(truth.ranking(weight_RC)))
+
+    each = {name: alone(plan) for name, plan in plans.items()}
+    return Measure(tuple(forecasts), NAMES, values, num, num, distances=METRICS.distances, each=each)
 
 
 def reference(table: ValueScores) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class ValueTask(SnapshotTask):
     name = "value"
     monitor = "val/nll"
     watched = ("decile_mape", "coverage")
+    of_network = ("orders_weight",)
     options: ValueOptions
     options_type = ValueOptions
     num_targets = 2

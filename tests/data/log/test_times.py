@@ -68,6 +68,8 @@ def test_times_are_found_out_and_said(values: Any, wanted: list[str], named: str
         (["03/04/2024", "05/06/2024"], r"day first or the month: set data.time_format='%d/%m/%Y' or .*'%m/%d/%Y'"),
         ([2024011510, 2024011511], r"set data.time_format='%Y%m%d%H' or data.time_format=epoch_s"),
         ([19737, 19745], r"as seconds since 1970 from 1970-01-01 .*: set data.time_format"),
+        ([638081280000000000, 638082144000000000], r"as nanoseconds since 1970 from 1990.* epoch_ns if they are"),
+        ([133170048000000000, 133170912000000000], r"as nanoseconds since 1970 from 1974.* epoch_ns if they are"),
         (["2024Q1", "2024Q2"], r"unparseable time '2024Q2'.*set data.time_format\?"),
     ],
 )
@@ -104,6 +106,20 @@ def test_a_period_is_its_start(freq: str, tmp_path: Path):
 def test_excel_times_are_of_the_logs_zone(tmp_path: Path):
     store = stored([45306], tmp_path, timezone="Europe/Berlin")
     assert store.time.astype("datetime64[us]").astype(str).tolist() == ["2024-01-14T23:00:00.000000"]
+
+
+@pytest.mark.parametrize("digits", ["20240115", "45306"])
+def test_digits_among_dates_are_no_seconds(digits: str, tmp_path: Path):
+    values = [f"2024-01-{day:02d}" for day in range(1, 9)] + [digits] * 4
+    counts = stored(values, tmp_path).meta["counts"]
+    assert counts["quarantine_reasons"] == {"unparseable time": 4}
+    assert counts["quarantine_examples"] == {"unparseable time": digits}
+
+
+def test_a_second_time_that_cannot_be_read_is_no_missing_one(tmp_path: Path):
+    frame = pd.DataFrame({"id": 1, "when": ["2024-01-15"] * 6, "end": ["20240301"] * 3 + ["2024-03-01", "NA", None]})
+    store = stored(frame, tmp_path, roles=ROLES | {"expiry": "end"})
+    assert store.meta["counts"]["quarantine_reasons"] == {"unparseable expiry": 1}
 
 
 def test_a_few_values_of_another_shape_do_not_decide(tmp_path: Path):

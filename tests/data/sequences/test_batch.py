@@ -88,7 +88,7 @@ def test_batch_equals_reference(case):
 
 def test_batch_mates_change_nothing(case):
     dataset, *_ = case
-    shortest, longest = int(dataset.length_N.argmin()), int(dataset.length_N.argmax())
+    shortest, longest = int(dataset.lengths[:-1].argmin()), int(dataset.lengths.argmax())
     alone, together = dataset[[shortest]], dataset[[longest, shortest]]
     size = alone.mask_BT.shape[1]
     assert size < together.mask_BT.shape[1]

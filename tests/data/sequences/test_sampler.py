@@ -73,9 +73,32 @@ def test_ranks_share_an_epoch_evenly(shuffle):
     )
 
 
+@pytest.mark.parametrize("drawn", [False, True])
+def test_ranks_deal_out_the_batches_that_one_process_would_have(drawn):
+    """Of twice the size; each gets as many, of about the same lengths."""
+    how = {"max_tokens": None, "draw": drawing() if drawn else None}
+    ranks = [epoch(4, rank=rank, world_size=2, batch_size=20, **how) for rank in range(2)]
+    for whole, *parts in zip(epoch(4, batch_size=40, **how), *ranks, strict=True):
+        assert set(whole) == set(np.concatenate(parts))
+        assert abs(len(parts[0]) - len(parts[1])) <= 1
+        assert abs(LENGTH[parts[0]].max() - LENGTH[parts[1]].max()) <= np.ptp(LENGTH[whole])
+
+
+@pytest.mark.parametrize("number", [3, 4, 7, 50, 1001])
+def test_what_is_only_read_comes_once_however_many_ranks_read_it(number):
+    for world_size in (2, 3):
+        how = {"max_tokens": 256, "shuffle": False, "world_size": world_size}
+        ranks = [list(TokenBudgetSampler(LENGTH[:number], rank=rank, **how)) for rank in range(world_size)]
+        assert len({len(batches) for batches in ranks}) == 1
+        read = [np.concatenate(batches) for batches in ranks]
+        assert np.array_equal(np.sort(np.concatenate(read)), np.arange(number))
+        for batch in (batch for batches in ranks for batch in batches):
+            assert (len(batch) - 1) * LENGTH[batch].max() <= 256
+
+
 def test_more_ranks_than_snapshots_repeat():
     ranks = [list(TokenBudgetSampler(np.array([4, 2]), max_tokens=8, rank=rank, world_size=4)) for rank in range(4)]
-    assert [len(batches) for batches in ranks] == [1, 1, 1, 1]
+    assert len({len(batches) for batches in ranks}) == 1
     assert set(np.concatenate([batches[0] for batches in ranks])) == {0, 1}
 
 
@@ -124,6 +147,14 @@ def test_epochs_of_so_many_batches_are_the_passes_in_their_order(num_steps, draw
     found = [batch for number in wanted for batch in epoch(number, num_steps=num_steps, draw=draw)]
     assert len(found) == num_steps * len(wanted)
     assert all(np.array_equal(one, other) for one, other in zip(found, passes, strict=False))
+
+
+def test_many_customers_take_more_steps_than_were_asked_for():
+    draw = drawing()
+    whole = len(epoch(draw=draw))
+    assert len(epoch(draw=draw, num_steps=3, num_passes=0.5)) == -(-whole // 2)
+    assert len(epoch(draw=draw, num_steps=whole, num_passes=0.5)) == whole
+    assert len(epoch(draw=draw, num_passes=0.5)) == whole, "without steps an epoch is a pass"
 
 
 def test_an_epoch_does_not_depend_on_the_ones_read_before():

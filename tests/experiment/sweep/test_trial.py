@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from clm_dl.experiment.run_files import write_status
 from clm_dl.experiment.run_home import LOCK, locked, state_of
 from clm_dl.experiment.sweep import trial
 from clm_dl.experiment.sweep.journal import entries, note
+from clm_dl.experiment.sweep.trials import rank, read_trials
 
 compose = cache(lambda *words: _compose("train", words))  # a trial changes its own copy
 WORDS = ["experiment=churn_events", "data.path=shop.csv", "data.roles.customer=cust", "data.roles.time=ts"]
@@ -28,9 +30,10 @@ def run(tmp_path: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(trial, "check_job", lambda config: None)  # needs Hydra's launcher
     monkeypatch.chdir(tmp_path)
 
-    def start(name: str, *words: str) -> float:
-        (tmp_path / "sweep" / name).mkdir(parents=True, exist_ok=True)  # as Hydra does
-        return trial.run_trial(deepcopy(compose(*WORDS, *words)), tmp_path / "sweep" / name, tmp_path / "sweep")
+    def start(name: str, *words: str, watch: Any = None) -> float:
+        folder, config = tmp_path / "sweep" / name, deepcopy(compose(*WORDS, *words))
+        folder.mkdir(parents=True, exist_ok=True)  # as Hydra does
+        return trial.run_trial(config, folder, tmp_path / "sweep", watch=watch)
 
     return start
 
@@ -197,6 +200,54 @@ def test_a_trial_with_several_devices_is_one_that_fails(run: Callable[..., float
     assert math.isnan(run("0", "trainer.devices=2"))
     assert "one device a job" in entries(tmp_path / "sweep")[-1].sentence
     assert trained == []
+
+
+@dataclass
+class Watch:
+    """Stands for that of a study: what it was told."""
+
+    prunes: bool = True
+    told: list[tuple[float, bool]] = field(default_factory=list)
+
+    def tell(self, value: float, *, pruned: bool) -> None:
+        self.told.append((value, pruned))
+
+
+def test_a_pruned_trial_is_recorded_and_kept_as_long_as_the_search_prunes(
+    run: Callable[..., float], trained: list[Any], tmp_path: Path
+) -> None:
+    watch = Watch()
+    for _ in range(2):
+        assert math.isnan(run("0_seed=26", "seed=26", watch=watch))
+        assert state_of(tmp_path / "sweep" / "0_seed=26") == "pruned"
+        assert [pruned for _, pruned in watch.told][-1]
+    assert len(trained) == 1
+    assert steps(tmp_path) == [("0_seed=26", step) for step in ("begins", "pruned", "kept")]
+    table = rank(read_trials(tmp_path / "sweep"))
+    assert table[["state", "reason"]].to_numpy().tolist() == [["pruned", "behind the others"]]
+    assert table["rank"].isna().all()
+    (tmp_path / "sweep" / "0_seed=26" / "checkpoints").mkdir()
+    torch.save({"state_dict": {}}, tmp_path / "sweep" / "0_seed=26" / "checkpoints" / "last.ckpt")
+    assert run("0_seed=26", "seed=26", watch=Watch(prunes=False)) == 26.0
+    assert [step for _, step in steps(tmp_path)[3:]] == ["goes on", "finished"]
+    assert run("0_seed=26", "seed=26", watch=watch) == 26.0
+    assert watch.told[-1] == (26.0, False)
+
+
+def test_a_search_is_told_how_each_trial_ended_but_not_of_another_process_s(
+    run: Callable[..., float], tmp_path: Path
+) -> None:
+    watch = Watch()
+    for seed in (5, 13):
+        run(str(seed), f"seed={seed}", watch=watch)
+    run("5", "seed=6", watch=watch)  # refused: another trial's folder
+    assert watch.told[0] == (5.0, False)
+    assert all(math.isnan(value) and not pruned for value, pruned in watch.told[1:])
+    assert len(watch.told) == 3
+    write_status(tmp_path / "sweep" / "13", "running")
+    with locked(tmp_path / "sweep" / "13"):
+        run("13", "seed=13", watch=watch)
+    assert len(watch.told) == 3
 
 
 def test_a_trial_of_another_process_is_left(run: Callable[..., float], trained: list[Any], tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from shown import printed
 
 from clm_dl.experiment.run_files import write_json, write_status
 from clm_dl.experiment.run_home import LOCK, locked
+from clm_dl.experiment.shared import SHARED
+from clm_dl.experiment.sweep.summary import sum_up
 from clm_dl.experiment.sweep.trials import rank, read_trials, seeds
 from clm_dl.report import main as report_command
 from clm_dl.run import Run
@@ -46,7 +48,7 @@ def make(run: Run, tmp_path: Path) -> Make:
             size=len(scores)
         )
         scores.assign(score=1 / (1 + np.exp(-logit))).to_parquet(folder / "scores.parquet")
-        write_json(folder / "timing.json", {"network": seconds})
+        write_json(folder / "timing.json", {"network": seconds, "baselines": 30 / seconds})  # whoever came first fits
         return folder
 
     return trial
@@ -63,6 +65,7 @@ def sweep(make: Make, tmp_path: Path) -> Path:
         folder = tmp_path / "sweep" / f"{number}_seed={number}"
         folder.mkdir()
         write_status(folder, state, "encoder.hidden_size is a width" if state == "failed" else None)
+    write_json(tmp_path / "sweep" / SHARED / "churn_recency_0" / "manifest.json", {})  # no trial
     return tmp_path / "sweep"
 
 
@@ -164,13 +167,27 @@ def test_report_makes_the_summary_again(
     text = ["verdict", "reason"]  # which a CSV cannot tell from nothing
     pd.testing.assert_frame_equal(table.fillna(dict.fromkeys(text, "")), again, check_dtype=False)
     html = (sweep / "report.html").read_text()
-    for text in ("1_encoder%3Dlstm%2Cseed%3D1/report.html", "behind", "failed, encoder.hidden_size", "by epoch", "±"):
+    for text in (
+        "1_encoder%3Dlstm%2Cseed%3D1/report.html",
+        "behind",
+        "failed, encoder.hidden_size",
+        "mean ± sd of their seeds",
+    ):
         assert text in html, text
+    assert "fANOVA" not in html  # of four trials
     here(report_command, "sweep=sweep")  # its own files are replaced
     for words, sentence in (([], "or sweep=FOLDER"), (["sweep=sweep", "runs=sweep"], "leave one out")):
         with pytest.raises(SystemExit):
             here(report_command, *words)
         assert sentence in capsys.readouterr().err
+
+
+def test_the_page_says_what_the_objective_depends_on(make: Make, tmp_path: Path) -> None:
+    for number, (encoder, seed) in enumerate((encoder, seed) for encoder in ("lstm", "gru") for seed in range(3)):
+        make(f"{number}", encoder__name=encoder, seed=seed, loss=0.3 * (encoder == "gru"))
+    sum_up(tmp_path / "sweep")
+    html = (tmp_path / "sweep" / "report.html").read_text()
+    assert "each setting explains by itself (fANOVA) – of 6 trials, so do not rely on it" in html
 
 
 def test_load_sweep(sweep: Path, run: Run) -> None:

@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from support import config_of
 
+from clm_dl.errors import UserError
 from clm_dl.experiment.settings import read_task
 from clm_dl.tasks.churn.table import read_table
 
@@ -191,6 +192,23 @@ def test_whole_numbers_are_the_same_customers_however_they_are_written(ids: list
     frame = pd.DataFrame({"id": ids, "n": [1, 2], "left": ["Yes", "No"]})
     frame.to_csv(path, index=False)
     assert read_table(settings(path=str(path)))[0].tolist() == [5, 7]
+
+
+def test_a_customer_written_in_two_ways_is_there_twice(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("id,n,left\n7,1,Yes\n7.0,2,No\n5,3,No\n")
+    ids, *_, counts = read_table(settings(path=str(path), max_quarantined=1))
+    assert ids.tolist() == [7, 5]
+    assert counts["quarantine_reasons"] == {"repeated customer": 1}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"), [(["id", "n", "n", "left"], "two columns 'n'"), (["id", "5", 5, "left"], "two columns '5'")]
+)
+def test_columns_of_one_name_are_refused(columns: list, message: str) -> None:
+    frame = pd.DataFrame([[1, 1.0, 2.0, "yes"], [2, 2.0, 3.0, "no"]])
+    with pytest.raises(UserError, match=message):
+        read_table(settings(frame=frame.set_axis(columns, axis=1)))
 
 
 def test_repeats_of_a_table_that_cross_folds_are_counted(frame: pd.DataFrame) -> None:

@@ -75,7 +75,7 @@ def test_slices_hold_the_tokens_they_say(bags):
     start_M, length_M = draw_slices(
         batch.length_B, num=3, min_tokens=2, max_tokens=6, generator=torch.Generator().manual_seed(0)
     )
-    slices = take_slices(batch, start_M, length_M)
+    slices = take_slices(batch, start_M, length_M, max_tokens=6)
     assert slices.mask_BT.sum(1).tolist() == length_M.tolist()
     for row in range(15):
         start, stop = int(start_M[row]), int(start_M[row] + length_M[row])

@@ -143,7 +143,7 @@ def test_targets_of_lines_are_the_next_known_items(inputs: Inputs) -> None:
         for t in range(int(batch.length_B[b]) - 1):  # neither the last token nor padding has a next one
             if row[t + 1] > 1:
                 expected.append((b * ids_BT.shape[1] + t, row[t + 1]))
-    place_M, item_M = network.targets(batch)
+    place_M, item_M, *_ = network.targets(batch)
     assert list(zip(place_M.tolist(), item_M.tolist(), strict=True)) == expected
 
 
@@ -163,7 +163,8 @@ def test_targets_of_orders_are_the_distinct_items_of_the_next(inputs: Inputs) ->
             place = b * num_tokens + t
             order = ids_L[int(offset_N[place + 1]) : int(offset_N[place + 2])].tolist()
             expected |= {(place, item) for item in order if item > 1}
-    place_M, item_M = network.targets(batch)
+    place_Q, item_M, _, row_M = network.targets(batch)
+    place_M = place_Q[row_M]
     found = list(zip(place_M.tolist(), item_M.tolist(), strict=True))
     assert len(found) == len(set(found)) == len(expected)
     assert set(found) == expected

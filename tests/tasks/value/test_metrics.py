@@ -165,3 +165,12 @@ def test_models_must_share_snapshots_and_a_split_may_be_missing(scores: pd.DataF
     assert alone["difference"] == {}
     assert alone["split"]["val"]["overall"] == {}
     assert alone["best_baseline"] == {"name": None, "chosen_on": None}
+
+
+def test_each_forecast_alone_has_the_figures_that_it_has_among_others():
+    (spend, said), rng = spends(60, seed=3), np.random.default_rng(0)
+    forecasts = {"one": Forecast(said), "other": Forecast(rng.gamma(2.0, 5.0, 60))}
+    table = ValueScores(np.arange(60), pd.DatetimeIndex([]), np.ones(60, bool), spend, spend, forecasts, {}, 0)
+    measure, weight_RC = value_measure(table, forecasts), rng.integers(0, 3, (5, 60)).astype(float)
+    for m, name in enumerate(forecasts):
+        assert np.array_equal(measure.each[name](weight_RC), measure.values(weight_RC)[:, m], equal_nan=True)

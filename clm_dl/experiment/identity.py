@@ -11,7 +11,7 @@ import yaml
 from clm_dl.evaluation.comparison import flat_settings
 from clm_dl.experiment.migrate import current_config
 
-ASIDE = {"paths", "logger", "trusted", "overwrite", "ckpt", "sweep"}
+ASIDE = {"paths", "logger", "trusted", "overwrite", "ckpt", "sweep", "study"}
 ASIDE_WITHIN = {"trainer.enable_progress_bar", "data.data_dir", "data.memory_limit"}
 Settings = dict[str, str]
 
