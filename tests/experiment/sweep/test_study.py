@@ -17,9 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 from clm_dl.config import composed
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep import study as study_module
+from clm_dl.experiment.sweep.place import STUDIES
 from clm_dl.experiment.sweep.search import Search
 from clm_dl.experiment.sweep.space import read_space
-from clm_dl.experiment.sweep.study import STUDIES, Asking, Watch, studies_opened
+from clm_dl.experiment.sweep.study import Asking, Watch, studies_opened
 
 read = cache(lambda words: composed("train", words, None))  # nobody changes it
 WORDS = ["experiment=churn_events", "data.path=shop.csv", "data.roles.customer=cust", "data.roles.time=ts"]
