@@ -74,11 +74,16 @@ def test_predict_says_when_no_item_is_known(
 
 
 def test_a_run_without_a_network_recommends_by_its_best_baseline_and_embeds_nobody(
-    train_ranked: Callable[..., Run], here: Callable[..., None], capsys: Capture, tmp_path: Path
+    train_ranked: Callable[..., Run], ring_log: pd.DataFrame, here: Callable[..., None], capsys: Capture, tmp_path: Path
 ) -> None:
     run = train_ranked("encoder=none", "baselines=[popular]")
     here(predict_command.main, f"run={run.path}", "k=2", "output=lists.parquet")
     assert pd.read_parquet(tmp_path / "lists.parquet").groupby("customer_id").size().eq(2).all()
+    assert "note: " not in capsys.readouterr().out
+    ring_log.assign(sku="old-" + ring_log["sku"]).to_csv(tmp_path / "foreign.csv", index=False)
+    here(predict_command.main, f"run={run.path}", "input=foreign.csv", "output=foreign.parquet")
+    said = capsys.readouterr().out
+    assert "note: 100% of the items of these histories are not in the run's catalogue, such as 'old-i" in said
     for main, *words in ((predict_command.main, "model=network"), (embed_command.main,)):
         with pytest.raises(SystemExit):
             here(main, f"run={run.path}", *words)

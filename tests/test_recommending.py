@@ -103,7 +103,7 @@ def test_items_never_seen_are_unknown(ranked_run: Run) -> None:
 
 
 def test_lists_are_cut_and_customers_chosen(ranked_run: Run, ring_log: pd.DataFrame, lists: pd.DataFrame) -> None:
-    few = ranked_run.recommend(ring_log, cutoff=CUTOFF, k=3, customers=["c008", "c002"])
+    few = ranked_run.recommend(ring_log, cutoff=CUTOFF, k=3, customers=["c008", "c002", "c008"])
     assert few["customer_id"].tolist() == ["c008"] * 3 + ["c002"] * 3
     for customer, part in few.groupby("customer_id"):
         assert part["item_id"].tolist() == lists[lists["customer_id"] == customer]["item_id"].tolist()[:3]

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from clm_dl.baselines.spec import Fitted
 from clm_dl.config import as_saved, plain
 from clm_dl.data.open import open_store
+from clm_dl.data.store.attributes import attribute_values
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.leakage import leakage_lines
 from clm_dl.evaluation.metric import NETWORK
@@ -130,6 +131,8 @@ def run_experiment(
         if watcher and len(folds) == 1 and folds[0].training:
             folds[0].training.trainer.callbacks.append(Pruning(watcher))  # type: ignore[attr-defined]
         counts = {**store.counts, "customers": store.num_customers, "events": store.num_events, **store.facts}
+        if attributes := attribute_values(store):
+            counts["written"] = {**counts.get("written", {}), "attributes": attributes}
         if given := dict(folds[0].cases.snapshots.counts):  # of a label file
             counts["labels"] = given
             log(describe_labels(given))

@@ -21,7 +21,7 @@ from clm_dl.data.zone import Zone
 from clm_dl.errors import UserError, nearest
 from clm_dl.evaluation.metric import NETWORK
 from clm_dl.evaluation.summary import best_model
-from clm_dl.experiment.familiarity import notes
+from clm_dl.experiment.familiarity import notes, written_then
 from clm_dl.experiment.fitted import fitted_models, members, silent
 from clm_dl.experiment.run_files import read_metrics
 from clm_dl.tasks.base import Answers, ScoredTask
@@ -197,8 +197,7 @@ def customers_of(
                 raise UserError(
                     "this run was trained on several data.sources: predict from its own log by leaving input out"
                 )
-            written = read_metrics(trained.path, trained.task).get("data", {}).get("written") if source else None
-            known: Any = {"before": at, "written": written, "log": log}
+            known: Any = {"before": at, "written": written_then(trained, whole=bool(source)), "log": log}
             store = prepare_store({"data_dir": paths["data_dir"], **data, **source}, folder / "store", **known)
         if at is None:  # the end of the data, but behind the last event: what is known to date is history
             at = max(store.end, int(np.asarray(store.time).max()) + 1)

@@ -66,7 +66,7 @@ class Cases:
         return replace(self, snapshots=self.snapshots.select(rows), memo={}, **chosen)
 
     def of_customers(self, customers: Sequence[Any]) -> Self:
-        """Those of the given ids, by the rule of `clm_dl.data.ids`; ValueError for one without a history."""
+        """Those of the given ids, each once, by the rule of `clm_dl.data.ids`; ValueError for one without a history."""
         customers = one_or_many(customers)
         if not customers:
             raise UserError("customers names nobody: give ids, or leave it out for everyone in the log")
@@ -77,7 +77,7 @@ class Cases:
                 f"customer {missing[0]!r} has no event before the cutoff, so there is no history to recommend from: "
                 "leave it out"
             )
-        return self.select(place)
+        return self.select(pd.unique(place))
 
     def digest(self, *more: bytes) -> str:
         """The snapshots' fingerprint and further bytes in one hash."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -60,3 +61,34 @@ def test_the_command_takes_what_its_sentence_names(
     assert "set data.time_format='%d/%m/%Y'" in capsys.readouterr().err
     here(*words, "data.time_format='%d/%m/%Y'")
     assert f"{len(early):,} rows in = {len(early):,} kept + 0 quarantined" in capsys.readouterr().out
+
+
+def test_attributes_are_those_of_training_though_an_input_alone_would_tell_otherwise(
+    train: Callable[..., Run], shop_log: pd.DataFrame, tmp_path: Path
+) -> None:
+    number = shop_log["cust"].str[1:].astype(int)
+    log = shop_log.assign(plan=number.map(lambda code: "gold" if code % 9 == 0 else str(code % 3 + 1)), age=number % 50)
+    log["vip"] = number % 2 == 0
+    log.to_csv(tmp_path / "log.csv", index=False)
+    words = [f"data.path={tmp_path / 'log.csv'}", "data.static=[plan,age,vip]", "encoder=none", "baselines=[logistic]"]
+    run = train(*words)
+    whole = run.predict(log).set_index("customer_id")["score"]
+    part = log[log["plan"] != "gold"].astype({"age": str, "vip": int})
+    part.loc[part["cust"] == "c001", "age"] = "unknown"
+    part.to_csv(tmp_path / "part.csv", index=False)
+    found = run.predict(tmp_path / "part.csv")
+    scores = found.set_index("customer_id")["score"].drop("c001")
+    np.testing.assert_allclose(scores, whole[scores.index], rtol=1e-9)
+    [lost] = [line for line in found.attrs["input"] if line.startswith("note: ")]
+    assert lost.endswith("part.csv are no numbers, such as 'unknown', and count as missing")
+    told = run.predict(log.assign(plan="plan " + log["plan"])).attrs["input"][1:]
+    assert told == [
+        "note: 100% of the values of the customer attribute plan are unknown to the run, such as 'plan gold'"
+    ]
+
+
+def test_what_a_network_does_not_know_of_an_attribute_is_said(ranked_run: Run, ring_log: pd.DataFrame) -> None:
+    half = ring_log["cust"] < "c060"
+    other = ring_log.assign(region=ring_log["region"].where(half, "east"))
+    *_, note = ranked_run.recommend(other, k=1, customers=["c001"]).attrs["input"]
+    assert note == "note: 50% of the values of the customer attribute region are unknown to the run, such as 'east'"

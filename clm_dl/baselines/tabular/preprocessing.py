@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from clm_dl.baselines.spec import IMPUTE
+from clm_dl.data.ids import written
 from clm_dl.errors import UserError
 
 STRATEGIES = {"mean": "mean", "median": "median", "mode": "most_frequent"}
@@ -22,6 +23,8 @@ STRATEGIES = {"mean": "mean", "median": "median", "mode": "most_frequent"}
 
 def signed_log(X: pd.DataFrame) -> np.ndarray:
     """sign(x) · log(1 + |x|): counts, days and amounts are skewed."""
+    for name in (name for name in X if not pd.api.types.is_numeric_dtype(X[name])):
+        raise UserError(f"{name} was a number in training and is text in this input: give numbers, or train anew")
     values = X.to_numpy(dtype=np.float64)
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
 
@@ -52,7 +55,8 @@ def build_preprocessor(X: pd.DataFrame, *, impute: str, seed: int) -> ColumnTran
 
 
 def _as_text(X: pd.DataFrame) -> np.ndarray:
-    text = X.astype(object)
+    numbers = {name: X[name].map(written) for name in X.select_dtypes("number")}
+    text = X.assign(**numbers).astype(object)
     return text.where(text.notna(), "(missing)").astype(str).to_numpy(dtype=object)
 
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from clm_dl.data import ids
 from clm_dl.data.log import parse
+from clm_dl.data.log.customer_columns import CustomerColumns
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.joins import Joins
-from clm_dl.data.log.kinds import attribute_readers
 from clm_dl.data.log.roles import DataSpec
 from clm_dl.data.log.ties import draw_ties
 from clm_dl.data.store.attributes import Changes, taken, write_changes
@@ -82,7 +82,9 @@ class Encoder:
         numeric = [own[name] for name, kind in self.spec.kinds.items() if kind == "numeric"]
         return events.mutate(**columns, **{name: events[name].cast("float32") for name in numeric})
 
-    def write_static(self, events: ir.Table, raws: Sequence[Source], joins: Joins) -> list[str]:
+    def write_static(
+        self, events: ir.Table, raws: Sequence[Source], joins: Joins, attributes: CustomerColumns
+    ) -> list[str]:
         """Customer attributes, one row a customer in the order of codes, and when they changed; names those that do."""
         frame = pd.DataFrame(index=pd.RangeIndex(len(self.customers)))
         customers = pd.Index(self.customers.cast(pa.string()).to_pandas())
@@ -102,7 +104,8 @@ class Encoder:
                     names = joins.known_then(join, log, names, since, asked=wanted)
                 key = parse.as_written(joined[join.right], untyped=joined.text)
                 dates = {} if since is None else {"since": since}
-                readers = attribute_readers(self.engine, joined, names, log, joins.log)
+                readers = attributes.of_table(joined, names, log)
+                attributes.say_lost(joined.table, {name: joined[name] for name in names}, readers, joined.what)
                 columns = {
                     joined.own(name): readers[name](joined[name]) if name in readers else joined[name] for name in names
                 }
@@ -133,9 +136,13 @@ class Encoder:
             elif name not in changes and name not in frame:
                 known = sorted({*frame.columns, *changes, *(column for source in raws for column in source.names)})
                 parse.check_columns(raws[0], [name], "static column", known=known)
+        for name in frame:
+            frame[name] = attributes.spelled(name, frame[name])
         for name, part in changes.items():
-            frame[name] = taken(part.values[[name]], part.newest)[name].to_numpy()
-        write_changes(self.folder, [replace(part, values=part.values[[name]]) for name, part in changes.items()])
+            values = attributes.spelled(name, part.values[name]).to_frame()
+            frame[name] = taken(values, part.newest)[name].to_numpy()
+            changes[name] = replace(part, values=values)
+        write_changes(self.folder, list(changes.values()))
         frame = frame[wanted] if wanted else frame
         pq.write_table(
             pa.Table.from_pandas(frame, preserve_index=not len(frame.columns)), self.folder / "static.parquet"

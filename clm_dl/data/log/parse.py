@@ -25,10 +25,18 @@ WHOLE = "decimal(38, 0)"
 
 @dataclass(frozen=True)
 class Writing:
-    """How the text columns of a log are written: `time_format` of times and marks of numbers, by column."""
+    """How the columns of a log are written.
+
+    Attributes:
+        times: `time_format` by column of text. marks: of numbers by column of text.
+        attributes: the customer attributes that a run knows: None of numbers, else the values of a category, none where
+            they are too many to name. attribute_marks: of numbers among them that are text.
+    """
 
     times: Mapping[str, str | None] = field(default_factory=dict)
     marks: Mapping[str, Marks] = field(default_factory=dict)
+    attributes: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    attribute_marks: Mapping[str, Marks] = field(default_factory=dict)
 
 
 def check_columns(source: Source, needed: Iterable[str], what: str, *, known: Sequence[str] | None = None) -> None:

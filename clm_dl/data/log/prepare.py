@@ -16,12 +16,13 @@ import pandas as pd
 
 from clm_dl.data.log import parse, strays, times
 from clm_dl.data.log.counts import check_enough_left, describe_counts
+from clm_dl.data.log.customer_columns import CustomerColumns
 from clm_dl.data.log.encode import Encoder
 from clm_dl.data.log.engine import DuckDB, Source, open_engine
 from clm_dl.data.log.fingerprint import configuration_fingerprint, source_fingerprint
 from clm_dl.data.log.interchange import spell_out
 from clm_dl.data.log.joins import Joins
-from clm_dl.data.log.kinds import Reader, shared_readers
+from clm_dl.data.log.kinds import Reader
 from clm_dl.data.log.nobody import mark_nobody
 from clm_dl.data.log.orders import settle_orders
 from clm_dl.data.log.quarantine import WRONG_SHAPE, examples, write_quarantine
@@ -30,7 +31,7 @@ from clm_dl.data.log.repeats import count_repeats, distinct
 from clm_dl.data.log.roles import RESERVED, DataSpec, Log, parse_data
 from clm_dl.data.log.sources import describe, is_database
 from clm_dl.data.log.ties import Ties, count_ties
-from clm_dl.data.log.writing import find_writing, of_facts, to_facts
+from clm_dl.data.log.writing import find_writing, marks_to_facts, of_facts, to_facts
 from clm_dl.data.store.files import publish, write_meta
 from clm_dl.data.store.home import home_of, staged_folder
 from clm_dl.data.store.store import EventStore, Field
@@ -53,7 +54,7 @@ def prepare_store(
     Args:
         data: the keys of `configs/data/events.yaml`.
         before: microseconds UTC; rows at or after it are dropped before anything else is looked at.
-        written: how the log that a run was trained on is written, `written` of its store's facts.
+        written: how the log that a run was trained on is written, `written` of its facts.
         log: receives one line of progress at a time.
 
     Raises:
@@ -109,6 +110,7 @@ class _Preparation:
             self.tie = "file" if has_order else "seeded"
         self.reasons: dict[str, str] = {}  # why a row cannot be kept → what of it: customer, time or a field
         self.joins = Joins(engine, spec.data_dir, log)
+        self.attributes = CustomerColumns(engine, known, log)
 
     def run(self) -> dict[str, Any]:
         spec, engine = self.spec, self.engine
@@ -149,13 +151,16 @@ class _Preparation:
         kept = int(groups["rows"].sum())
         counts |= {"kept": kept, "duplicates": rows_in - quarantined - kept}
         settled = [settle_orders(engine, table, close=spec.close_orders, log=self.log) for table in good]
-        readers = shared_readers(engine, spec.logs, raws, spec.static, self.log)
+        left = [
+            replace(source, table=table) for source, table in zip(raws, settled, strict=True)
+        ]  # raw ones may be gone
+        readers = self.attributes.of_logs(spec.logs, left, spec.static)
         events = self._merge([self._fields(*parts) for parts in zip(spec.logs, raws, settled, readers, strict=True)])
         events = engine.named(events)
         encoder = Encoder(spec, engine, self.folder)
         codes = encoder.write_dictionaries(events, untyped=self.untyped)
         events, offsets = encoder.encode_customers(events, groups, text=self.text, untyped=self.untyped)
-        dated = encoder.write_static(events, raws, self.joins)
+        dated = encoder.write_static(events, raws, self.joins, self.attributes)
         events = encoder.encode_fields(events, codes)
         fields = [Field(name, kind, name if name in RESERVED else None) for name, kind in spec.kinds.items()]
         last = encoder.write_columns(events, offsets, fields, tie=self.tie)
@@ -178,7 +183,8 @@ class _Preparation:
             self.log(f"{lost:,} customers have no row left: all of theirs were quarantined")
         facts: dict[str, Any] = {"known_at_all_times": sorted(self.joins.always), "known_as_of": dated}
         facts |= {"tells_later": sorted(self.joins.foretold), "left_out": sorted(self.joins.left_out)}
-        facts["written"] = self.written
+        marks = marks_to_facts(self.attributes.marks)
+        facts["written"] = {**self.written, **({"attribute_marks": marks} if marks else {})}
         facts = {name: found for name, found in facts.items() if found}
         if self.tie != "sort":
             facts["ties"] = {"order": self.tie, **asdict(ties)}
@@ -275,12 +281,11 @@ class _Preparation:
                 columns.append(ibis.literal(log.name).name(own))
             else:
                 columns.append(table[own] if own in have else ibis.null(types[self.spec.kinds[name]]).name(own))
+        static = {name: table[source.own(name)] for name in self.spec.static if name in source.names}
+        self.attributes.say_lost(table, static, readers, source.what)
         columns += [
-            (readers[name](table[source.own(name)]) if name in readers else table[source.own(name)]).name(
-                f"s{position}"
-            )
-            for position, name in enumerate(self.spec.static)
-            if name in source.names
+            (readers[name](column) if name in readers else column).name(f"s{self.spec.static.index(name)}")
+            for name, column in static.items()
         ]
         if self.tie == "file":
             position = ibis.literal(self.spec.logs.index(log)).cast("int64")

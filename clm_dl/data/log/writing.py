@@ -34,17 +34,24 @@ def find_writing(engine: DuckDB, source: Source, log: Log, known: Writing, say: 
 
 
 def to_facts(writing: Writing, log: Log) -> dict[str, Any]:
-    """What was found out of a log's writing, JSON-able; {} where nothing had to be."""
+    """What was found out of the writing of a log's times and fields, JSON-able; {} where nothing had to be."""
     times = {} if log.time_format else {column: found for column, found in writing.times.items() if found}
     given = log.decimal is not None or log.thousands is not None
-    marks = {} if given else {column: list(astuple(found)) for column, found in writing.marks.items()}
+    marks = {} if given else marks_to_facts(writing.marks)
     return {"times": times, "marks": marks} if times or marks else {}
 
 
+def marks_to_facts(marks: Mapping[str, Marks]) -> dict[str, list[str]]:
+    """Marks as JSON has them."""
+    return {column: list(astuple(found)) for column, found in marks.items()}
+
+
 def of_facts(facts: Mapping[str, Any]) -> Writing:
-    """The inverse of `to_facts`."""
-    marks = {column: Marks(*found) for column, found in facts.get("marks", {}).items()}
-    return Writing(dict(facts.get("times", {})), marks)
+    """The inverse of `to_facts`, with what is known of customer attributes (see `Writing`)."""
+    fields, attributes = (
+        {column: Marks(*found) for column, found in facts.get(key, {}).items()} for key in ("marks", "attribute_marks")
+    )
+    return Writing(dict(facts.get("times", {})), fields, dict(facts.get("attributes", {})), attributes)
 
 
 def _format(engine: DuckDB, source: Source, name: str, timezone: str, known: Writing, say: Say) -> str | None:

@@ -15,6 +15,7 @@ import pandas as pd
 from clm_dl.data.sequences.tokens import DAY, Sequences
 from clm_dl.data.sequences.vocabulary import Vocabulary
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.store.attributes import is_number
 from clm_dl.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -44,7 +45,7 @@ def fit_schema(
         "tenure": binned_scale(np.log1p((training.cutoff - sequences.time[first]) / DAY)),
     }
     for name in static.columns:
-        if pd.api.types.is_numeric_dtype(static[name]) and not pd.api.types.is_bool_dtype(static[name]):
+        if is_number(static[name]):
             attributes[str(name)] = None
             head[f"static.{name}"] = binned_scale(static[name].to_numpy(np.float64, na_value=np.nan))
         else:

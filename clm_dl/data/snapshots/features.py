@@ -16,7 +16,7 @@ import pandas as pd
 from clm_dl.data.snapshots.cutoffs import DAY, to_us
 from clm_dl.data.snapshots.snapshots import Snapshots
 from clm_dl.data.snapshots.sums import Sums, prefix_sums
-from clm_dl.data.store.attributes import attributes_at
+from clm_dl.data.store.attributes import attributes_at, is_number
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 
@@ -135,14 +135,10 @@ def _first_seen(offsets: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def _static(store: EventStore, snapshots: Snapshots) -> pd.DataFrame:
     attributes, place = attributes_at(store, snapshots.customer, snapshots.cutoff)
     static = attributes.iloc[place].reset_index(drop=True)
-    is_number = {
-        name: pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-        for name, values in static.items()
-    }
     return pd.DataFrame(
         {
             f"static_{name}": values.astype(np.float32)
-            if is_number[name]
+            if is_number(values)
             else values.astype(str).where(values.notna()).astype("category")
             for name, values in static.items()
         },

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import CHANGED_AT, CHANGED_OFFSETS, CHANGED_VALUES, EventStore
 
+MANY = 1000  # values of an attribute are not named
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -53,6 +55,22 @@ class Changes:
 def taken(values: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
     """The rows of a table, all missing for −1."""
     return values.reindex(rows).reset_index(drop=True)
+
+
+def is_number(values: pd.Series) -> bool:
+    """Whether an attribute is one of numbers; any other is a category."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def attribute_values(store: EventStore) -> dict[str, list[str] | None]:
+    """What a store's attributes are, JSON-able: None of numbers, else the sorted values, none where they are many."""
+    dated = store.attribute_changes[2] if (store.path / CHANGED_AT).is_file() else pd.DataFrame()
+    found: dict[str, list[str] | None] = {}
+    for name in map(str, store.static):
+        column = dated[name] if name in dated else store.static[name]
+        values = None if is_number(column) else sorted(map(str, column.dropna().unique()))
+        found[name] = [] if values and len(values) > MANY else values
+    return found
 
 
 def write_changes(folder: Path, parts: Sequence[Changes]) -> None:

@@ -12,7 +12,7 @@ from clm_dl.errors import UserError
 from clm_dl.experiment.history import epoch_means, read_history
 from clm_dl.experiment.sweep.importance import importance
 from clm_dl.experiment.sweep.place import REPORT, TRIALS
-from clm_dl.experiment.sweep.trials import Trial, rank, read_trials, seeds
+from clm_dl.experiment.sweep.trials import Trial, of_other_data, rank, read_trials, seeds
 from clm_dl.locks import exclusive
 from clm_dl.visual.sweep import print_sweep, render_sweep
 from clm_dl.writing import replacing
@@ -24,6 +24,11 @@ def sum_up(sweep: Path, trusted: Sequence[str] = (), *, page: Path | None = None
     table = rank(trials)
     together, metrics = seeds(table), {trial.metric.name: trial.metric for trial in trials if trial.metric}
     print_sweep(table, together, metrics)
+    if others := of_other_data(trials):
+        print(
+            f"note: the log has changed since: {', '.join(others)} scored other snapshots than the rest, so their "
+            "figures do not compare; delete their folders to run them again, or choose another sweep=NAME"
+        )
     page, commands = page or sweep / REPORT, next_commands(sweep, table)
     with exclusive(sweep):  # another start of the sweep may end at the same time
         with replacing(sweep / TRIALS) as temporary:

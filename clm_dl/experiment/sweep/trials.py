@@ -25,6 +25,7 @@ from clm_dl.visual.results import Results
 
 RESAMPLES = 400  # of a difference to the best trial
 SEED = "seed"
+OF_DATA = ("data.", "labels.", "policy.", "protocol.", "sequence.", "snapshots.", "task.", "vocabulary.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,8 @@ def rank(trials: Sequence[Trial]) -> pd.DataFrame:
     """One row a trial, the best first, those that did not finish last.
 
     Columns: rank (1 is the best; trials with another objective are ranked for themselves), trial (its folder's name),
-    the settings that differ, state, model and split (whose figure it is), objective, value, low, high, difference,
+    the settings that differ, state, model and split (whose figure it is), snapshots (the start of the fingerprint of
+    those it was scored on), objective, value, low, high, difference,
     difference_low, difference_high (to the best, paired over customers; only where both scored the same snapshots),
     verdict (best, tie, behind), cheapest (of those that tie), seconds, resumed, reason.
     """
@@ -128,7 +130,7 @@ def rank(trials: Sequence[Trial]) -> pd.DataFrame:
         rows += _ranked(sorted(alike, key=_badness), differing)
     rows += [_row(trial, differing) for trial in trials if trial.metric is None]
     figures = ["objective", "value", "low", "high", "difference", "difference_low", "difference_high"]
-    columns = ["rank", "trial", *differing, "state", "model", "split", *figures]
+    columns = ["rank", "trial", *differing, "state", "model", "split", "snapshots", *figures]
     table = pd.DataFrame(rows, columns=[*columns, "verdict", "cheapest", "seconds", "resumed", "reason"])
     for name in differing:
         with suppress(ValueError, TypeError):
@@ -137,20 +139,38 @@ def rank(trials: Sequence[Trial]) -> pd.DataFrame:
 
 
 def seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Trials that differ by their seed alone, together: the settings that differ, objective, trials, mean, sd.
+    """Trials that differ by their seed alone and scored the same snapshots, together: the settings that differ,
+    objective, trials, mean, sd.
 
     The best mean first. Empty where no two trials differ by their seed alone.
     """
     start, end = table.columns.get_loc("trial"), table.columns.get_loc("state")
     others = [name for name in table.columns[start + 1 : end] if name != SEED]
     finished = table[table["value"].notna()]
-    if SEED not in table or not finished.duplicated([*others, "objective"]).any():
+    alike = [*others, "snapshots", "objective"]
+    if SEED not in table or not finished.duplicated(alike).any():
         return pd.DataFrame(columns=[*others, "objective", "trials", "mean", "sd"])
-    grouped = finished.groupby([*others, "objective"], dropna=False, sort=False)  # sorted by rank, so the best leads
+    grouped = finished.groupby(alike, dropna=False, sort=False)  # sorted by rank, so the best leads
     found: pd.DataFrame = grouped.agg(
         trials=("value", "size"), mean=("value", "mean"), sd=("value", "std"), rank=("rank", "mean")
     ).reset_index()
-    return found.sort_values("rank", kind="stable").drop(columns="rank").reset_index(drop=True)
+    return found.sort_values("rank", kind="stable").drop(columns=["rank", "snapshots"]).reset_index(drop=True)
+
+
+def of_other_data(trials: Sequence[Trial]) -> list[str]:
+    """Names of finished trials whose settings of data and task another one has, too, that scored other snapshots: their
+    log changed between two starts of the sweep. Those of the snapshots that most have are left out.
+    """
+    states: dict[tuple[tuple[str, str], ...], dict[str, list[str]]] = {}
+    for trial in trials:
+        if trial.results:
+            asked = tuple((key, value) for key, value in sorted(trial.settings.items()) if key.startswith(OF_DATA))
+            states.setdefault(asked, {}).setdefault(trial.results.metrics["fingerprint"], []).append(trial.name)
+    found = []
+    for by_state in states.values():
+        *fewer, _ = sorted(by_state.values(), key=len)
+        found += [name for names in fewer for name in names]
+    return found
 
 
 def _badness(trial: Trial) -> float:
@@ -218,6 +238,7 @@ def _row(trial: Trial, differing: Sequence[str]) -> dict[str, Any]:
         "state": trial.state,
         "model": trial.judged.model if trial.judged else None,
         "split": trial.judged.split if trial.judged else None,
+        "snapshots": trial.results.metrics["fingerprint"][:8] if trial.results else None,
         "objective": trial.metric.name if trial.metric else None,
         **{name: figure.get(name) for name in ("value", "low", "high")},
         "verdict": "",

@@ -13,6 +13,8 @@ from support import asked_of, baseline_rows, changed, shipped
 
 from clm_dl.baselines.spec import Spec
 from clm_dl.baselines.tabular.classifier import TabularClassifier
+from clm_dl.baselines.tabular.preprocessing import build_preprocessor
+from clm_dl.errors import UserError
 from clm_dl.tasks.cases import Cases
 
 ALL = shipped("churn")
@@ -148,6 +150,15 @@ def test_unseen_levels_and_gaps_at_prediction_are_fine() -> None:
     model = classifier(ALL["logistic"]).fit(X, y)
     strange = X[:3].assign(recency=np.nan, static_age=pd.Series(["martian", None, "young"]))
     assert np.isfinite(model.predict_proba(strange)).all()
+
+
+def test_a_column_whose_kind_changed_is_read_as_in_training_or_refused() -> None:
+    then = pd.DataFrame({"plan": ["1", "2", "gold"] * 20, "age": [20.0, 30.0, 40.0] * 20})
+    fitted = build_preprocessor(then, impute="median", seed=0).fit(then)
+    now = then.iloc[:2].assign(plan=[1.0, 2.0])
+    np.testing.assert_array_equal(fitted.transform(now), fitted.transform(then.iloc[:2]))
+    with pytest.raises(UserError, match="age was a number in training and is text in this input"):
+        fitted.transform(now.assign(age="unknown"))
 
 
 def test_test_rows_do_not_touch_what_is_fitted(score: Callable[..., pd.DataFrame]) -> None:

@@ -122,6 +122,21 @@ def test_other_snapshots_are_compared_by_their_intervals(make: Make, tmp_path: P
     assert table["difference"].isna().all()
 
 
+def test_trials_of_a_log_that_changed_are_said_and_no_seeds_of_it(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("0_seed=0")
+    make("1_seed=1", seed=1)
+    old = make("2_seed=2", seed=2)
+    metrics = json.loads((old / "metrics.json").read_text())
+    write_json(old / "metrics.json", metrics | {"fingerprint": "of another state"})
+    sum_up(tmp_path / "sweep")
+    assert "note: the log has changed since: 2_seed=2 scored other snapshots" in capsys.readouterr().out
+    table = rank(read_trials(tmp_path / "sweep"))
+    assert table["snapshots"].nunique() == 2
+    assert seeds(table)["trials"].tolist() == [2, 1]
+
+
 def test_the_time_of_a_resumed_trial_does_not_make_it_the_cheapest(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / "sweep" / "0"
     make("0", seconds=1.0, ckpt=str(folder / "checkpoints" / "last.ckpt"))

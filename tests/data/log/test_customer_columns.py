@@ -1,0 +1,87 @@
+"""Customer attributes of an input are read as those that a run was trained on, whatever file they come from."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from clm_dl.data.log.prepare import prepare_store
+from clm_dl.data.store.attributes import attribute_values
+from clm_dl.errors import UserError
+
+ROLES = {"customer": "id", "time": "when"}
+LOG = pd.DataFrame({"id": list("abcd"), "when": "2024-01-01"})
+WRITTEN: dict[str, Any] = {
+    "attributes": {"plan": ["007", "1", "2", "gold"], "vip": ["False", "True"], "age": None},
+    "attribute_marks": {"age": [",", "."]},
+}
+NEW = pd.DataFrame({"plan": [1.0, 2.0, None, 2.0], "age": ["n/k", "2.345", None, "9"]})
+
+
+def source(frame: pd.DataFrame, how: str, folder: Path, name: str) -> dict[str, Any]:
+    if how == "frame":
+        return {"frame": frame}
+    if how == "sqlite":
+        with sqlite3.connect(folder / "log.db") as database:
+            frame.to_sql(name, database, index=False)
+        return {"path": f"sqlite:///{folder}/log.db", "table": name}
+    file = folder / f"{name}.{how}"
+    frame.to_parquet(file) if how == "parquet" else frame.to_csv(file, index=False)
+    return {"path": str(file)}
+
+
+@pytest.mark.parametrize(
+    ("how", "joined", "vip"),
+    [
+        ("csv", False, ["true", "FALSE", None, "True"]),
+        ("parquet", False, [1, 0, None, 1]),
+        ("frame", True, [True, False, None, True]),
+        ("sqlite", False, [1, 0, None, 1]),
+        ("sqlite", True, ["true", "false", None, "1"]),
+    ],
+)
+def test_a_category_stays_text_and_a_number_is_one_or_missing(
+    how: str, joined: bool, vip: list[Any], tmp_path: Path
+) -> None:
+    new, said = NEW.assign(vip=vip), list[str]()
+    if joined:
+        table = source(LOG[["id"]].join(new), how, tmp_path, "now")
+        data = {"frame": LOG, "joins": [{**table, "on": "id", "to": "customer"}]}
+    else:
+        data = {**source(LOG.join(new), how, tmp_path, "now"), "static": list(new)}
+    store = prepare_store({**data, "roles": ROLES}, tmp_path / "store", written=WRITTEN, log=said.append)
+    found = {name: [None if pd.isna(value) else value for value in store.static[name]] for name in new}
+    assert found == {
+        "plan": ["1", "2", None, "2"],
+        "age": [None, 2345, None, 9],
+        "vip": ["True", "False", None, "True"],
+    }
+    [lost] = [line for line in said if line.startswith("note: ")]
+    assert lost.startswith("note: 1 values of the customer attribute age in ")
+    assert lost.endswith("are no numbers, such as 'n/k', and count as missing")
+
+
+def test_marks_are_those_that_the_values_tell_before_those_of_training(tmp_path: Path) -> None:
+    frame = LOG.assign(age=["1,234.5", "20.5", "True", "unknown"])
+    data = {"frame": frame, "roles": ROLES, "static": ["age"]}
+    ages = prepare_store(data, tmp_path / "store", written=WRITTEN).static["age"]
+    assert ages.fillna(-1).tolist() == [1234.5, 20.5, 1, -1]
+
+
+def test_a_date_is_no_number(tmp_path: Path) -> None:
+    data = {"frame": LOG.assign(age=pd.Timestamp("2024-01-01")), "roles": ROLES, "static": ["age"]}
+    with pytest.raises(UserError, match=r"is of type timestamp.* and the run was trained on numbers"):
+        prepare_store(data, tmp_path / "store", written=WRITTEN)
+
+
+def test_what_a_run_keeps_of_its_attributes(tmp_path: Path) -> None:
+    log = pd.DataFrame({"id": range(1001), "when": "2024-01-01", "size": "1,5", "vip": "yes"})
+    log.assign(mail=log["id"].map("m{}".format)).to_csv(tmp_path / "log.csv", index=False, sep=";")
+    data = {"path": str(tmp_path / "log.csv"), "roles": ROLES, "static": ["mail", "size", "vip"]}
+    store = prepare_store(data, tmp_path / "store")
+    assert store.facts["written"] == {"attribute_marks": {"size": [",", "."]}}
+    assert attribute_values(store) == {"mail": [], "size": None, "vip": ["yes"]}  # of too many values none is named
