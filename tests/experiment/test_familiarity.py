@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from clm_dl import predict
+from clm_dl.data.open import open_store
+from clm_dl.experiment.backtest import backtest
 from clm_dl.run import Run
 
 
@@ -43,6 +45,9 @@ def test_a_calendar_that_ends_is_told_of_in_training_and_in_predicting(
     [line] = [line for line in lines if "tells of" in line]
     assert "tells of 2021-01-01 to 2021-08-31; the label windows of " in line
     assert "cutoffs (2021-08-04T" in line
+    store, lines = open_store(run.config["data"], run.config["paths"]), []
+    backtest(run.trained, store, "rolling", resamples=10, log=lines.append)
+    assert [line for line in lines if "reach beyond that" in line]
     whole, half = (run.predict(cutoff=cutoff).attrs["input"] for cutoff in ("2021-06-01", "2021-08-20"))
     assert not [line for line in whole if "tells of" in line]
     assert [line for line in half if "windows of 1 of 1 cutoffs (2021-08-20) reach beyond" in line]
