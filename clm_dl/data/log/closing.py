@@ -68,7 +68,7 @@ def _is_later(
     known = column.notnull()
     if kind.is_string():
         known &= ~column.strip().isin(("", *MISSING_WORDS))
-    if digits and written is None:
+    if digits and written in (None, "epoch_s"):
         known &= column.try_cast("float64").abs() >= EPOCH
     moment = ibis.ifelse(known, time(column, timezone, written)[0], ibis.null("int64"))
     counts = {"values": column.notnull() & known, "times": moment.notnull(), "later": moment > since}

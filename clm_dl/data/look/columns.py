@@ -179,7 +179,7 @@ def _with_time(engine: DuckDB, sample: Source, column: Column, is_number: bool) 
         return column
     if not is_number:
         return replace(column, kind="time", time_format=wanted, sure=True)
-    if wanted is not None:
+    if wanted not in (None, "epoch_s"):
         return replace(column, kind="time", time_format=wanted, sure=wanted not in WEAK and wanted not in NUMBERED)
     low, high = _ends(engine, sample, column.name)
     for unit in (1, 1e3, 1e6, 1e9):

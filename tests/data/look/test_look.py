@@ -225,3 +225,10 @@ def test_a_table_with_a_row_a_customer(look: LookAt) -> None:
 def test_what_is_neither_is_one_sentence(look: LookAt, frame: pd.DataFrame, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         look(frame)
+
+
+def test_small_whole_numbers_are_no_times(look: LookAt, lines: pd.DataFrame) -> None:
+    frame = lines.iloc[:200].assign(pieces=lambda rows: rows.item % 7, c=lambda rows: "c" + rows.c.astype(str))
+    kinds = {column.name: column.kind for column in look(frame[["c", "t", "pieces"]]).columns}
+    assert kinds["pieces"] == "number"
+    assert kinds["t"] == "time"
