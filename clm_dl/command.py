@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clm_dl.config import CONFIG_DIR, check_trusted, command_line, own_folder, plain
+from clm_dl.config import CONFIG_DIR, check_alone, check_search, command_line, own_folder, plain
 from clm_dl.errors import UserError
 from clm_dl.masking import masked
 
@@ -124,9 +124,8 @@ def _read_argv(words: Sequence[str]) -> tuple[list[str], list[str], Path | None]
 def check_job(config: DictConfig) -> None:
     """Raise UserError where the `config` of a job cannot be begun with, whatever its command."""
     hydra_config = HydraConfig.get()
-    if any(key.lstrip("+") == "trusted" for key in hydra_config.sweeper.get("params") or ()):
-        raise UserError("trusted is no parameter of a search: say it on the command line")
-    check_trusted(config, hydra_config.overrides.task)
+    check_search(hydra_config)
+    check_alone(config, hydra_config.overrides.task)
     if missing := OmegaConf.missing_keys(config):
         raise UserError(f"{min(missing)} is not set: write {min(missing)}=…")
 

@@ -21,7 +21,7 @@ from omegaconf.resolvers import oc
 from clm_dl.as_written import ids_as_written, runs_as_written
 from clm_dl.classes import check, make, shipped
 from clm_dl.errors import MissingExtra, UserError, nearest
-from clm_dl.hydra_group import check_hydra_group
+from clm_dl.hydra_group import ALONE, check_hydra_group
 from clm_dl.masking import masked_config
 from clm_dl.recipes import recipe_overrides
 from clm_dl.trial_folder import trial_folder
@@ -40,7 +40,7 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     own = own_folder()
     given = command_line(config_name, overrides, own)
     config = composed(config_name, given, own)
-    check_trusted(config, given)
+    check_alone(config, given)
     return config
 
 
@@ -67,13 +67,21 @@ def own_folder(given: str | None = None) -> Path | None:
     return folder if folder.is_dir() and not folder.samefile(CONFIG_DIR) else None
 
 
-def check_trusted(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise ValueError where a file says what is trusted, and not whoever gives the `overrides`."""
-    if config.get("trusted") and not any(text.lstrip("+").startswith("trusted=") for text in overrides):
-        raise UserError(
-            f"trusted={plain(config.trusted)} stands in a file of the configuration, and only the command line may "
-            "say it: leave it out there"
-        )
+def check_alone(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise ValueError where a file says what only whoever gives the `overrides` may."""
+    for key in ALONE:
+        if config.get(key) and not any(text.lstrip("+").startswith(f"{key}=") for text in overrides):
+            raise UserError(
+                f"{key}={plain(config[key])} stands in a file of the configuration, and only the command line may say "
+                "it: leave it out there"
+            )
+
+
+def check_search(config: Any) -> None:
+    """Raise UserError where the parameters of a search, in Hydra's group `config`, say it."""
+    for key in config.sweeper.get("params") or ():
+        if (name := str(key).lstrip("+")) in ALONE:
+            raise UserError(f"{name} is no parameter of a search: say it on the command line")
 
 
 def _options(group: str, own: Path | None = None) -> list[str]:

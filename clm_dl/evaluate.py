@@ -85,7 +85,7 @@ def _backtest(trained: Any, store: Any, cutoffs: Any, resamples: int) -> None:
     from clm_dl.writing import write_text
 
     path = trained.path
-    found = to_json(backtest(trained, store, cutoffs, resamples=resamples))
+    found = to_json(backtest(trained, store, cutoffs, resamples=resamples, log=print))
     with rewriting(path, BACKTEST):
         write_json(path / BACKTEST, found)
     questions = read_results(path, trained.config["trusted"])

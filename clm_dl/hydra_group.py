@@ -11,6 +11,7 @@ from typing import Any
 from clm_dl.classes import TARGET, covers
 from clm_dl.errors import UserError
 
+ALONE = ("trusted", "overwrite", "ckpt")  # keys by which a file could run code, or have a finished run replaced
 MADE = ("launcher", "sweeper", "callbacks")  # objects, which may be of a class that the command line trusts
 
 
@@ -30,7 +31,7 @@ def check_hydra_group(
         trusted: by the command line: classes of which a file may name a launcher, a sweeper or callbacks.
     """
     for key in (given.get("sweeper") or {}).get("params") or ():
-        if re.split(r"[./@]", str(key).lstrip("+~"))[0] in ("hydra", "trusted"):
+        if re.split(r"[./@]", str(key).lstrip("+~"))[0] in ("hydra", *ALONE):
             raise UserError(f"{key} is no parameter of a search: say it on the command line")
     for key in sorted({*given, *shipped} - {"runtime", "searchpath"}):  # Hydra sets these anew
         one, usual = given.get(key), shipped.get(key)

@@ -18,7 +18,8 @@ def main(config: DictConfig) -> None:
     """Compare finished runs; paired statements only between runs with the same fingerprint."""
     from clm_dl.experiment.output import check_output
     from clm_dl.experiment.run_files import read_results, read_status
-    from clm_dl.experiment.sweep.summary import REPORT, sum_up
+    from clm_dl.experiment.sweep.place import REPORT, TRIALS, check_place
+    from clm_dl.experiment.sweep.summary import sum_up
     from clm_dl.experiment.sweep.trials import find_runs
     from clm_dl.visual.html import render_report
     from clm_dl.visual.terminal import print_runs
@@ -32,6 +33,7 @@ def main(config: DictConfig) -> None:
     default = Path(REPORT) if sweep is None else Path(sweep) / REPORT
     output = check_output(config.output or default, formats=(".html",), overwrite=config.overwrite)
     if sweep is not None:
+        check_place(Path(sweep), (TRIALS,), overwrite=config.overwrite)
         sum_up(Path(sweep), plain(config.trusted), page=output)
         return
     folders = [folder for path in (given if isinstance(given, list) else [given]) for folder in find_runs(Path(path))]

@@ -123,10 +123,14 @@ class Run:
         return embed(self.trained, events, **options)
 
     def save(self, path: str | Path) -> Run:
-        """Copy the run directory to `path`, which must not exist or be empty."""
+        """Copy the run directory to `path`, which must not exist or be empty; one with links is refused, since what
+        they lead to is no part of it, and a copy is made to be passed on.
+        """
         target = Path(path)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise UserError(f"{target} is not an empty folder: choose another one to save the run to")
+        if links := sorted(path for path in self.path.rglob("*") if path.is_symlink()):
+            raise UserError(f"{links[0]} leads elsewhere, and what it leads to is no part of the run: remove the link")
         shutil.copytree(self.path, target, dirs_exist_ok=True)
         return Run(target, self.config["trusted"])
 

@@ -3,8 +3,10 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +87,23 @@ def test_a_data_set_brings_its_snapshots_and_an_experiment_its_data() -> None:
 @pytest.mark.parametrize("data", ["cdnow", "events", "simulator", "ml100k", "completejourney"])
 def test_the_default_experiment_reads_of_every_data_set_what_that_has(data: str) -> None:
     assert compose("train", [f"data={data}"]).sequence.exclude == (["item"] if data == "completejourney" else [])
+
+
+@pytest.mark.parametrize("override", ["data.calendar={path: days.csv}", "+data.calendar={path: days.csv}"])
+def test_a_calendar_is_a_key_of_a_log(override: str) -> None:
+    assert compose("train", ["data=events", override]).data.calendar.path == "days.csv"
+    assert compose("train", ["data=cdnow"]).data.calendar is None
+
+
+@pytest.mark.parametrize("said", [{"overwrite": True}, {"ckpt": "runs/best/checkpoints/last.ckpt"}])
+def test_a_file_has_no_finished_run_replaced(said: dict[str, Any], own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLM_CONFIG_DIR", str(own))
+    file = own / "experiment" / "mine.yaml"
+    file.write_text(f"{file.read_text()}{yaml.safe_dump(said)}paths: {{output_dir: runs/best}}\n")
+    [[key, value]] = said.items()
+    with pytest.raises(ValueError, match=f"{key}={value} stands in a file .* only the command line may say it"):
+        compose("train", ["experiment=mine"])
+    assert compose("train", ["experiment=mine", f"{key}={value}"])[key] == value
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "evaluate", "embed", "report"])

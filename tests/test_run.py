@@ -318,3 +318,15 @@ def test_what_is_written_later_goes_into_the_manifest(
     here(evaluate, f"run={copy}", "bootstrap=5")
     assert "note: " in capsys.readouterr().out
     assert not (copy / "manifest.json").exists()
+
+
+def test_a_copy_holds_nothing_that_a_link_leads_to(run: Run, tmp_path: Path) -> None:
+    copy = run.save(tmp_path / "copy")
+    (tmp_path / "key").write_text("secret")
+    link = copy.path / "checkpoints" / "notes.txt"
+    link.symlink_to(tmp_path / "key")
+    with pytest.raises(UserError, match=r"notes\.txt leads elsewhere"):
+        copy.save(tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    link.unlink()
+    assert (copy.save(tmp_path / "again").path / "scores.parquet").exists()

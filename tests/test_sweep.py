@@ -45,6 +45,32 @@ def test_a_sweep_that_cannot_be_is_refused_at_once(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("name", ["trials.csv", "report.html", "multirun.yaml", "journal.jsonl", "optuna.journal"])
+def test_a_sweep_takes_the_place_of_no_file_of_somebody_else(
+    name: str, exits: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    mine = tmp_path / "runs" / "mine" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("hydra: mine\n")
+    code, _, error = exits(train_command, "-m", *WORDS, "data.path=none.csv", "sweep=mine", "seed=0,1")
+    assert code == 2
+    assert error.startswith(f"error: runs/mine/{name} is none that a sweep of clm_dl wrote")
+    assert mine.read_text() == "hydra: mine\n"
+    assert [path.name for path in mine.parent.iterdir()] == [name]
+
+
+def test_a_sweep_goes_on_among_its_own_files(exits: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    for _ in range(2):
+        code, _, error = exits(train_command, "-m", *WORDS, "data.path=none.csv", "sweep=mine", "seed=0,1")
+        assert code == 1
+        assert "2 trials did not finish" in error
+    assert {path.name for path in (tmp_path / "runs" / "mine").iterdir()} >= {
+        "trials.csv",
+        "report.html",
+        "multirun.yaml",
+    }
+
+
 @pytest.fixture
 def start(run: Run, tmp_path: Path) -> Callable[..., subprocess.Popen]:
     """Start clm-train -m as a process group of its own: `start("sweep=mine", "seed=0,1")`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
 from clm_dl.evaluation.drift import psi, total_bias
 from clm_dl.evaluation.metric import NETWORK, Metrics
+from clm_dl.experiment.fitted import silent
 from clm_dl.experiment.rescoring import own_cases
 from clm_dl.experiment.run_files import read_metrics
 from clm_dl.experiment.scoring import run_metrics
@@ -30,13 +31,19 @@ WARN = 2.0  # a calibration error so many times the test's is worth a word
 
 
 def backtest(
-    trained: Trained, store: EventStore, cutoffs: str | Sequence[Any], *, resamples: int = 1000
+    trained: Trained,
+    store: EventStore,
+    cutoffs: str | Sequence[Any],
+    *,
+    resamples: int = 1000,
+    log: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
     """What backtest.json holds.
 
     Args:
         cutoffs: "rolling" (from one label window after the last training cutoff to the last matured one, every
             `snapshots.every_days`) or ISO dates, none before the label window of the last training cutoff is over.
+        log: is told what the inputs of the later cutoffs lack.
 
     Returns:
         {"format", "task", "trained_until", "warning": a sentence or null, "watched": the metric of calibration,
@@ -65,7 +72,7 @@ def backtest(
     # what is recalibrated on, see docstring
     newest = {cutoff: known for cutoff, known in one_before.items() if known >= free}
     later = question.later_cases(store, np.union1d(chosen, np.array(list(newest.values()), dtype=np.int64)))
-    answers, label = _answers(trained, question, later), later.snapshots.label
+    answers, label = _answers(trained, question, later, log), later.snapshots.label
     tables, source = [], {}
     for cutoff in chosen.tolist():
         rows, known = (np.flatnonzero(later.snapshots.cutoff == at) for at in (cutoff, newest.get(cutoff, -1)))
@@ -155,9 +162,11 @@ def warning(found: Mapping[str, Any], known: Metrics) -> str | None:
     )
 
 
-def _answers(trained: Trained, question: ScoredTask, cases: Cases) -> np.ndarray:
+def _answers(trained: Trained, question: ScoredTask, cases: Cases, log: Callable[[str], None] = silent) -> np.ndarray:
     assert trained.network is not None
     inputs = question.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
+    for note in inputs.notes:
+        log(note)
     answers: np.ndarray = question.answers(trained.network, inputs, np.arange(len(cases)))
     return answers
 

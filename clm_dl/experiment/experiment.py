@@ -138,7 +138,8 @@ def run_experiment(
             log(describe_labels(given))
         with clock("features"):
             counts |= probe(folds[0].cases)
-    for line in (*log_lines(counts), *leakage_lines(counts.get("leakage"))):
+    notes = [note for fold in folds if fold.training for note in fold.training.inputs.notes]
+    for line in (*log_lines(counts), *leakage_lines(counts.get("leakage")), *dict.fromkeys(notes)):
         log(line)
     if helper_process():
         for fold in folds:

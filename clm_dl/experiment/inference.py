@@ -74,7 +74,7 @@ def predict(
         raise UserError(f"recalibrate is for runs that can be backtested, got one of {task.name}: leave it out")
     said, say = _kept(log)
     with customers_of(trained, events, cutoff, data=data, log=say) as (store, cases):
-        answered, tables = _Answered(trained, cases), []
+        answered, tables = _Answered(trained, cases, say), []
         for question in task.questions:
             part, chosen = task.cases_of(question, cases), chosen_model(trained, question, model)
             answers, calibration = answered(question, chosen)
@@ -135,7 +135,7 @@ def counted_lists(
     said, say = _kept(log)
     with customers_of(trained, events, cutoff, data=data, log=say) as (_, cases):
         cases = cases if customers is None else cases.of_customers(customers)
-        answers, _ = _Answered(trained, cases)(question, chosen)
+        answers, _ = _Answered(trained, cases, say)(question, chosen)
         return _told(question.lists(trained.network, cases, answers, wanted), said), len(cases)
 
 
@@ -151,7 +151,7 @@ def embed(
     network = network_of(trained)
     said, say = _kept(log)
     with customers_of(trained, events, cutoff, data=data, log=say) as (store, cases):
-        inputs = trained.task.inputs(cases, vocabulary=trained.vocabulary, schema=trained.schema)
+        inputs = _Answered(trained, cases, say).inputs
         z_ND = customer_vectors(network, inputs, np.arange(len(cases)))
         keys = {
             "customer_id": store.customer_ids[cases.snapshots.customer],
@@ -268,13 +268,17 @@ def newest_calibration(trained: Trained, question: ScoredTask, store: EventStore
 class _Answered:
     """What the models of a run say of some cases; batches are made once for all questions."""
 
-    def __init__(self, trained: Trained, cases: Cases) -> None:
-        self.trained, self.cases = trained, cases
+    def __init__(self, trained: Trained, cases: Cases, say: Say = silent) -> None:
+        self.trained, self.cases, self.say = trained, cases, say
         self.fitted: dict[str, Fitted] = {}
 
     @cached_property
     def inputs(self) -> SequenceInputs:
-        return self.trained.task.inputs(self.cases, vocabulary=self.trained.vocabulary, schema=self.trained.schema)
+        trained = self.trained
+        inputs = trained.task.inputs(self.cases, vocabulary=trained.vocabulary, schema=trained.schema)
+        for note in inputs.notes:
+            self.say(note)
+        return inputs
 
     def __call__(self, question: ScoredTask, model: str) -> tuple[Answers, Any]:
         """Answers and calibration of one model for all of the cases."""

@@ -15,4 +15,6 @@ def current_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("task"), Mapping):  # a pass read all, an epoch was a pass
         before = {"cutoffs_per_customer": None, "steps_per_epoch": None, "passes_per_epoch": 0.0}
         config["task"] = before | config["task"]
+    if isinstance(config.get("data"), Mapping) and "dedupe" in config["data"]:  # of an event log; it was not listed
+        config["data"] = {"calendar": None} | config["data"]
     return config

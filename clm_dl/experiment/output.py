@@ -65,7 +65,7 @@ def check_output(
             raise UserError(f"{key}={path} is what this command reads ({source}): choose another file")
     if not place.parent.is_dir() and any(parent.exists() and not parent.is_dir() for parent in place.parents):
         raise UserError(f"{key}={path} lies below a file: choose another one")
-    if place.exists() and not overwrite and not _is_ours(place):
+    if place.exists() and not overwrite and not is_ours(place):
         raise UserError(
             f"{key}={path} exists, and no mark says that clm_dl wrote it{_as_it_is(place)}: choose another one, or set "
             "overwrite=true"
@@ -141,7 +141,8 @@ def _as_it_is(place: Path) -> str:
     return " as it is" if place.suffix.lower() == ".yaml" else ""
 
 
-def _is_ours(place: Path) -> bool:
+def is_ours(place: Path) -> bool:
+    """Whether a mark in the file says that clm_dl wrote it."""
     try:
         if place.suffix.lower() == ".parquet":
             return MARK in (pq.read_schema(place).metadata or {})

@@ -14,6 +14,7 @@ from clm_dl.tasks.network import SequenceNetwork
 from clm_dl.writing import replacing
 
 FREE = ("optimizer", "schedule")  # task settings that a resumed run may change
+KEPT = ("best.ckpt", "last.ckpt", "")  # checkpoints of a run; none yet
 PREFIX = "network."  # of a network's weights in the checkpoints that Lightning writes
 
 
@@ -69,6 +70,14 @@ def read_resumable(path: Path, network: SequenceNetwork, asked: Mapping[str, Any
                 f"checkpoint {path} was trained for another question ({name} differs): resume with its own task, "
                 "labels, snapshots and data"
             )
+    for state in _records(checkpoint):
+        named = [Path(str(state[key])).name for key in ("best_model_path", "kth_best_model_path")]
+        for name in [*named, *(Path(str(one)).name for one in state["best_k_models"])]:
+            if name not in KEPT:  # Lightning removes what was best before
+                raise UserError(
+                    f"checkpoint {path} calls a checkpoint of its run {name!r}, where only best.ckpt and last.ckpt can "
+                    "be: give the last.ckpt of a run that clm_dl trained"
+                )
     checkpoint["state_dict"] = {f"{PREFIX}{name}": value for name, value in weights.items()}
     return checkpoint
 
@@ -76,17 +85,22 @@ def read_resumable(path: Path, network: SequenceNetwork, asked: Mapping[str, Any
 def adopt_checkpoint(checkpoint: dict[str, Any], path: Path, folder: Path) -> Path:
     """Move the checkpoint at `path` into `folder`, the best one beside it, so that the record goes on; its new path."""
     target = (folder / "checkpoints").absolute()
-    records = [state for state in checkpoint["callbacks"].values() if "best_model_path" in state]
-    for state in records:
+    for state in _records(checkpoint):
         best = Path(state["best_model_path"])
-        state |= {"dirpath": str(target), "best_model_path": str(target / best.name)}
+        state |= {"dirpath": str(target), "best_model_path": str(target / best.name), "last_model_path": ""}
         state["best_k_models"] = {
             str(target / Path(name).name): value for name, value in state["best_k_models"].items()
         }
         state["kth_best_model_path"] = str(target / Path(state["kth_best_model_path"]).name)
         foreign = path.parent.resolve() != target.resolve() and path.name != best.name
-        if foreign and (path.parent / best.name).is_file():
-            shutil.copy2(path.parent / best.name, target / best.name)
+        source = path.parent / best.name
+        if foreign and source.is_file() and not source.is_symlink():  # what a link leads to is no part of that run
+            shutil.copy2(source, target / best.name)
     with replacing(target / path.name) as temporary:
         torch.save(checkpoint, temporary)
     return target / path.name
+
+
+def _records(checkpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each ModelCheckpoint wrote down."""
+    return [state for state in checkpoint["callbacks"].values() if "best_model_path" in state]

@@ -23,7 +23,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from clm_dl.baselines.buy_till_you_die.estimators import MODELS, SilenceClassifier
 from clm_dl.config import compose, plain
-from clm_dl.data.log.sources import find_files
+from clm_dl.data.log.files import find_files
 from clm_dl.data.open import open_store
 from clm_dl.data.snapshots.features import rfm_features
 from clm_dl.data.snapshots.rule import SnapshotRule

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from clm_dl.data.log.sources import find_files
+from clm_dl.data.log.files import find_files
 
 EVERY_DAYS = {"weekly": 7, "3_daily": 3, "daily": 1}  # the recipe has a training cutoff every 14 days
 COPIED = ("transactions", "demographics")  # tables that name customers

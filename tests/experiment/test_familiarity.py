@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from clm_dl import predict
+from clm_dl.data.open import open_store
+from clm_dl.experiment.backtest import backtest
 from clm_dl.run import Run
 
 
@@ -30,6 +32,27 @@ def test_an_input_is_told_of(run: Run, shop_log: pd.DataFrame) -> None:
     assert "after the last event (2021-10" in late
     [_, size] = run.predict(shop_log.assign(spend=shop_log["spend"] / 1000)).attrs["input"]
     assert size.startswith("note: half of the values of amount are within 0.0")
+
+
+@pytest.mark.slow
+def test_a_calendar_that_ends_is_told_of_in_training_and_in_predicting(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    days = pd.date_range("2021-01-01", "2021-08-31")
+    pd.DataFrame({"day": days, "holiday": (days.day == 1).astype(int)}).to_csv(tmp_path / "days.csv", index=False)
+    lines: list[str] = []
+    run = train(f"data.calendar={{path: {tmp_path / 'days.csv'}, time: day}}", log=lines.append)
+    [line] = [line for line in lines if "tells of" in line]
+    assert "tells of 2021-01-01 to 2021-08-31; the label windows of " in line
+    assert "cutoffs (2021-08-04T" in line
+    store, lines = open_store(run.config["data"], run.config["paths"]), []
+    backtest(run.trained, store, "rolling", resamples=10, log=lines.append)
+    assert [line for line in lines if "reach beyond that" in line]
+    whole, half = (run.predict(cutoff=cutoff).attrs["input"] for cutoff in ("2021-06-01", "2021-08-20"))
+    assert not [line for line in whole if "tells of" in line]
+    assert [line for line in half if "windows of 1 of 1 cutoffs (2021-08-20) reach beyond" in line]
+    with pytest.raises(ValueError, match="of no day of the label windows"):
+        run.predict(cutoff="2021-09-15")
 
 
 def test_the_command_takes_what_its_sentence_names(

@@ -166,6 +166,14 @@ def test_a_checkpoint_that_cannot_be_resumed_is_refused(train: Callable[..., Run
         torch.save({**last, "asked": {**last["asked"], key: value}}, tmp_path / "other.ckpt")
         with pytest.raises(ValueError, match=f"another question .{key} differs"):
             train(f"ckpt={tmp_path / 'other.ckpt'}")
+    for name in ("x/..", "notes.txt"):
+        callbacks = {
+            key: {**state, "best_model_path": name} if "best_model_path" in state else state
+            for key, state in last["callbacks"].items()
+        }
+        torch.save({**last, "callbacks": callbacks}, tmp_path / "other.ckpt")
+        with pytest.raises(ValueError, match=r"calls a checkpoint of its run '.*only best\.ckpt and last\.ckpt can be"):
+            train(f"ckpt={tmp_path / 'other.ckpt'}")
     (tmp_path / "cut.ckpt").write_bytes((run.path / "checkpoints" / "last.ckpt").read_bytes()[:5000])
     with pytest.raises(ValueError, match="is corrupt or holds more than data"):
         train(f"ckpt={tmp_path / 'cut.ckpt'}")

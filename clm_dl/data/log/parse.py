@@ -14,6 +14,7 @@ from clm_dl.data.log.engine import Source
 from clm_dl.data.log.numbers import Marks, check_numeric, number
 from clm_dl.data.log.roles import Log
 from clm_dl.data.log.times import time
+from clm_dl.data.snapshots.sums import LARGEST
 from clm_dl.errors import UserError, nearest
 
 EARLIEST = -2_208_988_800_000_000  # 1900-01-01
@@ -139,6 +140,8 @@ def parse_log(
                 reasons.append((wrong, f"{name} of the wrong type", name))
             if not (raw.type().is_integer() or raw.type().is_boolean()):
                 reasons.append((infinite, f"non-finite {name}", name))
+            if name == "amount":
+                reasons.append((fields[own[name]].abs() > LARGEST, "absurd amount", name))
         elif kind == "time":
             fields[own[name]] = time(raw, log.timezone, writing.times.get(column))[0]
             is_given = raw.notnull()

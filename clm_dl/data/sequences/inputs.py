@@ -40,7 +40,7 @@ class SequenceInputs:
         trained: bool `[N]`, the training snapshots that an epoch reads; None = all that are labelled.
 
     Attributes:
-        vocabulary: the Vocabulary. schema: plain dict, see `schema.fit_schema`.
+        vocabulary: the Vocabulary. schema: plain dict, see `schema.fit_schema`. notes: what a user should be told.
         num_shapes: about the most shapes that the batches of an epoch of training have, see `shapes.ShapedSampler`;
             None = each is as long as its longest history.
 
@@ -81,7 +81,10 @@ class SequenceInputs:
         )
         if begun and schema is not None and isinstance(vocabulary, Vocabulary):
             _check_begun(schema, vocabulary, sequences)
-        known = known_future(calendar, snapshots, store.zone) if calendar else pd.DataFrame(index=range(len(snapshots)))
+        self.notes: list[str] = []
+        known = pd.DataFrame(index=range(len(snapshots)))
+        if calendar:
+            known = known_future(calendar, snapshots, store.zone, self.notes.append)
         if sequence.features:
             if history is None:
                 history = history_features(store, snapshots, distinct=sequences.categorical)

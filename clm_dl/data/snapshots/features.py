@@ -15,11 +15,11 @@ import pandas as pd
 
 from clm_dl.data.snapshots.cutoffs import DAY, to_us
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.snapshots.sums import Sums, prefix_sums
 from clm_dl.data.store.attributes import attributes_at, is_number
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 
-FIXED_POINT = 2.0**20  # an amount is summed in units of 1e-6; one customer's total may reach 8e12
 WINDOWS_DAYS = (7.0, 14.0, 28.0, 56.0, 91.0)
 
 
@@ -102,14 +102,13 @@ def history_features(
         now, then = last - before[rows[middle]], before[rows[middle]] - before[row]
         columns["trend"] = np.log((1 + now) / (1 + then))
     if store.has("amount"):
-        spend = prefix_sums(fixed_point(store.column("amount")))
-        columns["spend"] = (spend[stop] - spend[start]) / FIXED_POINT
+        spend = Sums(store.column("amount"))
+        columns["spend"] = spend.between(start, stop)
         columns["spend_per_order"] = columns["spend"] / orders
-        columns |= {f"spend_{days:g}d": (spend[stop] - spend[row]) / FIXED_POINT for days, row in rows.items()}
+        columns |= {f"spend_{days:g}d": spend.between(row, stop) for days, row in rows.items()}
     for field in store.fields:
         if field.kind == "numeric" and field.role is None:
-            total = prefix_sums(fixed_point(store.column(field.name)))
-            columns[f"total_{field.name}"] = (total[stop] - total[start]) / FIXED_POINT
+            columns[f"total_{field.name}"] = Sums(store.column(field.name)).between(start, stop)
     names = [field.name for field in store.fields if field.kind == "categorical"] if distinct is None else distinct
     for name in names:
         seen = prefix_sums(_first_seen(store.offsets, store.column(name)))
@@ -122,17 +121,6 @@ def history_columns(table: pd.DataFrame, distinct: Sequence[str]) -> list[str]:
     """The columns of a feature table that `history_features` gives with this `distinct`."""
     shared = [str(name) for name in table if not str(name).startswith(("static_", "distinct_"))]
     return [*shared, *(f"distinct_{name}" for name in distinct)]
-
-
-def prefix_sums(values: np.ndarray) -> np.ndarray:
-    """Integer prefix sums `[len + 1]`: entry i is the sum before i. They may wrap around; differences stay exact."""
-    result = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=result[1:], dtype=np.int64)
-    return result
-
-
-def fixed_point(values: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(np.nan_to_num(values.astype(np.float64)), -1e12, 1e12) * FIXED_POINT).astype(np.int64)
 
 
 def _first_seen(offsets: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -17,9 +17,10 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import check_overrides, composed, plain, quoted
+from clm_dl.config import check_overrides, check_search, composed, plain, quoted
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep.journal import START, entries
+from clm_dl.experiment.sweep.place import OVERVIEW, check_place
 from clm_dl.experiment.sweep.progress import TRIALS
 from clm_dl.experiment.sweep.search import Search, at_once, cores, params_of, read_search
 from clm_dl.experiment.sweep.summary import sum_up
@@ -39,7 +40,8 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
         words: the command line, for the line that goes on with it.
 
     Raises:
-        UserError: no trial of the sweep could be run. SystemExit: 1, some have failed.
+        UserError: no trial of the sweep could be run, or a file of somebody else's is in the way. SystemExit: 1, some
+            have failed.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     swept = {one.key_or_group for one in parsed if one.is_sweep_override()}
@@ -47,12 +49,12 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
     _check(set(given), swept)
     common_words = [one.input_line or "" for one in parsed if not one.is_sweep_override()]
     common = composed("train", common_words, own, with_hydra=True)
-    if any(key.lstrip("+") == "trusted" for key in common.hydra.sweeper.get("params") or ()):
-        raise UserError("trusted is no parameter of a search: say it on the command line")
+    check_search(common.hydra)
     if not swept & {"trainer", "trainer.devices", "trainer.num_nodes"}:
         check_devices(common)
     check_overrides("train", [*params_of(common), *(one.input_line or "" for one in parsed)], own)
     search, folder = read_search(common, parsed), _folder(common)
+    check_place(folder, overwrite=bool(common.overwrite))
     further = [f"hydra.sweep.dir={quoted(str(folder))}"]
     if "hydra.job.config.override_dirname.exclude_keys" not in given:
         same = ",".join(quoted(key) for key in given if key not in swept)
@@ -78,7 +80,7 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
 
 def mask_overview(folder: Path) -> None:
     """Take passwords out of the file that Hydra writes the command line to."""
-    overview = folder / "multirun.yaml"
+    overview = folder / OVERVIEW
     if overview.is_file():
         overview.write_text(masked(overview.read_text()))
 

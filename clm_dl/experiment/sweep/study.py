@@ -21,12 +21,12 @@ from clm_dl.config import composed, plain
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import Metric
 from clm_dl.experiment.settings import read_plan
+from clm_dl.experiment.sweep.place import STUDIES
 from clm_dl.experiment.sweep.search import Search
 from clm_dl.experiment.sweep.space import Axis, Interval
 from clm_dl.locks import seize
 from clm_dl.masking import masked
 
-JOURNAL = "optuna.journal"
 SPACE, JOB = "space", "job"  # attributes of a study and of a trial: the axes and the objective; number and values
 STARTUP = 10  # trials of a study that are drawn at random, before TPE has anything to go by; a third of a small study
 CURVES = 5  # whole trials of a study before one is pruned
@@ -47,7 +47,7 @@ def studies_opened(sweep: Path, search: Search, words: Sequence[str], own: Path 
     """
     judged = _objectives(search, words, own)
     sweep.mkdir(parents=True, exist_ok=True)
-    with (sweep / JOURNAL).open("ab") as file:
+    with (sweep / STUDIES).open("ab") as file:
         if not seize(file.fileno()):
             raise UserError(
                 f"{sweep} is in use by another start of the sweep: wait for it, or choose another sweep=NAME"
@@ -56,7 +56,7 @@ def studies_opened(sweep: Path, search: Search, words: Sequence[str], own: Path 
         asked = _described(search, [metric.name if metric else None for metric in judged])
         if any(study.user_attrs.get(SPACE, asked) != asked for study in storage.get_all_studies()):
             raise UserError(
-                f"{sweep / JOURNAL} is of a search with other axes or another objective: choose another sweep=NAME"
+                f"{sweep / STUDIES} is of a search with other axes or another objective: choose another sweep=NAME"
             )
         for name, metric in zip(_names(search), judged, strict=True):
             higher = metric and metric.better == "high"
@@ -183,7 +183,7 @@ class Watch:
 
 def _storage(sweep: Path) -> JournalStorage:
     # whole, for Optuna's lock is a link to it, which a process that was killed leaves, and which is only then let go
-    return JournalStorage(JournalFileBackend(str((sweep / JOURNAL).absolute())))
+    return JournalStorage(JournalFileBackend(str((sweep / STUDIES).absolute())))
 
 
 def _names(search: Search) -> list[str]:

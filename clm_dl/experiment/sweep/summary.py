@@ -11,12 +11,11 @@ import pandas as pd
 from clm_dl.errors import UserError
 from clm_dl.experiment.history import epoch_means, read_history
 from clm_dl.experiment.sweep.importance import importance
+from clm_dl.experiment.sweep.place import REPORT, TRIALS
 from clm_dl.experiment.sweep.trials import Trial, of_other_data, rank, read_trials, seeds
 from clm_dl.locks import exclusive
 from clm_dl.visual.sweep import print_sweep, render_sweep
 from clm_dl.writing import replacing
-
-TRIALS, REPORT = "trials.csv", "report.html"
 
 
 def sum_up(sweep: Path, trusted: Sequence[str] = (), *, page: Path | None = None) -> None:

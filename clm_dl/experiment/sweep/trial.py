@@ -143,7 +143,8 @@ def _place(folder: Path, settings: Settings | None) -> Path:
     same = [other for other in others if settings is not None and saved_settings(other) == settings]
     if same:
         return min(same, key=lambda other: state_of(other) != "finished")
-    if all(path.name in RECORD or path.name.endswith(".tmp") for path in folder.glob("*")):
+    held = {path.name for path in folder.glob("*") if not path.name.endswith(".tmp")}
+    if held <= set(BEFORE) or (held <= set(RECORD) and state_of(folder) is not None):
         return folder
     raise UserError(f"the folder holds {_other(there, settings)}: choose another sweep=NAME, or delete it")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from clm_dl.data.snapshots.cutoffs import DAY, to_us
-from clm_dl.data.snapshots.features import FIXED_POINT, fixed_point, prefix_sums
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.snapshots.sums import Sums
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
@@ -31,8 +31,7 @@ def next_order(store: EventStore, snapshots: Snapshots) -> np.ndarray:
     if not store.has("amount"):
         raise UserError("task=basket_value needs amounts, the log has no data.roles.amount: name the column of money")
     first_O = np.flatnonzero(np.asarray(store.order_start))
-    total = prefix_sums(fixed_point(store.column("amount")))
-    amount_O = np.diff(total[np.append(first_O, store.num_events)]) / FIXED_POINT
+    amount_O = Sums(store.column("amount")).between(first_O, np.append(first_O, store.num_events)[1:])
     first_O, amount_O = first_O[amount_O > 0], amount_O[amount_O > 0]
     offsets, time = np.asarray(store.offsets), np.asarray(store.time)
     begin = store.zone.add(snapshots.cutoff, to_us(snapshots.gap_days))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from clm_dl.data.snapshots.cutoffs import to_us
-from clm_dl.data.snapshots.features import FIXED_POINT, fixed_point, prefix_sums
 from clm_dl.data.snapshots.snapshots import Snapshots
+from clm_dl.data.snapshots.sums import Sums, prefix_sums
 from clm_dl.data.store.history import count_before
 from clm_dl.data.store.store import EventStore
 from clm_dl.errors import UserError
@@ -17,7 +19,7 @@ RETURNS = ("refuse", "ignore")
 def window_orders(store: EventStore, snapshots: Snapshots) -> np.ndarray:
     """Float64 `[N]`: orders in [cutoff + gap, cutoff + gap + horizon), NaN where the data end before that window."""
     before = prefix_sums(np.asarray(store.order_start))
-    return _in_window(store, snapshots, before)
+    return _in_window(store, snapshots, lambda first, last: before[last] - before[first])
 
 
 def window_spend(store: EventStore, snapshots: Snapshots, *, returns: str = "refuse") -> np.ndarray:
@@ -43,13 +45,15 @@ def window_spend(store: EventStore, snapshots: Snapshots, *, returns: str = "ref
             f"{store.zone.iso(store.time[first])}: leave returns out of the log, or set task.returns=ignore to count "
             "them as 0"
         )
-    return _in_window(store, snapshots, prefix_sums(fixed_point(np.maximum(amount, 0)))) / FIXED_POINT
+    return _in_window(store, snapshots, Sums(np.maximum(amount, 0)).between)
 
 
-def _in_window(store: EventStore, snapshots: Snapshots, before: np.ndarray) -> np.ndarray:
-    """Differences of the prefix sums `before` over each snapshot's label window; NaN where it is not over."""
+def _in_window(
+    store: EventStore, snapshots: Snapshots, between: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """The sum over the rows of each snapshot's label window; NaN where it is not over."""
     gap, horizon = to_us(snapshots.gap_days), to_us(snapshots.horizon_days)
     opened, closed = (store.zone.add(snapshots.cutoff, span) for span in (gap, gap + horizon))
     offset = np.asarray(store.offsets)[snapshots.customer]
     first, last = (offset + count_before(store.offsets, store.time, snapshots.customer, at) for at in (opened, closed))
-    return np.where(closed <= store.end, (before[last] - before[first]).astype(np.float64), np.nan)
+    return np.where(closed <= store.end, between(first, last).astype(np.float64), np.nan)

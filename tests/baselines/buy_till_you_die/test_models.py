@@ -13,7 +13,7 @@ import pytest
 
 from clm_dl.baselines.buy_till_you_die.models import BetaGeo, ConvergenceError, GammaGamma, ModifiedBetaGeo, ParetoNBD
 from clm_dl.config import compose
-from clm_dl.data.log.sources import find_files, member_text
+from clm_dl.data.log.files import find_files, member_text
 
 MODELS: list[type[Any]] = [BetaGeo, ModifiedBetaGeo, ParetoNBD]
 WORLDS: dict[type[Any], dict[str, float]] = {

@@ -13,9 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from clm_dl.data.log.files import find_files
 from clm_dl.data.log.prepare import prepare_store
-from clm_dl.data.log.sources import find_files
 from clm_dl.data.open import ensure_store
+from clm_dl.errors import UserError
 
 ROLES = {"customer": "id", "time": "when", "item": "item", "amount": "spend"}
 
@@ -75,6 +76,42 @@ def test_every_source_gives_the_same_store(frame: pd.DataFrame, tmp_path: Path):
     assert found[0][:2] == [[1, 2, 3], [0, 1, 2, 4]]
     for source, one in zip(sources, found, strict=True):
         assert one == found[0], source
+
+
+def test_what_others_put_beside_the_data_is_left_out_and_said(frame: pd.DataFrame, tmp_path: Path) -> None:
+    names = ["log.csv", "_day=1/more.csv", ".ipynb_checkpoints/log-checkpoint.csv", "_temporary/0/log.csv", "._log.csv"]
+    for name in names:
+        (tmp_path / "logs" / name).parent.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(tmp_path / "logs" / name, index=False)
+    (tmp_path / "logs" / "._log.csv").write_bytes(b"\0\5\26\7" * 50)
+    said: list[str] = []
+    store = prepare_store({"path": str(tmp_path / "logs"), "roles": ROLES}, tmp_path / "store", log=said.append)
+    assert store.num_events == 8
+    [line] = [line for line in said if "left out" in line]
+    assert "3 files are left out" in line
+    assert "._log.csv" in line
+    (tmp_path / "logs" / "log.csv").unlink()
+    (tmp_path / "logs" / "_day=1" / "more.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no \.parquet and no \.csv file"):
+        find_files(str(tmp_path / "logs"), "data")
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [("_delta_log/0.json", "Delta"), ("metadata/1-a.metadata.json", "Iceberg"), (".hoodie/hoodie.properties", "Hudi")],
+)
+@pytest.mark.parametrize("given", ["lake/orders", "lake/orders/day=1", "lake", "lake/orders/**/*.parquet"])
+def test_a_table_that_keeps_its_older_rows_is_refused(
+    frame: pd.DataFrame, tmp_path: Path, mark: str, name: str, given: str
+) -> None:
+    table = tmp_path / "lake" / "orders"
+    for file in ("day=1/a.parquet", "day=1/b.parquet", mark):
+        (table / file).parent.mkdir(parents=True, exist_ok=True)
+        frame.to_parquet(table / file)
+    with pytest.raises(UserError, match=f"orders is a {name} table, .*write its present rows out") as error:
+        find_files(str(tmp_path / given), "data")
+    assert "\n" not in str(error.value)
+    assert find_files(str(table / "day=1" / "a.parquet"), "data")  # a file that is named alone is meant
 
 
 def test_blank_separated_text_keeps_leading_zeros(tmp_path: Path):

@@ -186,6 +186,32 @@ def test_known_future_sums_the_label_window(small_store, tmp_path):
             inputs(small_store, calendar=calendar | wrong)
 
 
+def test_windows_beyond_the_calendar_are_said_and_none_in_it_is_refused(small_store, tmp_path):
+    path, snapshots = tmp_path / "days.csv", snapshots_of(small_store, **RULE)
+    cutoff, horizon = pd.to_datetime(snapshots.cutoff, unit="us"), pd.Timedelta(days=20)
+    first, last = cutoff.min(), cutoff.max()
+
+    def said(begin: pd.Timestamp, end: pd.Timestamp) -> list[str]:
+        pd.DataFrame({"time": pd.date_range(begin.floor("D"), end.floor("D")), "holiday": 1}).to_csv(path, index=False)
+        lines: list[str] = []
+        known_future({"path": str(path)}, snapshots, say=lines.append)
+        return lines
+
+    day = pd.Timedelta(days=1)
+    assert said(first, last + horizon - day) == []
+    [line] = said(first, last + horizon - 2 * day)  # the last window lacks its last day
+    assert f"tells of {first.date()} to {(last + horizon - 2 * day).date()}; the label windows of 1 of " in line
+    assert f"cutoffs ({last.date()}) reach beyond that" in line
+    [line] = said(first + day, last + horizon)
+    assert f"({first.date()}) reach beyond" in line
+    for begin in (first - 400 * day, last + horizon):
+        with pytest.raises(UserError, match=r"of no day of the label windows .* add those days to it"):
+            said(begin, begin + 100 * day)
+    path.write_text("time,holiday\n")
+    with pytest.raises(UserError, match="has no rows"):
+        known_future({"path": str(path)}, snapshots)
+
+
 @pytest.mark.parametrize("name", ["days.csv.gz", "days.parquet"])
 def test_a_calendar_that_is_cut_short_is_one_sentence(small_store, tmp_path, name):
     days = pd.DataFrame({"time": pd.date_range("2020-01-01", periods=400).astype(str), "holiday": [True, False] * 200})

@@ -17,9 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 from clm_dl.config import composed
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep import study as study_module
+from clm_dl.experiment.sweep.place import STUDIES
 from clm_dl.experiment.sweep.search import Search
 from clm_dl.experiment.sweep.space import read_space
-from clm_dl.experiment.sweep.study import JOURNAL, Asking, Watch, studies_opened
+from clm_dl.experiment.sweep.study import Asking, Watch, studies_opened
 
 read = cache(lambda words: composed("train", words, None))  # nobody changes it
 WORDS = ["experiment=churn_events", "data.path=shop.csv", "data.roles.customer=cust", "data.roles.time=ts"]
@@ -63,7 +64,7 @@ def start(
 
 
 def trials(sweep: Path, study: str = "all") -> list[FrozenTrial]:
-    storage = JournalStorage(JournalFileBackend(str(sweep / JOURNAL)))
+    storage = JournalStorage(JournalFileBackend(str(sweep / STUDIES)))
     return optuna.load_study(study_name=study, storage=storage).trials
 
 
@@ -90,7 +91,7 @@ def test_values_that_were_told_decide_what_is_asked_for(tmp_path: Path) -> None:
 def test_the_lock_of_a_process_that_was_killed_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     start(Path("mine"), search(trials=1))
-    Path("mine/optuna.journal.lock").symlink_to(tmp_path / "mine" / JOURNAL)
+    Path("mine/optuna.journal.lock").symlink_to(tmp_path / "mine" / STUDIES)
     hours = count()
     clock = SimpleNamespace(monotonic=lambda: 3600.0 * next(hours), sleep=lambda seconds: None)
     monkeypatch.setattr("optuna.storages.journal._file.time", clock)
@@ -118,7 +119,7 @@ def test_a_trial_that_failed_is_tried_again_with_its_values(tmp_path: Path) -> N
 
 def test_a_trial_that_was_cut_off_while_it_was_asked_for_is_none(tmp_path: Path) -> None:
     start(tmp_path, search(trials=2))
-    study = optuna.load_study(study_name="all", storage=JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL))))
+    study = optuna.load_study(study_name="all", storage=JournalStorage(JournalFileBackend(str(tmp_path / STUDIES))))
     study.ask()
     assert len(start(tmp_path, search(trials=4))) == 4
     assert [trial.state for trial in trials(tmp_path)].count(TrialState.COMPLETE) == 4
@@ -173,7 +174,7 @@ def test_the_direction_is_that_of_the_objective(tmp_path: Path, objective: str, 
     start(tmp_path, search(trials=1), value, words=words)
     [trial] = trials(tmp_path)
     assert trial.intermediate_values == {0: sign * 0.5}
-    study = optuna.load_study(study_name="all", storage=JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL))))
+    study = optuna.load_study(study_name="all", storage=JournalStorage(JournalFileBackend(str(tmp_path / STUDIES))))
     assert (study.direction == optuna.study.StudyDirection.MAXIMIZE) == (sign < 0)
 
 

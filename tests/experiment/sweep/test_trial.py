@@ -71,6 +71,31 @@ def test_a_finished_trial_is_kept_and_not_touched(
     assert steps(tmp_path)[-1] == ("0_seed=5", "kept")
 
 
+def test_a_trial_of_before_a_key_was_listed_is_the_same(
+    run: Callable[..., float], trained: list[Any], tmp_path: Path
+) -> None:
+    run("0", "seed=5")
+    file = tmp_path / "sweep" / "0" / "config.yaml"
+    saved = OmegaConf.load(file)
+    del saved.data["calendar"]
+    OmegaConf.save(saved, file)
+    assert run("0", "seed=5") == 5.0
+    assert len(trained) == 1
+
+
+def test_a_folder_that_holds_a_file_of_somebody_else_is_no_trial(
+    run: Callable[..., float], trained: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "sweep" / "0" / "config.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine: 1\n")
+    assert math.isnan(run("0", "seed=5"))
+    assert not trained
+    assert mine.read_text() == "mine: 1\n"
+    assert [path.name for path in mine.parent.iterdir()] == ["config.yaml"]
+    assert "the folder holds" in capsys.readouterr().out
+
+
 def test_a_finished_trial_is_found_under_another_number(
     run: Callable[..., float], trained: list[Any], tmp_path: Path
 ) -> None:

@@ -84,6 +84,20 @@ def test_trials_are_ranked_by_validation_and_ties_are_paired(sweep: Path) -> Non
     assert table["difference_low"][2] > 0
 
 
+def test_a_report_replaces_the_table_of_a_sweep_and_none_else(
+    sweep: Path, exits: Callable[..., tuple[int, str, str]]
+) -> None:
+    (sweep / "trials.csv").write_text("trial,mine\n1,2\n")
+    code, _, error = exits(report_command, f"sweep={sweep}")
+    assert code == 2
+    assert f"{sweep / 'trials.csv'} is none that a sweep of clm_dl wrote" in error
+    assert (sweep / "trials.csv").read_text() == "trial,mine\n1,2\n"
+    assert not (sweep / "report.html").exists()
+    for word in ("overwrite=true", "overwrite=false"):  # and then it is a sweep's
+        assert exits(report_command, f"sweep={sweep}", word)[0] == 0
+        assert (sweep / "trials.csv").read_text().startswith("rank,trial,")
+
+
 def test_seeds_stand_together(sweep: Path) -> None:
     together = seeds(rank(read_trials(sweep)))
     assert together["encoder.name"].tolist() == ["lstm", "gru"]
