@@ -285,6 +285,24 @@ def test_the_buy_till_you_die_tables_are_those_of_its_results() -> None:
     assert speed["peak_mib"].max() < 1024
 
 
+SUMMARISED = [
+    path.parent for path in EXPERIMENTS.glob("*/README.md") if "experiments/summarise.py -->" in path.read_text()
+]
+
+
+def test_there_are_studies_with_tables() -> None:
+    assert len(SUMMARISED) > 5
+
+
+@pytest.mark.parametrize("study", SUMMARISED, ids=lambda path: path.name)
+def test_the_tables_of_a_study_are_those_of_its_results(study: Path) -> None:
+    results, lines = pd.read_csv(study / "results.csv"), (study / "README.md").read_text().splitlines()
+    several = [name for name in ("data", "task") if name in results and results[name].nunique() > 1]
+    first = ["repeat"] if study.name.startswith("next_order") else []
+    for part in [part for _, part in results.groupby(several)] if several else [results]:
+        assert not set(script("summarise.py").means(part, first)) - set(lines)
+
+
 @pytest.mark.parametrize("kind", ["bg_nbd", "mbg_nbd", "pareto_nbd"])
 def test_speed_is_measured_on_a_fit_that_finds_its_world(kind: str) -> None:
     figures = script("buy_till_you_die/speed.py").measure(kind, 4000)
