@@ -13,7 +13,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, Sweep
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
@@ -204,7 +204,10 @@ def command_line(config_name: str, overrides: Sequence[str], own: Path | None = 
     if config_name != "train":
         return overrides
     parsed = OverridesParser.create().parse_overrides(overrides)
-    return [*overrides, *recipe_overrides(CONFIG_DIR, parsed, _options("experiment", own))]
+    recipe = recipe_overrides(CONFIG_DIR, parsed, _options("experiment", own))
+    if recipe and own:  # it may be one's own
+        _check_files(config_name, [*parsed, *OverridesParser.create().parse_overrides(recipe)], own)
+    return [*overrides, *recipe]
 
 
 def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None = None) -> list[str]:
@@ -222,20 +225,16 @@ def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None
             f"cannot read the override {str(error).splitlines()[0]!r}: write key=value, and quote values with special "
             "characters"
         ) from error
-    choices = []
     groups = {path.name for folder in (CONFIG_DIR, own) if folder for path in folder.iterdir() if path.is_dir()}
     for override in parsed:
         group = override.key_or_group
-        if group not in groups or override.is_delete() or isinstance(override.value(), (dict, list)):
+        if not _chooses(override, own):
             continue
+        if isinstance(override.value(), list):
+            raise UserError(f"{group} is one option, got {override.get_value_element_as_str()}: write {group}=NAME")
         if group == "baseline" and not override.package:
             raise UserError("baselines=[NAME, …] chooses baselines, baseline.NAME.OPTION=… sets an option of one")
-        options = (
-            [str(value) for value in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [str(override.value())]
-        )
-        for option in options:
+        for option in _chosen(override):
             if option not in (known_options := _options(group, own)):
                 raise UserError(
                     f"no {group}={option}{nearest(option, known_options)}; {group} can be {', '.join(known_options)}"
@@ -245,16 +244,9 @@ def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None
                     f"{group}={option} is an option of clm_dl, and {own} has one of the same name: rename "
                     f"{own / group / option}.yaml"
                 )
-        package = f"@{override.package}" if override.package else ""
-        choices.append([f"{'+' if override.is_add() else ''}{group}{package}={option}" for option in options])
-    first = [options[0] for options in choices]
-    known, _ = _known_values(config_name, tuple(first), own)
     if own:
-        named: list[Any] = [one.value() for one in parsed if one.key_or_group == "trusted"]
-        trusted = [str(name) for given in named if isinstance(given, list) for name in given]
-        for place, options in enumerate(choices):  # what trials of a sweep differ by, too
-            for option in options:
-                _check_file(config_name, (*first[:place], option, *first[place + 1 :]), own, trusted)
+        _check_files(config_name, parsed, own)
+    known, _ = _known_values(config_name, tuple(options[0] for options in _choices(parsed, own)), own)
     for override in parsed:
         key = override.key_or_group
         is_group = key in groups or "/" in key or "@" in key
@@ -269,8 +261,40 @@ def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None
     return overrides
 
 
+def _chooses(override: Override, own: Path | None) -> bool:
+    """Whether it chooses options of a group, which is a folder."""
+    is_group = any((folder / override.key_or_group).is_dir() for folder in (CONFIG_DIR, own) if folder)
+    return is_group and not override.is_delete() and not isinstance(override.value(), dict)
+
+
+def _chosen(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return [str(value) for value in override.sweep_string_iterator()]
+    return [str(override.value())]
+
+
+def _choices(parsed: Sequence[Override], own: Path | None) -> list[list[str]]:
+    """The options that overrides choose, each as an override; several of what is swept."""
+    found = []
+    for override in (one for one in parsed if _chooses(one, own)):
+        key = f"{'+' if override.is_add() else ''}{override.key_or_group}"
+        package = f"@{override.package}" if override.package else ""
+        found.append([f"{key}{package}={option}" for option in _chosen(override)])
+    return found
+
+
+def _check_files(config_name: str, parsed: Sequence[Override], own: Path) -> None:
+    """Raise UserError where chosen options of one's own, in any trial of a sweep, say more of Hydra than a file may."""
+    named: list[Any] = [one.value() for one in parsed if one.key_or_group == "trusted"]
+    trusted = [str(name) for given in named if isinstance(given, list) for name in given]
+    choices = _choices(parsed, own)
+    first = [options[0] for options in choices]
+    for place, options in enumerate(choices or [[]]):
+        for option in options or [""]:
+            _check_file(config_name, tuple(filter(None, (*first[:place], option, *first[place + 1 :]))), own, trusted)
+
+
 def _check_file(config_name: str, choices: tuple[str, ...], own: Path, trusted: Collection[str]) -> None:
-    """Raise UserError where options of one's own say more of Hydra than a file may."""
     _, given = _known_values(config_name, choices, own)
     shipped_ones = tuple(one for one in choices if not (own / f"{one.lstrip('+').replace('=', '/')}.yaml").is_file())
     _, usual = _known_values(config_name, shipped_ones, None)

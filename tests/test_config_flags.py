@@ -120,6 +120,30 @@ def test_a_file_says_little_of_hydra(own: Callable[..., None], name: str) -> Non
             command_line("train", [words], own_folder())
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("experiment/harm", "experiment=[harm]"),
+        ("experiment/shop", "data=shop"),
+        ("experiment/value_shop", "data=shop task=value"),
+        ("experiment/value_fine", "experiment=fine task=value"),
+        ("hydra/callbacks/harm", "hydra/callbacks=harm"),
+    ],
+)
+def test_however_a_file_is_chosen(own: Callable[..., None], tmp_path: Path, name: str, words: str) -> None:
+    own("fine", {"seed": 3})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/shop.yaml").write_text("defaults: [events, _self_]\nname: shop\n")
+    path = tmp_path / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    of_hydra = {"x": {"_target_": "harm.Callback"}}
+    inside = of_hydra if name.startswith("hydra") else {"hydra": {"callbacks": of_hydra}}
+    header = "" if name.startswith("hydra") else "# @package _global_\n"
+    path.write_text(f"{header}{yaml.safe_dump(inside)}")
+    with pytest.raises(UserError, match=r"hydra\.callbacks|is one option"):
+        command_line("train", words.split(), own_folder())
+
+
 @pytest.mark.parametrize("name", ["launcher", "sweeper", "callbacks"])
 def test_what_a_file_has_made_may_be_trusted_on_the_command_line(own: Callable[..., None], name: str) -> None:
     own("mine", {"hydra": HARM[name][0]})
