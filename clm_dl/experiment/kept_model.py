@@ -80,8 +80,8 @@ def from_data(content: bytes) -> dict[str, Any]:
     asked = skops.io.get_untrusted_types(data=content)
     trusted = [name for name in asked if any(_is_known(loader, name) for loader in ("ObjectNode", *NODES))]
     known: dict[str, Any] = skops.io.loads(content, trusted=trusted)
-    for tree in _trees(known):
-        _check_tree(tree)
+    for owner in _owners(known, set()):
+        _check_tree(owner)
     return known
 
 
@@ -156,17 +156,35 @@ def _is_own(name: str) -> bool:
     return isinstance(found, type) and (found.__module__, found.__qualname__) == (module, last)
 
 
-def _trees(value: Any) -> Iterator[Any]:
-    """scikit-learn's trees anywhere in a model."""
+def _owners(value: Any, seen: set[int]) -> Iterator[Any]:
+    """Everything in a model that has one of scikit-learn's trees, however deep it lies."""
+    if id(value) in seen or isinstance(value, (str, bytes, int, float, type(None))):
+        return
+    seen.add(id(value))
     if hasattr(value, "tree_"):
-        yield value.tree_
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for part in vars(value).values() if hasattr(value, "get_params") else parts:
-        yield from _trees(part)
+        yield value
+    if isinstance(value, Mapping):
+        parts: Any = [*value.keys(), *value.values()]
+    elif isinstance(value, np.ndarray):
+        parts = value.ravel().tolist() if value.dtype == object else ()
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        parts = value
+    else:
+        parts = vars(value).values() if hasattr(value, "__dict__") and not isinstance(value, type) else ()
+    for part in parts:
+        yield from _owners(part, seen)
 
 
-def _check_tree(tree: Any) -> None:
-    """Raise IndexError where a node of a tree points out of it: scikit-learn would follow it anywhere."""
+def _check_tree(owner: Any) -> None:
+    """Raise IndexError where a node of a tree points out of it, or back: scikit-learn would follow it anywhere."""
+    tree = owner.tree_
+    node = np.arange(tree.node_count)
     for child in (tree.children_left, tree.children_right):
-        if ((child < -1) | (child >= tree.node_count)).any() or (tree.feature >= tree.n_features).any():
+        if (((child <= node) | (child >= tree.node_count)) & (child != -1)).any():
             raise IndexError("a node points out of its tree")
+    splits = tree.children_left != -1
+    if (splits != (tree.children_right != -1)).any():
+        raise IndexError("a node has one child")
+    outside = (tree.feature < 0) | (tree.feature >= min(tree.n_features, owner.n_features_in_))
+    if (splits & outside).any() or tree.n_features != owner.n_features_in_:
+        raise IndexError("a node asks for a feature that there is not")

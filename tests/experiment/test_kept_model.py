@@ -15,8 +15,9 @@ import pytest
 import skops.io
 from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from skops.io._protocol import PROTOCOL
 from skops.io.exceptions import UntrustedTypesFoundException
 
@@ -134,3 +135,28 @@ def test_what_a_shipped_option_names_comes_back(tmp_path: Path) -> None:
     again = from_data(content)
     assert again["format"] == 1
     np.testing.assert_array_equal(again["model"].predict_proba(frame()), model.predict_proba(frame()))
+
+
+@pytest.mark.parametrize("harm", ["feature", "child", "cycle", "one child", "features"])
+@pytest.mark.parametrize("inside", ["bare", "pipeline", "array"])
+def test_a_tree_whose_nodes_lead_nowhere_is_no_model(harm: str, inside: str) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(200, 4))
+    model = DecisionTreeClassifier(max_depth=2).fit(values, values[:, 0] > 0)
+    state = model.tree_.__getstate__()
+    nodes = state["nodes"].copy()
+    if harm == "feature":
+        nodes["feature"][0] = -2_000_000_000
+    elif harm in ("child", "cycle"):
+        nodes["left_child"][0] = nodes["right_child"][0] = 500_000_000 if harm == "child" else 0
+    elif harm == "one child":
+        nodes["left_child"][0] = -1
+    else:
+        model.n_features_in_ = 3
+    state["nodes"] = nodes
+    model.tree_.__setstate__(state)
+    held = {"bare": model, "pipeline": Pipeline([("a", model)]), "array": np.array([model, None], dtype=object)}[inside]
+    content = as_data(held, None)
+    assert content is not None
+    with pytest.raises(IndexError):
+        from_data(content)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
@@ -39,6 +39,13 @@ class Interval:
             return str(int(within))
         return repr(min(max(float(f"{within:.{DIGITS}g}"), self.low), self.high))
 
+    def holds(self, text: Any) -> bool:
+        """Whether it is a value of this axis, as it is written."""
+        try:
+            return self.text(float(text)) == text
+        except (ValueError, TypeError, OverflowError):
+            return False
+
 
 @dataclass(frozen=True)
 class Values:
@@ -50,6 +57,10 @@ class Values:
     def at(self, share: float) -> str:
         """The value so far, from 0 to 1, into the list."""
         return self.texts[min(int(share * len(self.texts)), len(self.texts) - 1)]
+
+    def holds(self, text: Any) -> bool:
+        """Whether it is a value of this axis, as it is written."""
+        return text in self.texts
 
 
 Axis = Interval | Values

@@ -87,7 +87,7 @@ class Asking:
     """
 
     def __init__(self, sweep: Path, search: Search, *, at_once: int = 1) -> None:
-        self._search, self._at_once, storage = search, at_once, _storage(sweep)
+        self._sweep, self._search, self._at_once, storage = sweep, search, at_once, _storage(sweep)
         self._studies = [optuna.load_study(study_name=name, storage=storage) for name in _names(search)]
         self._num_launched = 0
 
@@ -119,7 +119,21 @@ class Asking:
                     found[trial.user_attrs[JOB]["number"]] = trial
                 elif not trial.state.is_finished():
                     study.tell(trial.number, state=TrialState.FAIL)
+        if found.keys() != set(range(len(found))) or not all(map(self._is_ours, found.values())):
+            raise UserError(
+                f"{self._sweep / STUDIES} holds a trial that this search cannot have asked for: choose another "
+                "sweep=NAME, or delete it"
+            )
         return found
+
+    def _is_ours(self, trial: FrozenTrial) -> bool:
+        """Whether what a trial is run with are values of the axes: the journal may be a stranger's."""
+        values, axes = trial.user_attrs[JOB].get("values"), self._search.space.drawn
+        return (
+            isinstance(values, dict)
+            and values.keys() == axes.keys()
+            and all(axes[key].holds(value) for key, value in values.items())
+        )
 
     def _again(self, number: int, trial: FrozenTrial) -> dict[str, str]:
         """The values of a trial, which is asked for once more where it has failed or is to be pruned no longer."""

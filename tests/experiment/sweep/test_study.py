@@ -1,11 +1,13 @@
 """The studies of an Optuna search: asked, told and pruned without training, cut off anywhere, and gone on with."""
 
+import json
 import math
 from collections.abc import Callable
 from functools import cache
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -187,3 +189,30 @@ def test_a_study_of_other_axes_or_of_another_start_is_refused(tmp_path: Path) ->
         start(tmp_path, search(), words=[*WORDS, "objective=auroc"])
     with studies_opened(tmp_path, search(), WORDS, None), pytest.raises(UserError, match="in use by another start"):
         start(tmp_path, search())
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"values": {"trusted": "[subprocess]"}},
+        {"values": {"overwrite": "true"}},
+        {"values": {"task.pooling": "max,trusted=[subprocess]"}},
+        {"values": {"encoder.hidden_size": "8 overwrite=true"}},
+        {"values": {"encoder.hidden_size": "640"}},
+        {"number": 7},
+        {"number": "0"},
+    ],
+    ids=str,
+)
+def test_a_journal_of_a_stranger_says_nothing_but_values_of_the_axes(tmp_path: Path, harm: dict[str, Any]) -> None:
+    start(tmp_path, search(trials=2))
+    lines = []
+    for line in (tmp_path / STUDIES).read_text().splitlines():
+        entry = json.loads(line)
+        if job := entry.get("user_attr", {}).get("job"):
+            values = job["values"] | harm.get("values", {})
+            entry["user_attr"]["job"] = job | harm | {"values": values}
+        lines.append(json.dumps(entry))
+    (tmp_path / STUDIES).write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="that this search cannot have asked for"):
+        start(tmp_path, search(trials=3))
