@@ -245,6 +245,8 @@ def check_overrides(config_name: str, overrides: Sequence[str], own: Path | None
                     f"{own / group / option}.yaml"
                 )
     if own:
+        if (own / "baseline" / "every.yaml").exists():
+            raise UserError(f"baseline/every in {own} would take the place of all baselines: rename it")
         _check_files(config_name, parsed, own)
     known, _ = _known_values(config_name, tuple(options[0] for options in _choices(parsed, own)), own)
     for override in parsed:

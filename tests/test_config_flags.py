@@ -128,19 +128,22 @@ def test_a_file_says_little_of_hydra(own: Callable[..., None], name: str) -> Non
         ("experiment/value_shop", "data=shop task=value"),
         ("experiment/value_fine", "experiment=fine task=value"),
         ("hydra/callbacks/harm", "hydra/callbacks=harm"),
+        ("baseline/every", ""),
+        ("snapshots/own", "data=own"),
     ],
 )
 def test_however_a_file_is_chosen(own: Callable[..., None], tmp_path: Path, name: str, words: str) -> None:
     own("fine", {"seed": 3})
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/shop.yaml").write_text("defaults: [events, _self_]\nname: shop\n")
+    for data in ("shop", "own"):
+        (tmp_path / f"data/{data}.yaml").write_text(f"defaults: [events, _self_]\nname: {data}\n")
     path = tmp_path / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     of_hydra = {"x": {"_target_": "harm.Callback"}}
     inside = of_hydra if name.startswith("hydra") else {"hydra": {"callbacks": of_hydra}}
     header = "" if name.startswith("hydra") else "# @package _global_\n"
     path.write_text(f"{header}{yaml.safe_dump(inside)}")
-    with pytest.raises(UserError, match=r"hydra\.callbacks|is one option"):
+    with pytest.raises(UserError, match=r"hydra\.callbacks|is one option|baseline/every"):
         command_line("train", words.split(), own_folder())
 
 

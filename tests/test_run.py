@@ -330,3 +330,13 @@ def test_a_copy_holds_nothing_that_a_link_leads_to(run: Run, tmp_path: Path) -> 
     assert not (tmp_path / "again").exists()
     link.unlink()
     assert (copy.save(tmp_path / "again").path / "scores.parquet").exists()
+
+
+def test_the_end_of_an_input_is_its_own_and_strays_behind_it_are_no_history(run: Run, shop_log: pd.DataFrame) -> None:
+    """Not that of the log that the run was trained on."""
+    stray = pd.concat([shop_log, shop_log.iloc[[0]].assign(ts=pd.Timestamp("2099-12-31"))], ignore_index=True)
+    with pytest.raises(UserError, match="would be the end of the data"):
+        run.predict(stray)
+    known, wanted = run.predict(stray, data={"end": "2021-10-20"}), run.predict(shop_log, cutoff="2021-10-20")
+    assert known["cutoff"].unique().tolist() == [pd.Timestamp("2021-10-20", tz="UTC")]
+    np.testing.assert_array_equal(known["score"], wanted["score"])

@@ -180,7 +180,8 @@ def customers_of(
     """
     _check_kept(trained)
     own, paths = trained.config["data"], trained.config["paths"]
-    data = {**own, **{key: value for key, value in (data or {}).items() if value is not None}}
+    given = {key: value for key, value in (data or {}).items() if value is not None}
+    data = {**own, **given}
     at = None if cutoff is None else Zone(data.get("timezone") or "UTC").parse(cutoff)
     with passing_folder() as folder:
         if events is None and data["name"] == "simulator":
@@ -197,10 +198,11 @@ def customers_of(
                 raise UserError(
                     "this run was trained on several data.sources: predict from its own log by leaving input out"
                 )
+            if source:  # its own end, where nothing else is said
+                data = data | {"end": given.get("end")}
             known: Any = {"before": at, "written": written_then(trained, whole=bool(source)), "log": log}
             store = prepare_store({"data_dir": paths["data_dir"], **data, **source}, folder / "store", **known)
-        if at is None:  # the end of the data, but behind the last event: what is known to date is history
-            at = max(store.end, int(np.asarray(store.time).max()) + 1)
+        at = store.known_until if at is None else at
         for line in notes(trained, store, at):
             log(line)
         yield store, trained.task.cases_at(store, at)

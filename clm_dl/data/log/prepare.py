@@ -119,7 +119,8 @@ class _Preparation:
         typed = [self._typed(log, source) for log, source in zip(spec.logs, raws, strict=True)]
         groups = self._rows([t.select("customer", "reason") for t in typed])
         typed, groups = mark_nobody(engine, typed, groups, list(self.reasons).index(parse.MISSING_CUSTOMER))
-        marked = strays.mark_strays(engine, typed, spec.logs, self.reasons, has_end=spec.end is not None, say=self.log)
+        has_end = spec.end is not None or self.before is not None
+        marked = strays.mark_strays(engine, typed, spec.logs, self.reasons, has_end=has_end, say=self.log)
         if marked is not None:
             typed = marked
             groups = self._rows([t.select("customer", "reason") for t in typed])

@@ -90,7 +90,8 @@ def _leave_one_out(store: EventStore, unit: str, *, min_events: int = MIN_EVENTS
     start, stop = _units(store, unit)
     offsets = np.searchsorted(start, store.offsets)  # [C+1] into the units
     chosen = np.flatnonzero(np.diff(offsets) >= min_events)
-    training_stop = np.array(store.offsets[1:])
+    everyone = np.arange(store.num_customers)
+    training_stop = store.offsets[:-1] + count_before(store.offsets, store.time, everyone, store.known_until)
     training_stop[chosen] = start[offsets[chosen + 1] - 2]
     time, parts = np.asarray(store.time), []
     for split, back in {"val": 2, "test": 1}.items():
@@ -125,7 +126,7 @@ def _global_time(
         )
     everyone, customers = np.arange(store.num_customers), np.asarray(store.offsets)
     edges = {split: customers[:-1] + count_before(store.offsets, time, everyone, at) for split, at in begin.items()}
-    end = customers[:-1] + count_before(store.offsets, time, everyone, max(store.end, int(time.max()) + 1))
+    end = customers[:-1] + count_before(store.offsets, time, everyone, store.known_until)
     start, stop = _units(store, unit)
     parts = []
     for split, low, high in (("val", edges["val"], edges["test"]), ("test", edges["test"], end)):
@@ -192,8 +193,8 @@ def _rolling(store: EventStore, rule: SnapshotRule | None) -> Ranking:
 
 
 def _units(store: EventStore, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """int64 `[U]`, `[U]`: the rows [start, stop) of each unit that holds an item."""
-    rows = np.flatnonzero(np.asarray(store.column("item")) >= 0)
+    """int64 `[U]`, `[U]`: the rows [start, stop) of each unit that holds an item and lies in the data."""
+    rows = np.flatnonzero((np.asarray(store.column("item")) >= 0) & (np.asarray(store.time) < store.known_until))
     if unit == "line":
         return rows, rows + 1
     edges = np.append(np.flatnonzero(store.order_start), store.num_events)

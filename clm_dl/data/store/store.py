@@ -100,6 +100,14 @@ class EventStore:
         return len(self.time)
 
     @cached_property
+    def known_until(self) -> int:
+        """Microseconds UTC: what lies before is known to date. It is the end of the data, behind its last event where
+        that is the end; events behind an end that was given are none of the data.
+        """
+        last = int(np.asarray(self.time).max()) if self.num_events else self.end
+        return last + 1 if last == self.end else self.end
+
+    @cached_property
     def customer_ids(self) -> np.ndarray:
         """Original customer ids `[customers]`, in code order; int64 or str objects as in the log."""
         return np.asarray(pq.read_table(self.path / "customers.parquet")["customer_id"].to_numpy())

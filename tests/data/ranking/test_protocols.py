@@ -55,6 +55,19 @@ def spell(ranking, split):
     return found
 
 
+def test_what_lies_behind_a_given_end_is_no_target(store_of):
+    log = log_of()
+    stray = log.iloc[[-1]].assign(ts=pd.Timestamp("2099-12-31"))
+    store, whole = store_of(pd.concat([log, stray]), end="2020-01-26"), store_of(log, end="2020-01-26")
+    assert store.known_until == whole.known_until
+    for name, unit in (("leave_one_out", "line"), ("leave_one_out", "order"), ("global_time", "line")):
+        protocol = {"name": name} | ({"val": "2020-01-12", "test": "2020-01-20"} if name == "global_time" else {})
+        found, wanted = (build_ranking(one, protocol=protocol, unit=unit, rule=None) for one in (store, whole))
+        for split in ("val", "test"):
+            assert spell(found, split) == spell(wanted, split)
+        assert found.snapshots.cutoff.max() < store.known_until
+
+
 # --- golden splits
 
 
