@@ -151,6 +151,8 @@ def differences(groups: Sequence[Group], names: Names, pairs: Sequence[str]) -> 
     for pair in pairs:
         models, _, part = pair.partition("@")
         one, _, two = models.partition(":")
+        if {one, two} - {"", NETWORK, *having}:
+            continue  # this study's other data have it
         for group in [group for group in groups if group.model == NETWORK] if one == NETWORK else [having[one]]:
             other = (group if two == NETWORK else having[two]) if two else None
             found = (

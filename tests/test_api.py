@@ -42,6 +42,7 @@ def test_fit_gives_a_finished_run(fitted: Run, shop_log: pd.DataFrame) -> None:
     assert (fitted.path / "report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["polars", "arrow"])
 def test_every_kind_of_table_gives_the_same_run(
     churn: Churn, fitted: Run, shop_log: pd.DataFrame, tmp_path: Path, kind: str

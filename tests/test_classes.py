@@ -22,7 +22,8 @@ from clm_dl.run import Run, load_run
 
 KNOWN = "sklearn.neighbors.KNeighborsClassifier"
 MODULES = (
-    *("torch", "torch.serialization", "torch.hub", "torch.utils", "torch.utils.cpp_extension", "torch.jit"),
+    pytest.param("torch", marks=pytest.mark.slow),  # thousands
+    *("torch.serialization", "torch.hub", "torch.utils", "torch.utils.cpp_extension", "torch.jit"),
     *("joblib", "numpy", "runpy", "shutil", "subprocess", "pandas", "hydra.utils", "builtins", "os", "importlib"),
     *("sklearn.utils", "sklearn.datasets", "lightgbm", "pytorch_lightning", "clm_dl.config", "clm_dl.run"),
 )

@@ -128,6 +128,7 @@ def test_every_model_is_calibrated_on_the_newest_validation_cutoff_alone(run: Ru
         assert expected.told in (run.path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_same_seed_same_metrics_bit_for_bit_and_another_seed_others(train: Callable[..., Run], run: Run) -> None:
     again = train()
     assert again.path != run.path

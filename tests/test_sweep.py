@@ -59,6 +59,7 @@ def test_a_sweep_takes_the_place_of_no_file_of_somebody_else(
     assert [path.name for path in mine.parent.iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_among_its_own_files(exits: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     for _ in range(2):
         code, _, error = exits(train_command, "-m", *WORDS, "data.path=none.csv", "sweep=mine", "seed=0,1")

@@ -153,6 +153,7 @@ def test_customers_and_items_are_two_files(ranked_run: Run, here: Callable[..., 
     assert "output and item_output are one file" in refused(here, capsys, embed_command, *words)
 
 
+@pytest.mark.slow
 def test_a_report_replaces_a_report(run: Run, here: Callable[..., None], capsys: Capture, tmp_path: Path) -> None:
     for _ in range(2):
         here(report_command, f"runs={run.path}", "output=report.html")

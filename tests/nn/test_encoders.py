@@ -187,6 +187,7 @@ def test_bfloat16_autocast_is_finite_and_near(name, pooling, schema, make_batch)
     assert_close(logit_B.float(), network(batch), atol=0.15, rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor"
 )  # torch's own, where it breaks the graph around nn.LSTM

@@ -36,6 +36,7 @@ def test_the_network_is_balanced_and_its_probabilities_are_not(runs: dict[str, R
     assert balanced["score_raw"].mean() == pytest.approx(plain["score_raw"].mean(), abs=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["class_weight", "undersample"])
 def test_a_saved_run_knows_how_it_was_balanced(runs: dict[str, Run], kind: str) -> None:
     run = runs[kind]

@@ -66,7 +66,7 @@ anything = st.text(
 names = st.one_of(st.sampled_from(OURS), anything)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     columns=st.lists(names, min_size=4, max_size=7, unique=True),
     text=st.booleans(),

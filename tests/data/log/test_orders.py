@@ -89,7 +89,7 @@ def test_orders_of_one_time_are_left_as_they_are(tmp_path: Path) -> None:
     assert not [line for line in said if line.startswith("orders")]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     lines=st.lists(
         st.tuples(st.sampled_from("ab"), st.sampled_from("123"), st.integers(0, 6 * 1440)), min_size=1, max_size=12

@@ -112,7 +112,7 @@ def reference(rows: list[dict], dedupe: bool):
     return kept, reasons, duplicates
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(rows=st.lists(row, min_size=1, max_size=40), dedupe=st.booleans())
 def test_prepare_equals_a_plain_python_reference(rows: list[dict], dedupe: bool):
     columns = {name: pa.array([one[name] for one in rows], pa.string()) for name in rows[0]}

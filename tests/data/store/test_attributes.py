@@ -68,7 +68,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(rows=changes, cutoff=moment, dated=changes)
 def test_the_last_value_before_the_cutoff_counts(rows: list, cutoff: int, dated: list) -> None:
     dated = list({(who, day): (who, day, value) for who, day, value in dated}.values())

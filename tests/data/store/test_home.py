@@ -140,6 +140,7 @@ def test_a_superseded_store_stays_as_it_is_while_somebody_reads_it(tmp_path: Pat
     assert names(home) == {EventStore(home).fingerprint}
 
 
+@pytest.mark.slow
 def test_another_process_prepares_and_sweeps_and_a_reader_keeps_its_own(tmp_path: Path) -> None:
     home, log = tmp_path / "store", tmp_path / "log.csv"
     store = ensure_store(data_of(log, "bcd"), home)

@@ -164,6 +164,7 @@ def test_the_preprocessing_knows_the_training_rows_alone() -> None:
     np.testing.assert_array_equal(*(model.raw_score(frame) for model in known))
 
 
+@pytest.mark.slow
 def test_a_table_of_thirty_rows() -> None:
     frame = table(30).assign(left=np.arange(30) % 3 == 0).astype({"left": int})
     config = plain(compose("train", ["data=table", "data.label=left", "data.network.max_epochs=5"]))

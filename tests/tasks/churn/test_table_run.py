@@ -88,6 +88,7 @@ def test_report_and_card_are_rendered(table_run: Run) -> None:
         assert "599" in text or "600" in text
 
 
+@pytest.mark.slow
 def test_same_seed_same_metrics(csv: Path, table_run: Run, tmp_path: Path) -> None:
     again = Run(
         run_experiment(

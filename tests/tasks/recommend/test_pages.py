@@ -84,6 +84,7 @@ def test_lists_of_another_length(make_results: Callable[..., Results]) -> None:
     assert "@10" not in page
 
 
+@pytest.mark.slow
 def test_runs_that_have_no_figures_in_common_are_compared_apart(
     make_results: Callable[..., Results], make_scores: Callable[..., pd.DataFrame]
 ) -> None:

@@ -96,6 +96,7 @@ def test_only_a_softmax_gives_probabilities(train_ranked: Callable[..., Run], lo
     assert (figure(run, "network", "ece@1") is None) == (loss == "bpr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeats", ["remove", "allow"])
 def test_the_curve_of_training_is_the_figure_of_the_run(
     train_ranked: Callable[..., Run], ring_log: pd.DataFrame, tmp_path: Path, repeats: str
@@ -408,6 +409,7 @@ def test_a_planted_leak_stops_the_experiment(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_content_is_left_out_aloud_where_a_log_says_nothing_of_its_items(train_ranked: Callable[..., Run]) -> None:
     bare = ["encoder=none", "data.categorical=[]", "task.content.categorical=[]"]
     said: list[str] = []
