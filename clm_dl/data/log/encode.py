@@ -175,6 +175,11 @@ class Encoder:
                 events = events.mutate(order_row=events.file_row.min().over(one))
         else:
             ties = [*boundary[::-1], *own.values()]
+            if has_order and events.order.type().is_string():  # of a file without types, say: 9 before 10 as elsewhere
+                number = events.order.try_cast("int64")
+                number = ibis.ifelse(number.cast("string") == events.order, number, ibis.null("int64"))
+                events = events.mutate(order_number=number)
+                ties.insert(ties.index("order"), "order_number")
         self.alike.clear()
         keys = dict.fromkeys(["customer_id", "time", *ties])
         names = dict.fromkeys(["time", *boundary, *own.values()])
