@@ -182,6 +182,26 @@ def test_an_unknown_table_names_the_nearest(frame: pd.DataFrame, tmp_path: Path)
     assert not (tmp_path / "store").exists()
 
 
+def test_numbers_of_sqlite_keep_all_their_digits(tmp_path: Path) -> None:
+    ids, times = [1234567890123456.0, 1234567890123457.0, np.nan], [1704067200.123456, 1704067200.123457, 1704067200.5]
+    frame = pd.DataFrame({"id": ids, "when": times, "item": [0.1, 1 / 3, np.nan], "spend": 1.5})
+    with sqlite3.connect(tmp_path / "log.db") as database:
+        frame.to_sql("events", database, index=False)  # as real numbers
+    database.close()
+    frame.to_parquet(tmp_path / "log.parquet")
+    found = [
+        contents(prepare_store({**source, "roles": ROLES, "max_quarantined": 0.5}, tmp_path / f"store{i}"))
+        for i, source in enumerate(
+            [
+                {"path": f"sqlite:///{tmp_path}/log.db", "table": "events"},
+                {"path": str(tmp_path / "log.parquet"), "time_format": "epoch_s"},
+            ]
+        )
+    ]
+    assert found[0][0] == [1234567890123456, 1234567890123457]
+    assert found[0] == found[1]
+
+
 def test_a_missing_database_file_is_said(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="no file at"):
         prepare_store({"path": f"sqlite:///{tmp_path}/none.db", "table": "events", "roles": ROLES}, tmp_path / "store")
