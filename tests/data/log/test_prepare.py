@@ -307,6 +307,23 @@ def test_the_end_of_the_data(values: list[str], options: dict, end: str, tmp_pat
     assert store.end == micros(end)
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Santiago"])  # in Santiago clocks skip the last midnight
+def test_midnights_of_a_zone_end_the_data_however_they_are_written(zone: str, tmp_path: Path):
+    days = pd.Series(["2024-09-06", "2024-09-07", "2024-09-08"])
+    moments = pd.to_datetime(days).dt.tz_localize(zone, nonexistent="shift_forward")
+    utc = moments.dt.tz_convert("UTC")
+    ways = [days, moments, moments.astype(str), utc.dt.strftime("%Y-%m-%dT%H:%MZ"), utc.dt.as_unit("s").astype("int64")]
+    ways += [moments.dt.strftime("%d.%m.%Y %H:%M %z")]
+    for number, when in enumerate(ways):
+        data = {"roles": ROLES, "timezone": zone, "time_format": "%d.%m.%Y %H:%M %z" if number == 5 else None}
+        frame = pd.DataFrame({"id": 1, "when": when})
+        store = prepare_store({"frame": frame, **data}, tmp_path / f"store{number}")
+        assert store.end == pd.Timestamp("2024-09-09", tz=zone).value // 1000, when
+    late = pd.DataFrame({"id": 1, "when": pd.to_datetime(["2024-09-06", "2024-09-07"], utc=True)})  # not of the zone
+    store = prepare_store({"frame": late, "roles": ROLES, "timezone": zone}, tmp_path / "late")
+    assert store.end == micros("2024-09-07")
+
+
 def test_before_reads_nothing_later(tmp_path: Path):
     early = {"id": ["a", "b"], "when": ["2020-01-01 01:00", "2020-01-02"], "item": ["x", "y"], "spend": [1.0, 2.0]}
     late = {
