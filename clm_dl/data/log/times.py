@@ -52,10 +52,13 @@ OLD = 1_000_000_000  # seconds, 2001: micro- and nanoseconds that end before may
 
 
 def parse_moment(value: Any, timezone: str, what: str) -> int:
-    """One time of a config (text, date, datetime, microseconds) in microseconds UTC."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    """One time of a config (text, date, datetime, the digits of a date, microseconds) in microseconds UTC."""
+    if isinstance(value, int) and abs(value) >= EARLY * 1_000_000:
         return value
     try:
+        if isinstance(value, (int, float)) and not re.fullmatch("(19|2[012])[0-9]{6}", str(value)):
+            raise ValueError
+        value = str(value) if isinstance(value, int) else value
         moment = pd.Timestamp(value)
         return Zone(timezone).parse(moment.isoformat())
     except (ValueError, TypeError) as error:

@@ -298,6 +298,8 @@ def test_times_become_utc(values, options: dict, wanted: list[str], tmp_path: Pa
         (["2020-01-01", "2020-01-05 00:00:01"], {}, "2020-01-05T00:00:01"),
         (["2020-03-28", "2020-03-29"], {"timezone": "Europe/Berlin"}, "2020-03-29T22:00"),  # a day of 23 hours
         (["2020-01-01"], {"end": "2020-02-01"}, "2020-02-01"),
+        (["2020-01-01"], {"end": 20200201, "timezone": "Europe/Berlin"}, "2020-01-31T23:00"),
+        (["2020-01-01"], {"end": 1_580_515_200_000_000}, "2020-02-01"),
     ],
 )
 def test_the_end_of_the_data(values: list[str], options: dict, end: str, tmp_path: Path):
@@ -475,6 +477,9 @@ def test_the_store_is_prepared_again_only_when_something_changed(tmp_path: Path)
         ),
         (table(id=["a"], when=["2020-01-01"]), {"timezone": "Mars/Base"}, "unknown time zone 'Mars/Base'"),
         (table(id=["a"], when=["2020-01-01"]), {"end": "someday"}, "data.end must be a date"),
+        (table(id=["a"], when=["2020-01-01"]), {"end": 2024}, "data.end must be a date"),
+        (table(id=["a"], when=["2020-01-01"]), {"end": 2024.0}, "data.end must be a date"),
+        (table(id=["a"], when=["2020-01-01"]), {"end": 20241301}, "data.end must be a date"),
         (table(id=["a"], when=["2020-01-01"]), {"numeric": ["when"]}, "were quarantined"),
         (table(id=["a"], when=[True]), {}, "cannot be a time"),
         (table(id=["a"], when=[1], d=[datetime.date(2020, 1, 1)]), {"numeric": ["d"]}, "cannot be numeric"),
