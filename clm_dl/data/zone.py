@@ -52,6 +52,12 @@ class Zone:
         moments = clock.tz_localize(self.info, ambiguous=first, nonexistent="shift_forward")
         return moments.tz_convert("UTC").asi8.reshape(local.shape)
 
+    def clock(self, time: Any) -> np.ndarray:
+        """`local`, where the first moment of a day is its midnight: also where clocks skip that."""
+        time, shown = np.asarray(time, dtype=np.int64), self.local(time)
+        day = shown // DAY * DAY
+        return np.where(self.utc(day) == time, day, shown)
+
     @overload
     def add(self, time: int, span: int) -> int: ...
     @overload

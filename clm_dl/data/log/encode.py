@@ -21,6 +21,7 @@ from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.joins import Joins
 from clm_dl.data.log.roles import DataSpec
 from clm_dl.data.log.ties import draw_ties
+from clm_dl.data.log.together import together
 from clm_dl.data.store.attributes import Changes, taken, write_changes
 from clm_dl.data.store.files import ColumnFile
 from clm_dl.data.store.store import DTYPES, MISSING_CODE, MISSING_TIME, Field
@@ -90,6 +91,14 @@ class Encoder:
         customers = pd.Index(self.customers.cast(pa.string()).to_pandas())
         wanted = list(self.spec.static)
         changes: dict[str, Changes] = {}  # by attribute; those of one table share theirs
+        told: dict[str, str] = {}  # the table that tells it
+        dated: set[str] = set()
+
+        def tell(name: str, part: Changes, table: str) -> None:
+            if name in changes:
+                part = together(name, changes[name], part, (told[name], table), customers)
+            changes[name], told[name] = part, table
+
         for log, source in zip(self.spec.logs, raws, strict=True):
             for join in (join for join in log.joins if join.to == "customer"):
                 joined = joins.table(join)
@@ -119,23 +128,27 @@ class Encoder:
                         f"{joined.what}: {matched:,} of {len(customers):,} customers of the log are in it; nothing is "
                         "known of the others"
                     )
-                if since is not None:
-                    code, at = customers.get_indexer(rows.index), rows["since"].to_numpy()
-                    values = rows[[joined.own(name) for name in names]].set_axis(names, axis=1)
-                    changes |= dict.fromkeys(names, Changes.of(code, at, values, len(customers)))
-                    continue
-                found = rows.reindex(customers)
+                values = rows[[joined.own(name) for name in names]].set_axis(names, axis=1)
+                at = np.full(len(rows), parse.EARLIEST) if since is None else rows["since"].to_numpy()
+                part = Changes.of(customers.get_indexer(rows.index), at, values, len(customers))
                 for name in names:
-                    changes.pop(name, None)
-                    frame[name] = found[joined.own(name)].to_numpy()
-                joins.always |= set(names)
+                    tell(name, part, joined.what)
+                if since is None:
+                    joins.always |= set(names)
+                else:
+                    dated |= set(names)
         for position, name in enumerate(wanted):
             if f"s{position}" in events.columns:
-                changes[name] = self._changes(events, name, events[f"s{position}"])
-                joins.always.discard(name)
-            elif name not in changes and name not in frame:
-                known = sorted({*frame.columns, *changes, *(column for source in raws for column in source.names)})
-                parse.check_columns(raws[0], [name], "static column", known=known)
+                if name not in changes:
+                    joins.always.discard(name)
+                tell(name, self._changes(events, name, events[f"s{position}"]), "the log")
+                dated.add(name)
+            elif name not in changes:
+                known_columns = sorted({*changes, *(column for source in raws for column in source.names)})
+                parse.check_columns(raws[0], [name], "static column", known=known_columns)
+        for name in [name for name in changes if name not in dated]:
+            part = changes.pop(name)
+            frame[name] = taken(part.values[[name]], part.newest)[name].to_numpy()
         for name in frame:
             frame[name] = attributes.spelled(name, frame[name])
         for name, part in changes.items():
@@ -175,6 +188,11 @@ class Encoder:
                 events = events.mutate(order_row=events.file_row.min().over(one))
         else:
             ties = [*boundary[::-1], *own.values()]
+            if has_order and events.order.type().is_string():  # of a file without types, say: 9 before 10 as elsewhere
+                number = events.order.try_cast("int64")
+                number = ibis.ifelse(number.cast("string") == events.order, number, ibis.null("int64"))
+                events = events.mutate(order_number=number)
+                ties.insert(ties.index("order"), "order_number")
         self.alike.clear()
         keys = dict.fromkeys(["customer_id", "time", *ties])
         names = dict.fromkeys(["time", *boundary, *own.values()])

@@ -45,6 +45,21 @@ def _utc_of_clock(zone: pa.ChunkedArray, local: pa.ChunkedArray) -> pa.Array:
     return pa.array(moment, mask=~known)
 
 
+@ibis.udf.scalar.builtin(name="clock_of_utc")
+def to_zone(zone: str, moment: dt.int64) -> dt.int64:
+    """What clocks of `zone` show, by `Zone.clock`, at microseconds UTC."""
+
+
+def _clock_of_utc(zone: pa.ChunkedArray, moment: pa.ChunkedArray) -> pa.Array:
+    """`to_zone` as DuckDB calls it, with a block of rows."""
+    known = np.asarray(moment.is_valid())
+    local = np.asarray(moment.fill_null(0)).astype(np.int64)
+    sane = known & (np.abs(local) < FARTHEST)
+    if sane.any():
+        local[sane] = Zone(zone[0].as_py()).clock(local[sane])
+    return pa.array(local, mask=~known)
+
+
 @ibis.udf.scalar.builtin
 def try_strptime(text: str, time_format: str) -> dt.Timestamp(timezone=None):  # type: ignore[valid-type]
     """Text as a time, null where it does not fit the format."""
@@ -105,7 +120,8 @@ class DuckDB:
             memory_limit=memory_limit, temp_directory=str(folder), preserve_insertion_order=False
         )
         self.backend.raw_sql("SET TimeZone = 'UTC'")  # not the machine's
-        self.backend.con.create_function("utc_of_clock", _utc_of_clock, ["VARCHAR", "BIGINT"], "BIGINT", type="arrow")
+        for name, function in (("utc_of_clock", _utc_of_clock), ("clock_of_utc", _clock_of_utc)):
+            self.backend.con.create_function(name, function, ["VARCHAR", "BIGINT"], "BIGINT", type="arrow")
         self.folder = folder
         self.backend.raw_sql("SET streaming_buffer_size = '64MB'")  # DuckDB works on while what it gave is written
         self.count = 0

@@ -96,6 +96,8 @@ def category(column: ir.Column) -> ir.Column:
     """A categorical column as int64 or text."""
     if is_small_integer(column):
         return column.cast("int64")
+    if column.type().is_floating():  # of Polars and Arrow, whose missing numbers may be NaN
+        column = ibis.ifelse(column.isnan(), ibis.null(column.type()), column)
     return column if column.type().is_string() else column.cast("string")
 
 

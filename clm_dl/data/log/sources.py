@@ -222,14 +222,20 @@ def read_sqlite(table: ir.Table, rows: int) -> pa.RecordBatchReader:
     """An SQLite table in batches, every value as text: the types that SQLite declares bind no value."""
     schema = pa.schema([(name, pa.string()) for name in table.columns])
     backend = table.get_backend()
-    query = backend.compile(table.select([table[name].cast("string").name(name) for name in table.columns]))
+    query = backend.compile(table)
 
     def batches() -> Iterator[pa.RecordBatch]:
         cursor = backend.raw_sql(query)
         while block := cursor.fetchmany(rows):
-            yield pa.RecordBatch.from_arrays(
-                [pa.array(column, pa.string()) for column in zip(*block, strict=True)], schema=schema
-            )
+            columns = [[_of_sqlite(value) for value in column] for column in zip(*block, strict=True)]
+            yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in columns], schema=schema)
         cursor.close()
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _of_sqlite(value: str | float | bytes | None) -> str | None:
+    """A value as text; numbers whole, where SQLite's own cast keeps 15 digits of them."""
+    if value is None or isinstance(value, str):
+        return value
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)

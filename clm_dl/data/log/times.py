@@ -20,6 +20,7 @@ from clm_dl.data.log.engine import (
     epoch_us_zoned,
     from_zone,
     make_timestamp,
+    to_zone,
     try_strptime,
     try_strptime_zoned,
 )
@@ -51,10 +52,13 @@ OLD = 1_000_000_000  # seconds, 2001: micro- and nanoseconds that end before may
 
 
 def parse_moment(value: Any, timezone: str, what: str) -> int:
-    """One time of a config (text, date, datetime, microseconds) in microseconds UTC."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    """One time of a config (text, date, datetime, the digits of a date, microseconds) in microseconds UTC."""
+    if isinstance(value, int) and abs(value) >= EARLY * 1_000_000:
         return value
     try:
+        if isinstance(value, (int, float)) and not re.fullmatch("(19|2[012])[0-9]{6}", str(value)):
+            raise ValueError
+        value = str(value) if isinstance(value, int) else value
         moment = pd.Timestamp(value)
         return Zone(timezone).parse(moment.isoformat())
     except (ValueError, TypeError) as error:
@@ -63,7 +67,8 @@ def parse_moment(value: Any, timezone: str, what: str) -> int:
 
 def next_midnight(moment: int, timezone: str) -> int:
     """The midnight (in `timezone`) a day after a midnight, both in microseconds UTC."""
-    return Zone(timezone).add(moment, DAY)
+    zone = Zone(timezone)
+    return int(zone.utc(zone.clock(moment) + DAY))
 
 
 # -- a column in microseconds
@@ -77,32 +82,29 @@ def time(column: ir.Column, timezone: str, time_format: str | None) -> tuple[ir.
     if time_format is not None and (kind.is_numeric() or kind.is_string()):
         if time_format in NUMBERED:
             moment = _counted(column if kind.is_numeric() else column.strip().try_cast("float64"), time_format)
-            return _localised(make_timestamp(moment), timezone) if time_format == "excel" else (moment, moment)
+            return _localised(make_timestamp(moment), timezone) if time_format == "excel" else _shown(moment, timezone)
         if re.search("%[zZ]", time_format):  # each time names its own zone
-            moment = epoch_us_zoned(try_strptime_zoned(_digits(column), time_format))
-            return moment, moment
+            return _shown(epoch_us_zoned(try_strptime_zoned(_digits(column), time_format)), timezone)
         return _localised(try_strptime(_digits(column), time_format), timezone)
     if kind.is_timestamp() and kind.timezone is not None:
-        moment = epoch_us_zoned(column.cast("timestamp('UTC')"))
-        return moment, moment
+        return _shown(epoch_us_zoned(column.cast("timestamp('UTC')")), timezone)
     if kind.is_timestamp() or kind.is_date():
         return _localised(column.cast("timestamp(6)"), timezone)
     if kind.is_numeric():
-        moment = _from_epoch(column)
-        return moment, moment
+        return _shown(_from_epoch(column), timezone)
     if not kind.is_string():
         raise UserError(
             f"a column of type {kind} cannot be a time: give text, dates, timestamps or integers in data.roles.time"
         )
     text = column.strip()
     digits = text.re_search(DIGITS)
-    utc, local = _localised(ibis.ifelse(digits, ibis.null("string"), text).try_cast("timestamp(6)"), timezone)
     zoned = text.re_search(OFFSET)
+    plain = ibis.ifelse(digits | zoned, ibis.null("string"), text)
+    utc, local = _localised(plain.try_cast("timestamp(6)"), timezone)
     stamped = epoch_us_zoned(_spelled(ibis.ifelse(zoned, text, ibis.null("string"))).try_cast("timestamp('UTC')"))
     epoch = _of_digits(ibis.ifelse(digits, text, ibis.null("string")))
-    return ibis.cases((digits, epoch), (zoned, stamped), else_=utc), ibis.cases(
-        (digits, epoch), (zoned, stamped), else_=local
-    )
+    moment, shown = _shown(ibis.coalesce(epoch, stamped), timezone)
+    return ibis.coalesce(utc, moment), ibis.coalesce(local, shown)
 
 
 def _spelled(text: ir.Column) -> ir.Column:
@@ -118,6 +120,11 @@ def _localised(moment: ir.Column, timezone: str) -> tuple[ir.Column, ir.Column]:
     if Zone(timezone).is_utc:
         return local, local
     return from_zone(timezone, local), local
+
+
+def _shown(moment: ir.Column, timezone: str) -> tuple[ir.Column, ir.Column]:
+    """A moment of any zone, and what clocks of `timezone` show then."""
+    return moment, moment if Zone(timezone).is_utc else to_zone(timezone, moment)
 
 
 def _digits(column: ir.Column) -> ir.Column:

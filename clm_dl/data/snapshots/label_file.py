@@ -21,7 +21,7 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     """Given labels of a CSV or Parquet file with columns customer, time (of the store's zone unless it names one),
     label (1, 0 or empty = censored).
 
-    Rows that say 1 and 0 of one customer and time are all left out; of rows that say the same, the first one counts.
+    Rows that say 1 and 0 of one customer and time are all left out; of others the first one that says either counts.
 
     Returns:
         DataFrame customer (int64 code), cutoff (int64 microseconds), label (float64), and the rows it could not use by
@@ -50,7 +50,8 @@ def read_given(store: EventStore, path: str | Path) -> tuple[pd.DataFrame, dict[
     reasons = {"unknown_customer": code < 0, "unparseable_time": time.isna().to_numpy()}
     if contradicting.any():
         reasons["contradicting"] = contradicting
-    reasons["repeated"] = pairs.duplicated(["code", "time"]).to_numpy()
+    first = pairs.sort_values("label", key=pd.isna, kind="stable")  # an empty one counts where no other is
+    reasons["repeated"] = first.duplicated(["code", "time"]).sort_index().to_numpy()
     reason = np.select(list(reasons.values()), list(reasons), default="")
     keep = reason == ""
     cutoff = time[keep].dt.as_unit("us").astype("int64")

@@ -6,11 +6,12 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from clm_dl.data.log.prepare import prepare_store
-from clm_dl.data.store.attributes import attribute_values
+from clm_dl.data.store.attributes import attribute_values, attributes_at
 from clm_dl.errors import UserError
 
 ROLES = {"customer": "id", "time": "when"}
@@ -85,3 +86,33 @@ def test_what_a_run_keeps_of_its_attributes(tmp_path: Path) -> None:
     store = prepare_store(data, tmp_path / "store")
     assert store.facts["written"] == {"attribute_marks": {"size": [",", "."]}}
     assert attribute_values(store) == {"mail": [], "size": None, "vip": ["yes"]}  # of too many values none is named
+
+
+def test_tables_of_several_sources_fill_each_other(tmp_path: Path) -> None:
+    def data(*tables: pd.DataFrame, **options: Any) -> dict[str, Any]:
+        logs = [{"id": ["a", "b", "x"], "when": "2024-01-01"}, {"id": ["c", "d", "x"], "when": "2024-01-02"}]
+        sources = [
+            {"frame": pd.DataFrame(log), "joins": [{"frame": table, "on": "id", "to": "customer"}]}
+            for log, table in zip(logs, tables, strict=True)
+        ]
+        return {"sources": [{"name": f"s{i}", "roles": ROLES, **one} for i, one in enumerate(sources)], **options}
+
+    first = pd.DataFrame({"id": ["a", "b", "x"], "plan": ["A", "A", None], "age": [1.0, 2.0, 3.0], "none": None})
+    second = pd.DataFrame({"id": ["c", "x"], "plan": ["B", "C"], "age": [4.0, 3.0], "none": ["y", "z"]})
+    static = prepare_store(data(first, second), tmp_path / "plain").static
+    assert [list(row) for row in static.astype(object).fillna("-").to_numpy()] == [
+        *(["A", 1, "-"], ["A", 2, "-"], ["B", 4, "y"], ["-", "-", "-"], ["C", 3, "z"])
+    ]
+    later = second.assign(valid_from="2024-03-01")
+    store = prepare_store(data(first, later.assign(age=[4.0, 5.0])), tmp_path / "dated")
+    moments = pd.to_datetime(["2024-02-01", "2024-04-01"]).as_unit("us").astype("int64").to_numpy()
+    told, place = attributes_at(store, np.array([4, 4, 0]), np.append(moments, moments[0]))
+    assert told.loc[place, ["plan", "age"]].astype(object).fillna("-").to_numpy().tolist() == [
+        ["-", 3.0],
+        ["C", 5.0],
+        ["A", 1.0],
+    ]
+    with pytest.raises(UserError, match=r"two things of customer x: age is 3\.0 and 5\.0"):
+        prepare_store(data(first, second.assign(age=[4.0, 5.0])), tmp_path / "clash")
+    with pytest.raises(UserError, match=r"age is of kind numbers in .* and string in"):
+        prepare_store(data(first, second.assign(age=["old", "older"])), tmp_path / "kinds")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import polars as pl
 import pytest
 
 from clm_dl.data.log.prepare import prepare_store
@@ -54,3 +55,17 @@ def test_a_column_that_is_categorical_stays_so(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,when,plan\na,2024-01-01,9\n")
     data = {"path": str(tmp_path / "a.csv"), "roles": ROLES, "static": ["plan"], "categorical": ["plan"]}
     assert prepare_store(data, tmp_path / "store").static["plan"].tolist() == ["9"]
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_nan_is_no_category(joined: bool, tmp_path: Path) -> None:
+    table = pl.DataFrame({"sku": ["a", "b", "c"], "size": [1.5, float("nan"), None]})
+    log = pl.DataFrame({"id": 1, "when": "2024-01-01", "sku": ["a", "b", "c"]})
+    data: dict[str, Any] = {"roles": {**ROLES, "item": "sku"}, "categorical": ["size"]}
+    if joined:
+        data |= {"frame": log, "joins": [{"frame": table, "on": "sku", "to": "item"}]}
+    else:
+        data |= {"frame": log.join(table, on="sku")}
+    store = prepare_store(data, tmp_path / "store")
+    assert store.dictionary("size").tolist() == ["1.5"]
+    assert sorted(store.column("size").tolist()) == [-1, -1, 0]

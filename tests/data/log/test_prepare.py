@@ -298,6 +298,8 @@ def test_times_become_utc(values, options: dict, wanted: list[str], tmp_path: Pa
         (["2020-01-01", "2020-01-05 00:00:01"], {}, "2020-01-05T00:00:01"),
         (["2020-03-28", "2020-03-29"], {"timezone": "Europe/Berlin"}, "2020-03-29T22:00"),  # a day of 23 hours
         (["2020-01-01"], {"end": "2020-02-01"}, "2020-02-01"),
+        (["2020-01-01"], {"end": 20200201, "timezone": "Europe/Berlin"}, "2020-01-31T23:00"),
+        (["2020-01-01"], {"end": 1_580_515_200_000_000}, "2020-02-01"),
     ],
 )
 def test_the_end_of_the_data(values: list[str], options: dict, end: str, tmp_path: Path):
@@ -305,6 +307,23 @@ def test_the_end_of_the_data(values: list[str], options: dict, end: str, tmp_pat
         {"frame": table(id=[1] * len(values), when=values), "roles": ROLES, **options}, tmp_path / "store"
     )
     assert store.end == micros(end)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Santiago"])  # in Santiago clocks skip the last midnight
+def test_midnights_of_a_zone_end_the_data_however_they_are_written(zone: str, tmp_path: Path):
+    days = pd.Series(["2024-09-06", "2024-09-07", "2024-09-08"])
+    moments = pd.to_datetime(days).dt.tz_localize(zone, nonexistent="shift_forward")
+    utc = moments.dt.tz_convert("UTC")
+    ways = [days, moments, moments.astype(str), utc.dt.strftime("%Y-%m-%dT%H:%MZ"), utc.dt.as_unit("s").astype("int64")]
+    ways += [moments.dt.strftime("%d.%m.%Y %H:%M %z")]
+    for number, when in enumerate(ways):
+        data = {"roles": ROLES, "timezone": zone, "time_format": "%d.%m.%Y %H:%M %z" if number == 5 else None}
+        frame = pd.DataFrame({"id": 1, "when": when})
+        store = prepare_store({"frame": frame, **data}, tmp_path / f"store{number}")
+        assert store.end == pd.Timestamp("2024-09-09", tz=zone).value // 1000, when
+    late = pd.DataFrame({"id": 1, "when": pd.to_datetime(["2024-09-06", "2024-09-07"], utc=True)})  # not of the zone
+    store = prepare_store({"frame": late, "roles": ROLES, "timezone": zone}, tmp_path / "late")
+    assert store.end == micros("2024-09-07")
 
 
 def test_before_reads_nothing_later(tmp_path: Path):
@@ -458,6 +477,9 @@ def test_the_store_is_prepared_again_only_when_something_changed(tmp_path: Path)
         ),
         (table(id=["a"], when=["2020-01-01"]), {"timezone": "Mars/Base"}, "unknown time zone 'Mars/Base'"),
         (table(id=["a"], when=["2020-01-01"]), {"end": "someday"}, "data.end must be a date"),
+        (table(id=["a"], when=["2020-01-01"]), {"end": 2024}, "data.end must be a date"),
+        (table(id=["a"], when=["2020-01-01"]), {"end": 2024.0}, "data.end must be a date"),
+        (table(id=["a"], when=["2020-01-01"]), {"end": 20241301}, "data.end must be a date"),
         (table(id=["a"], when=["2020-01-01"]), {"numeric": ["when"]}, "were quarantined"),
         (table(id=["a"], when=[True]), {}, "cannot be a time"),
         (table(id=["a"], when=[1], d=[datetime.date(2020, 1, 1)]), {"numeric": ["d"]}, "cannot be numeric"),

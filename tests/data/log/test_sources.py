@@ -6,6 +6,7 @@ import os
 import sqlite3
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,25 @@ def test_every_source_gives_the_same_store(frame: pd.DataFrame, tmp_path: Path):
     assert found[0][:2] == [[1, 2, 3], [0, 1, 2, 4]]
     for source, one in zip(sources, found, strict=True):
         assert one == found[0], source
+
+
+def test_orders_of_one_time_come_in_one_order_whatever_the_source(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": 1, "when": "2024-01-01", "order": [10, 9, 2], "item": ["a", "b", "c"]})
+    data = {"roles": {"customer": "id", "time": "when", "order": "order", "item": "item"}, "tie": "sort"}
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    with sqlite3.connect(tmp_path / "log.db") as database:
+        frame.to_sql("events", database, index=False)
+    database.close()
+    text = frame.assign(order=frame["order"].astype(str))
+    path = {"path": str(tmp_path / "log.csv")}
+    sources: list[dict[str, Any]] = [{"frame": frame}, {"frame": text}, {"frame": frame.assign(order=[10.0, 9.0, 2.0])}]
+    sources += [path, {"path": f"sqlite:///{tmp_path}/log.db", "table": "events"}]
+    for number, source in enumerate(sources):
+        store = prepare_store({**source, **data}, tmp_path / f"store{number}")
+        assert store.dictionary("item")[store.column("item")].tolist() == ["c", "b", "a"], source
+    words = text.assign(order=["10", "x9", "x10"])
+    store = prepare_store({"frame": words, **data}, tmp_path / "words")
+    assert store.dictionary("item")[store.column("item")].tolist() == ["c", "b", "a"]
 
 
 def test_what_others_put_beside_the_data_is_left_out_and_said(frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -160,6 +180,26 @@ def test_an_unknown_table_names_the_nearest(frame: pd.DataFrame, tmp_path: Path)
     with pytest.raises(ValueError, match=r"no table 'event' .*did you mean 'events'"):
         prepare_store({"path": f"sqlite:///{tmp_path}/log.db", "table": "event", "roles": ROLES}, tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_numbers_of_sqlite_keep_all_their_digits(tmp_path: Path) -> None:
+    ids, times = [1234567890123456.0, 1234567890123457.0, np.nan], [1704067200.123456, 1704067200.123457, 1704067200.5]
+    frame = pd.DataFrame({"id": ids, "when": times, "item": [0.1, 1 / 3, np.nan], "spend": 1.5})
+    with sqlite3.connect(tmp_path / "log.db") as database:
+        frame.to_sql("events", database, index=False)  # as real numbers
+    database.close()
+    frame.to_parquet(tmp_path / "log.parquet")
+    found = [
+        contents(prepare_store({**source, "roles": ROLES, "max_quarantined": 0.5}, tmp_path / f"store{i}"))
+        for i, source in enumerate(
+            [
+                {"path": f"sqlite:///{tmp_path}/log.db", "table": "events"},
+                {"path": str(tmp_path / "log.parquet"), "time_format": "epoch_s"},
+            ]
+        )
+    ]
+    assert found[0][0] == [1234567890123456, 1234567890123457]
+    assert found[0] == found[1]
 
 
 def test_a_missing_database_file_is_said(tmp_path: Path):

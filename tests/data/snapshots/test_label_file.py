@@ -61,6 +61,15 @@ def test_labels_that_contradict_each_other_are_left_out_and_said(store: EventSto
     assert "contradicting: 3" in describe_labels(counts)
 
 
+def test_an_empty_label_gives_way_to_one_of_its_customer_and_time(store: EventStore, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"customer": [0, 0, 1, 1, 1], "time": "1970-01-05", "label": [None, 1, None, None, 0]})
+    for number, rows in enumerate((frame, frame[::-1])):
+        rows.to_csv(tmp_path / f"{number}.csv", index=False)
+        used, counts = read_given(store, tmp_path / f"{number}.csv")
+        assert dict(zip(used["customer"], used["label"], strict=True)) == {0: 1.0, 1: 0.0}
+        assert counts["repeated"] == 3
+
+
 def test_given_labels_say_what_is_wrong(store: EventStore, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no file"):
         read_given(store, tmp_path / "none.csv")
