@@ -13,7 +13,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Quote, QuotedString, Sweep
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
@@ -270,6 +270,10 @@ def _chooses(override: Override, own: Path | None) -> bool:
 
 
 def _chosen(override: Override) -> list[str]:
+    if isinstance(override.value(), Glob):
+        raise UserError(
+            f"{override.key_or_group}=glob(…) chooses by pattern: write the names, {override.key_or_group}=a,b"
+        )
     if override.is_sweep_override():
         return [str(value) for value in override.sweep_string_iterator()]
     return [str(override.value())]

@@ -124,6 +124,7 @@ def test_a_file_says_little_of_hydra(own: Callable[..., None], name: str) -> Non
     ("name", "words"),
     [
         ("experiment/harm", "experiment=[harm]"),
+        ("experiment/harm", "experiment=glob(ha*)"),
         ("experiment/shop", "data=shop"),
         ("experiment/value_shop", "data=shop task=value"),
         ("experiment/value_fine", "experiment=fine task=value"),
@@ -143,7 +144,7 @@ def test_however_a_file_is_chosen(own: Callable[..., None], tmp_path: Path, name
     inside = of_hydra if name.startswith("hydra") else {"hydra": {"callbacks": of_hydra}}
     header = "" if name.startswith("hydra") else "# @package _global_\n"
     path.write_text(f"{header}{yaml.safe_dump(inside)}")
-    with pytest.raises(UserError, match=r"hydra\.callbacks|is one option|baseline/every"):
+    with pytest.raises(UserError, match=r"hydra\.callbacks|is one option|write the names|baseline/every"):
         command_line("train", words.split(), own_folder())
 
 

@@ -20,6 +20,7 @@ import yaml
 from clm_dl.doctor import main as doctor
 from clm_dl.errors import UserError
 from clm_dl.evaluate import main as evaluate
+from clm_dl.evaluate import main as evaluate_command
 from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.run import Run, load_run
 
@@ -212,13 +213,14 @@ def test_nothing_of_an_earlier_run_is_left_even_where_training_fails(train: Call
 
 
 @pytest.mark.slow
-def test_folds_keep_their_test_periods_apart(train: Callable[..., Run]) -> None:
+def test_folds_keep_their_test_periods_apart(train: Callable[..., Run], here: Callable[..., None]) -> None:
     folded = train("snapshots.folds=2", "trainer.max_epochs=1")
     test = folded.scores[(folded.scores["split"] == "test") & (folded.scores["model"] == "network")]
     assert test["cutoff"].nunique() == 4
     assert not test.duplicated(["customer_id", "cutoff"]).any()
     assert len(folded.metrics["fingerprint"].split("-")) == 2
     assert (folded.path / "fold_1" / "checkpoints" / "model.ckpt").is_file()
+    here(evaluate_command, f"run={folded.path}")  # the network of the newest fold again, of the others as it was
 
 
 @pytest.mark.slow

@@ -59,11 +59,15 @@ class Group:
 
 
 def group_runs(runs: Sequence[Scored]) -> list[Group]:
-    """Group runs that differ by their seed alone and scored the same snapshots, in the order given."""
+    """Group runs that differ by their seed alone and scored the same snapshots, in the order given; of several with one
+    seed, such as a run and its copy, the first counts.
+    """
     found: dict[tuple[Any, ...], list[Scored]] = {}
     settings = [flat_settings({key: value for key, value in run.config.items() if key not in IGNORED}) for run in runs]
     for run, flat in zip(runs, settings, strict=True):
-        found.setdefault((run.metrics["fingerprint"], *sorted(flat.items())), []).append(run)
+        members = found.setdefault((run.metrics["fingerprint"], *sorted(flat.items())), [])
+        if run.config["seed"] not in [member.config["seed"] for member in members]:
+            members.append(run)
     differing = differing_settings(settings)
     groups = []
     for members in found.values():

@@ -179,6 +179,8 @@ def customers_of(
     was read, and what of it the run does not know.
     """
     _check_kept(trained)
+    if isinstance(events, Sequence) and not isinstance(events, str):
+        raise UserError("input is one file, folder or pattern such as logs/*.parquet, got a list: write input=PATH")
     own, paths = trained.config["data"], trained.config["paths"]
     given = {key: value for key, value in (data or {}).items() if value is not None}
     data = {**own, **given}

@@ -17,6 +17,7 @@ from clm_dl.experiment.scoring import network_answers, network_rows, run_metrics
 from clm_dl.tasks.cases import Cases
 from clm_dl.tasks.trained import Trained
 
+KEY = ["model", "task", "split", "cutoff"]  # of rows that one fold has
 Summary = Callable[[pd.DataFrame], dict[str, Any]]
 
 
@@ -37,7 +38,8 @@ def rescored(trained: Trained, store: EventStore | None, *, resamples: int) -> t
             answers = network_answers(trained.task, cases, trained.network, inputs)
             tables, _ = network_rows(trained.task, cases, answers, trained.calibrations)
             again = pd.concat(tables, ignore_index=True)
-            scores = pd.concat([again, scores[~scores["model"].isin(again["model"].unique())]], ignore_index=True)
+            made = pd.MultiIndex.from_frame(again[KEY].drop_duplicates())
+            scores = pd.concat([again, scores[~pd.MultiIndex.from_frame(scores[KEY]).isin(made)]], ignore_index=True)
     parts = metrics.get("tasks", {trained.task.questions[0].name: metrics})
     told = {name: part["calibration"] for name, part in parts.items() if "calibration" in part}
     options = {"resamples": resamples, "seed": trained.config["seed"], "fingerprint": metrics["fingerprint"]}

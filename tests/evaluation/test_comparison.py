@@ -60,6 +60,11 @@ def test_churn_seeds_are_averaged_metric_by_metric(make_scores):
     assert found["auroc"]["low"] < found["auroc"]["value"] < found["auroc"]["high"]
 
 
+def test_a_run_and_its_copy_are_one_seed():
+    (group,) = group_runs([ranked_run(0), ranked_run(1), ranked_run(0)])
+    assert [run.config["seed"] for run in group.runs] == [0, 1]
+
+
 def test_ranked_seeds_are_averaged_metric_by_metric():
     runs = [ranked_run(0), ranked_run(1)]
     (group,) = group_runs(runs)

@@ -111,13 +111,15 @@ def _arrow_column(column: pd.Series) -> pa.Array | pa.ChunkedArray:
     """A pandas column in Arrow: a period as its start, mixed types as text, a whole float among them as that number."""
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
+    if isinstance(column.dtype, pd.CategoricalDtype) and isinstance(column.cat.categories, pd.IntervalIndex):
+        column = column.astype(object)  # of pandas.cut
     if column.dtype == object and pd.api.types.infer_dtype(column) in ("date", "datetime", "mixed"):
         kinds = {_time_kind(value) for value in column if isinstance(value, datetime.date) and value is not pd.NaT}
         if len(kinds) > 1:  # Arrow would give all of them the kind of the first
             return pa.Array.from_pandas(column.map(_as_text, na_action="ignore").astype(object))
     try:
         return pa.Array.from_pandas(column)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
         return pa.Array.from_pandas(column.map(written, na_action="ignore").astype(object))
 
 

@@ -52,9 +52,16 @@ def studies_opened(sweep: Path, search: Search, words: Sequence[str], own: Path 
             raise UserError(
                 f"{sweep} is in use by another start of the sweep: wait for it, or choose another sweep=NAME"
             )
-        storage = _storage(sweep)
+        try:
+            storage = _storage(sweep)
+            known = storage.get_all_studies()
+        except Exception as error:  # Optuna asserts what it reads
+            raise UserError(
+                f"{sweep / STUDIES} is damaged ({type(error).__name__}): delete it, which keeps the finished trials, or "
+                "choose another sweep=NAME"
+            ) from error
         asked = _described(search, [metric.name if metric else None for metric in judged])
-        if any(study.user_attrs.get(SPACE, asked) != asked for study in storage.get_all_studies()):
+        if any(study.user_attrs.get(SPACE, asked) != asked for study in known):
             raise UserError(
                 f"{sweep / STUDIES} is of a search with other axes or another objective: choose another sweep=NAME"
             )

@@ -231,3 +231,10 @@ def test_a_file_of_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
     path.write_text("who,day\nb,2024-01-01\n")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert ensure_store(data, tmp_path / "store").customer_ids.tolist() == ["b"]
+
+
+def test_bands_and_complex_numbers_of_pandas_are_read_as_text(frame: pd.DataFrame, tmp_path: Path) -> None:
+    odd = frame.assign(band=pd.cut(frame["spend"], [-5, 0, 1.7, 3]), z=frame["spend"].fillna(0) + 1j)
+    data = {"frame": odd, "roles": ROLES, "categorical": ["band"]}
+    store = prepare_store(data, tmp_path / "store")
+    assert sorted(store.dictionary("band").tolist()) == ["(-5.0, 0.0]", "(0.0, 1.7]", "(1.7, 3.0]"]

@@ -216,3 +216,12 @@ def test_a_journal_of_a_stranger_says_nothing_but_values_of_the_axes(tmp_path: P
     (tmp_path / STUDIES).write_text("\n".join(lines) + "\n")
     with pytest.raises(UserError, match="that this search cannot have asked for"):
         start(tmp_path, search(trials=3))
+
+
+@pytest.mark.parametrize("line", ['{"op_code": 99}', "not JSON", '{"op_code": 0, "worker_id": "w", "study_name": 3}'])
+def test_a_damaged_journal_is_one_sentence(tmp_path: Path, line: str) -> None:
+    start(tmp_path, search(trials=1))
+    known = (tmp_path / STUDIES).read_text()
+    (tmp_path / STUDIES).write_text(f"{line}\n{known}")
+    with pytest.raises(UserError, match="is damaged"):
+        start(tmp_path, search(trials=2))
