@@ -271,9 +271,8 @@ def _chooses(override: Override, own: Path | None) -> bool:
 
 def _chosen(override: Override) -> list[str]:
     if isinstance(override.value(), Glob):
-        raise UserError(
-            f"{override.key_or_group}=glob(…) chooses by pattern: write the names, {override.key_or_group}=a,b"
-        )
+        key = override.key_or_group
+        raise UserError(f"{key}=glob(…) chooses by pattern: write the names, {key}=one,another")
     if override.is_sweep_override():
         return [str(value) for value in override.sweep_string_iterator()]
     return [str(override.value())]

@@ -57,8 +57,8 @@ def studies_opened(sweep: Path, search: Search, words: Sequence[str], own: Path 
             known = storage.get_all_studies()
         except Exception as error:  # Optuna asserts what it reads
             raise UserError(
-                f"{sweep / STUDIES} is damaged ({type(error).__name__}): delete it, which keeps the finished trials, or "
-                "choose another sweep=NAME"
+                f"{sweep / STUDIES} is damaged ({type(error).__name__}): delete it, which keeps the finished trials, "
+                "or choose another sweep=NAME"
             ) from error
         asked = _described(search, [metric.name if metric else None for metric in judged])
         if any(study.user_attrs.get(SPACE, asked) != asked for study in known):
