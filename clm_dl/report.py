@@ -36,7 +36,9 @@ def main(config: DictConfig) -> None:
         check_place(Path(sweep), (TRIALS,), overwrite=config.overwrite)
         sum_up(Path(sweep), plain(config.trusted), page=output)
         return
-    folders = [folder for path in (given if isinstance(given, list) else [given]) for folder in find_runs(Path(path))]
+    paths = given if isinstance(given, list) else [given]
+    found = {folder.resolve(): folder for path in paths for folder in find_runs(Path(path))}  # each once
+    folders = list(found.values())
     states = {folder: read_status(folder)["state"] for folder in folders}
     runs = [read_results(folder, plain(config.trusted)) for folder, state in states.items() if state == "finished"]
     if not runs:

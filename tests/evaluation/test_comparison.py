@@ -82,6 +82,11 @@ def test_other_targets_cannot_be_paired_and_make_another_group():
     assert paired_difference(group, foreign) is None
 
 
+def test_a_second_run_of_one_seed_is_no_other_seed():
+    runs = [ranked_run(0), ranked_run(0), ranked_run(1)]
+    assert [group.runs for group in group_runs(runs)] == [(runs[0], runs[2]), (runs[1],)]
+
+
 def test_groups_are_named_by_the_settings_that_differ():
     groups = group_runs([ranked_run(0), ranked_run(1), ranked_run(0, encoder="gru")])
     assert [(group.name, len(group.runs), group.model) for group in groups] == [
