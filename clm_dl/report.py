@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 @command("report")
 def main(config: DictConfig) -> None:
     """Compare finished runs; paired statements only between runs with the same fingerprint."""
-    from clm_dl.evaluation.comparison import group_runs
     from clm_dl.experiment.output import check_output
     from clm_dl.experiment.run_files import read_results, read_status
     from clm_dl.experiment.sweep.place import REPORT, TRIALS, check_place
@@ -37,16 +36,13 @@ def main(config: DictConfig) -> None:
         check_place(Path(sweep), (TRIALS,), overwrite=config.overwrite)
         sum_up(Path(sweep), plain(config.trusted), page=output)
         return
-    folders = [folder for path in (given if isinstance(given, list) else [given]) for folder in find_runs(Path(path))]
-    by_place = {folder.resolve(): folder for folder in reversed(folders)}  # named twice, a run is one
-    folders = [folder for folder in dict.fromkeys(folders) if by_place[folder.resolve()] == folder]
+    paths = given if isinstance(given, list) else [given]
+    found = {folder.resolve(): folder for path in paths for folder in find_runs(Path(path))}  # each once
+    folders = list(found.values())
     states = {folder: read_status(folder)["state"] for folder in folders}
     runs = [read_results(folder, plain(config.trusted)) for folder, state in states.items() if state == "finished"]
     if not runs:
         raise UserError("no finished run among " + ", ".join(map(str, folders)) + ": train one first")
-    counted = {one.path for group in group_runs([questions[0] for questions in runs]) for one in group.runs}
-    for questions in (questions for questions in runs if questions[0].path not in counted):
-        print(f"note: {questions[0].path} has the settings and the seed of another run, and counts once with it")
     print_runs([results for questions in runs for results in questions])
     left_out = [f"{folder.name} ({state})" for folder, state in states.items() if state != "finished"]
     title = runs[0][0].config["task"]["name"] if len(runs) == 1 else ""

@@ -57,6 +57,7 @@ def main(config: DictConfig) -> float:
     """Train and evaluate; prints the comparison and where everything is."""
     from clm_dl.experiment.experiment import run_experiment
     from clm_dl.experiment.run_files import helper_process, read_results
+    from clm_dl.experiment.run_home import state_of
     from clm_dl.experiment.sweep.objective import objective
     from clm_dl.visual.terminal import print_comparison
 
@@ -65,11 +66,16 @@ def main(config: DictConfig) -> float:
         raise UserError(f"sweep={config.sweep} names a sweep, which is started with -m: clm-train -m sweep=… seed=0,1")
     if config.study.trials is not None:
         raise UserError("study.trials is the number of trials of a sweep, which is started with -m: clm-train -m …")
-    has_folder = any(text.startswith("paths.output_dir=") for text in hydra.overrides.task)
+    has_folder = any(text.lstrip("+").startswith("paths.output_dir=") for text in hydra.overrides.task)
     if config.ckpt and not has_folder:
         config.paths.output_dir = str(Path(config.ckpt).parent.parent)  # resume where it was
     if helper_process():  # the launching process has fixed the folder, which is named after the time
         config.paths.output_dir = os.environ.get(RUN_FOLDER, config.paths.output_dir)
+    elif not (config.ckpt or has_folder) and state_of(Path(config.paths.output_dir)) is not None:
+        raise UserError(
+            f"a file of the configuration names paths.output_dir={config.paths.output_dir}, which holds a run: only "
+            "the command line may have its files replaced, by paths.output_dir=…"
+        )
     os.environ[RUN_FOLDER] = config.paths.output_dir
     print(f"recipe:      experiment={hydra.runtime.choices['experiment']}")
     folder = run_experiment(config)

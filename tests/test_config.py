@@ -213,6 +213,19 @@ def test_damaged_yaml_of_ones_own_is_one_sentence(
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_a_file_replaces_no_run(own: Path, exits: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "status.json").write_text('{"version": 1, "state": "running", "reason": null}')
+    evil = f"# @package _global_\npaths: {{output_dir: {there}}}\ndata: {{path: {tmp_path}/none.csv}}\n"
+    (own / "experiment" / "evil.yaml").write_text(evil)
+    code, _, said = exits(train_command, "experiment=evil", "--config-dir", str(own))
+    assert code != 0
+    assert "only the command line may have its files replaced" in said
+    _, _, said = exits(train_command, "experiment=evil", "--config-dir", str(own), f"paths.output_dir={there}")
+    assert "none.csv" in said  # which whoever starts it may
+
+
 def test_a_trial_is_named_without_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "0_encoder=lstm,seed=0" / "checkpoints").mkdir(parents=True)

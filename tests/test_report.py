@@ -16,7 +16,11 @@ def test_a_failed_run_is_left_out_by_name(
     failed = tmp_path / "broken"
     failed.mkdir()
     (failed / "status.json").write_text(json.dumps({"version": 1, "state": "failed", "reason": "no"}))
-    monkeypatch.setattr(sys, "argv", ["clm-report", f"runs=[{run.path},{failed}]", f"output={tmp_path}/report.html"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["clm-report", f"runs=[{run.path},{run.path}/../{run.path.name},{failed}]", f"output={tmp_path}/report.html"],
+    )
     main()
     assert "1 of 2 runs finished" in capsys.readouterr().out
     assert "broken (failed)" in (tmp_path / "report.html").read_text()

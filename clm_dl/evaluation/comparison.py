@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,15 +60,17 @@ class Group:
 
 
 def group_runs(runs: Sequence[Scored]) -> list[Group]:
-    """Group runs that differ by their seed alone and scored the same snapshots, in the order given; of several with one
-    seed, such as a run and its copy, the first counts.
+    """Group runs that differ by their seed alone and scored the same snapshots, in the order given; a second run of one
+    seed, which tells nothing of others, is of a group of its own.
     """
     found: dict[tuple[Any, ...], list[Scored]] = {}
+    seeds: Counter[tuple[Any, ...]] = Counter()
     settings = [flat_settings({key: value for key, value in run.config.items() if key not in IGNORED}) for run in runs]
     for run, flat in zip(runs, settings, strict=True):
-        members = found.setdefault((run.metrics["fingerprint"], *sorted(flat.items())), [])
-        if run.config["seed"] not in [member.config["seed"] for member in members]:
-            members.append(run)
+        settled = (run.metrics["fingerprint"], *sorted(flat.items()))
+        one = (run.config.get("seed"), settled)
+        found.setdefault((seeds[one], settled), []).append(run)
+        seeds[one] += 1
     differing = differing_settings(settings)
     groups = []
     for members in found.values():

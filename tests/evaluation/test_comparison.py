@@ -60,11 +60,6 @@ def test_churn_seeds_are_averaged_metric_by_metric(make_scores):
     assert found["auroc"]["low"] < found["auroc"]["value"] < found["auroc"]["high"]
 
 
-def test_a_run_and_its_copy_are_one_seed():
-    (group,) = group_runs([ranked_run(0), ranked_run(1), ranked_run(0)])
-    assert [run.config["seed"] for run in group.runs] == [0, 1]
-
-
 def test_ranked_seeds_are_averaged_metric_by_metric():
     runs = [ranked_run(0), ranked_run(1)]
     (group,) = group_runs(runs)
@@ -85,6 +80,11 @@ def test_a_run_ties_with_itself_to_the_last_digit():
 def test_other_targets_cannot_be_paired_and_make_another_group():
     group, foreign = group_runs([ranked_run(0), ranked_run(1, fingerprint="another order of ties")])
     assert paired_difference(group, foreign) is None
+
+
+def test_a_second_run_of_one_seed_is_no_other_seed():
+    runs = [ranked_run(0), ranked_run(0), ranked_run(1)]
+    assert [group.runs for group in group_runs(runs)] == [(runs[0], runs[2]), (runs[1],)]
 
 
 def test_groups_are_named_by_the_settings_that_differ():

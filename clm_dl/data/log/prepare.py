@@ -190,7 +190,9 @@ class _Preparation:
         if self.tie != "sort":
             facts["ties"] = {"order": self.tie, **asdict(ties)}
         known = {"counts": counts, "facts": facts}
-        return {"fields": fields, "end": self._end(settled, last), "num_events": kept, **known}
+        end = self._end(settled, last)  # of what is read: a label window behind `before` is not over
+        end = end if self.before is None else min(end, self.before)
+        return {"fields": fields, "end": end, "num_events": kept, **known}
 
     def _ties(self, encoder: Encoder, offsets: np.ndarray) -> Ties:
         """Those of the columns that are written."""

@@ -340,6 +340,8 @@ def test_before_reads_nothing_later(tmp_path: Path):
     alone = prepare_store({**data, "frame": table(**early)}, tmp_path / "alone")
     assert files(cut.path) == files(alone.path)
     assert (cut.counts, cut.end) == (alone.counts, alone.end)
+    ended = prepare_store({**data, "frame": both, "end": "2020-02-01"}, tmp_path / "ended", before=micros("2020-01-03"))
+    assert ended.end == micros("2020-01-03")
     with pytest.raises(ValueError, match="no events before the cutoff"):
         prepare_store({**data, "frame": both}, tmp_path / "none", before=micros("2019-01-01"))
 
