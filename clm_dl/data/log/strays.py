@@ -58,8 +58,8 @@ def mark_strays(
         raise UserError(
             f"{', '.join(describe(source) for source in logs)}: {where} {'lies' if tail.rows == 1 else 'lie'} "
             f"{tail.gap:,} days after all others and would be the end of the data: set data.end={end}, or drop the "
-            f"{'row' if tail.rows == 1 else 'rows'}; if {'it is' if tail.rows == 1 else 'they are'} right, set data.end "
-            "to the day behind"
+            f"{'row' if tail.rows == 1 else 'rows'}; if {'it is' if tail.rows == 1 else 'they are'} right, set "
+            "data.end to the day behind"
         )
     tail = oldest_strays(day, rows)
     if tail is None:
