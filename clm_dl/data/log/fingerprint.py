@@ -15,6 +15,8 @@ from clm_dl.data.store.home import STORE_VERSION
 
 UNHASHED = ("memory_limit", "data_dir", "engine", "max_quarantined")  # options that change no byte of a store
 
+READING = 2  # raise it when the same log comes to be read otherwise
+
 
 def source_fingerprint(data: Mapping[str, Any]) -> str:
     """Hash of all that decides the store's bytes: state of every source, roles, options and the store's version."""
@@ -23,7 +25,7 @@ def source_fingerprint(data: Mapping[str, Any]) -> str:
         [source_state(log, spec.data_dir), *(source_state(join, spec.data_dir) for join in log.joins)]
         for log in spec.logs
     ]
-    return _hash([STORE_VERSION, states, _options(spec)])
+    return _hash([STORE_VERSION, READING, states, _options(spec)])
 
 
 def configuration_fingerprint(data: Mapping[str, Any]) -> str:
