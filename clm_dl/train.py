@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 
 from clm_dl.command import command
-from clm_dl.config import plain
+from clm_dl.config import check_new_folder, plain
 from clm_dl.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def main(config: DictConfig) -> float:
     has_folder = any(text.startswith("paths.output_dir=") for text in hydra.overrides.task)
     if config.ckpt and not has_folder:
         config.paths.output_dir = str(Path(config.ckpt).parent.parent)  # resume where it was
+    elif not helper_process():
+        check_new_folder(config, hydra.overrides.task)
     if helper_process():  # the launching process has fixed the folder, which is named after the time
         config.paths.output_dir = os.environ.get(RUN_FOLDER, config.paths.output_dir)
     os.environ[RUN_FOLDER] = config.paths.output_dir
