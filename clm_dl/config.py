@@ -41,6 +41,8 @@ def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     given = command_line(config_name, overrides, own)
     config = composed(config_name, given, own)
     check_alone(config, given)
+    if config_name == "train":
+        check_new_folder(config, given)
     return config
 
 
@@ -75,6 +77,21 @@ def check_alone(config: DictConfig, overrides: Sequence[str]) -> None:
                 f"{key}={plain(config[key])} stands in a file of the configuration, and only the command line may say "
                 "it: leave it out there"
             )
+
+
+def check_new_folder(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise UserError where a file gives a run a folder that holds anything, which the run might clear."""
+    named = any(text.lstrip("+").startswith("paths.output_dir=") for text in overrides)
+    unread: Any = OmegaConf.to_container(config.paths, resolve=False)
+    usual, _ = _known_values("train", (), None)
+    if named or unread["output_dir"] == usual["paths.output_dir"]:
+        return
+    folder = Path(str(config.paths.output_dir))
+    if folder.is_dir() and (held := sorted(path.name for path in folder.iterdir())):
+        raise UserError(
+            f"{folder} holds files ({held[0]}, …), and only the command line may name such a folder for a run: write "
+            f"paths.output_dir={folder} there, or leave it out of your file"
+        )
 
 
 def check_search(config: Any) -> None:

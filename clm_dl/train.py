@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 
 from clm_dl.command import command
-from clm_dl.config import plain
+from clm_dl.config import check_new_folder, plain
 from clm_dl.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def main(config: DictConfig) -> float:
     has_folder = any(text.lstrip("+").startswith("paths.output_dir=") for text in hydra.overrides.task)
     if config.ckpt and not has_folder:
         config.paths.output_dir = str(Path(config.ckpt).parent.parent)  # resume where it was
+    elif not helper_process():
+        check_new_folder(config, hydra.overrides.task)
     if helper_process():  # the launching process has fixed the folder, which is named after the time
         config.paths.output_dir = os.environ.get(RUN_FOLDER, config.paths.output_dir)
     elif not (config.ckpt or has_folder) and state_of(Path(config.paths.output_dir)) is not None:

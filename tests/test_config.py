@@ -106,6 +106,25 @@ def test_a_file_has_no_finished_run_replaced(said: dict[str, Any], own: Path, mo
     assert compose("train", ["experiment=mine", f"{key}={value}"])[key] == value
 
 
+def test_a_file_names_no_folder_that_holds_anything(
+    own: Path, monkeypatch: pytest.MonkeyPatch, here: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was cut off would lose its checkpoints to the one that a file puts in its place."""
+    monkeypatch.setenv("CLM_CONFIG_DIR", str(own))
+    victim = own.parent / "victim"
+    file = own / "experiment" / "mine.yaml"
+    file.write_text(f"{file.read_text()}paths: {{output_dir: '{victim}'}}\n")
+    assert compose("train", ["experiment=mine"]).paths.output_dir == str(victim)
+    (victim / "checkpoints").mkdir(parents=True)
+    (victim / "status.json").write_text('{"version": 1, "state": "interrupted"}')
+    with pytest.raises(ValueError, match=r"victim holds files \(checkpoints, …\), and only the command line may name"):
+        compose("train", ["experiment=mine"])
+    with pytest.raises(SystemExit):
+        here(train_command, "experiment=mine", "data.roles.customer=c", "data.roles.time=t")
+    assert "only the command line may name" in capsys.readouterr().err
+    assert compose("train", ["experiment=mine", f"paths.output_dir='{victim}'"]).paths.output_dir == str(victim)
+
+
 @pytest.mark.parametrize("command", ["train", "predict", "evaluate", "embed", "report"])
 def test_what_is_trusted_the_command_line_alone_says(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -204,7 +204,10 @@ def customers_of(
                 data = data | {"end": given.get("end")}
             known: Any = {"before": at, "written": written_then(trained, whole=bool(source)), "log": log}
             store = prepare_store({"data_dir": paths["data_dir"], **data, **source}, folder / "store", **known)
-        at = store.known_until if at is None else at
+        if at is None:
+            at = store.known_until
+        else:
+            store.end = min(store.end, at)  # what comes after is unknown, whatever data.end says and the store holds
         for line in notes(trained, store, at):
             log(line)
         yield store, trained.task.cases_at(store, at)

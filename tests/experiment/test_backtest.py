@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clm_dl.config import compose
 from clm_dl.data.open import open_store
 from clm_dl.data.store.store import EventStore
 from clm_dl.evaluation.calibration import PlattCalibrator
 from clm_dl.experiment.backtest import backtest, warning
+from clm_dl.experiment.experiment import run_experiment
 from clm_dl.experiment.run_files import BACKTEST, read_results
 from clm_dl.run import Run
 from clm_dl.tasks.churn.metrics import METRICS
@@ -115,6 +117,31 @@ def test_predictions_are_recalibrated_on_the_newest_cutoff_whose_labels_are_know
     stayed = shop_log.loc[(shop_log["ts"] >= end - horizon) & (shop_log["ts"] < end), "cust"].unique()
     expected = PlattCalibrator().fit(known["score_raw"], ~known["customer_id"].isin(stayed))
     table = run.predict(recalibrate=True)
+    np.testing.assert_allclose(table["score"], expected.predict(table["score_raw"]), rtol=1e-4)
+
+
+def test_no_label_window_of_a_recalibration_reaches_beyond_the_cutoff(run: Run, shop_log: pd.DataFrame) -> None:
+    """Behind it the input is empty, however late its end was said to be: whoever is silent there is not lost."""
+    as_of = {"cutoff": "2021-09-01", "recalibrate": True}
+    early = run.predict(shop_log, **as_of, data={"end": "2021-09-01"})
+    late = run.predict(shop_log, **as_of, data={"end": "2021-09-20"})
+    pd.testing.assert_frame_equal(early, late)
+
+
+@pytest.mark.slow
+def test_no_recalibration_looks_into_the_future_of_a_simulated_log(tmp_path: Path) -> None:
+    words = ["experiment=churn_simulator", "encoder=none", "baselines=[recency]", "bootstrap=5"]
+    words += ["data.num_customers=300", f"paths.data_dir={tmp_path}", f"paths.output_dir={tmp_path / 'run'}"]
+    simulated = Run(run_experiment(compose("train", words), log=lambda text: None))
+    cutoff, store = pd.Timestamp("2020-09-01"), open_store(simulated.config["data"], simulated.config["paths"])
+    before = cutoff - pd.Timedelta(days=simulated.config["snapshots"]["horizon_days"])
+    known = simulated.predict(cutoff=before.isoformat())
+    known = known[known["in_population"]]
+    time = pd.to_datetime(np.asarray(store.time), unit="us")
+    customer = store.customer_ids[np.repeat(np.arange(store.num_customers), np.diff(store.offsets))]
+    stayed = np.unique(customer[(time >= before) & (time < cutoff)])
+    expected = PlattCalibrator().fit(known["score_raw"], ~known["customer_id"].isin(stayed))
+    table = simulated.predict(cutoff=cutoff.isoformat(), recalibrate=True)
     np.testing.assert_allclose(table["score"], expected.predict(table["score_raw"]), rtol=1e-4)
 
 
