@@ -57,7 +57,6 @@ def main(config: DictConfig) -> float:
     """Train and evaluate; prints the comparison and where everything is."""
     from clm_dl.experiment.experiment import run_experiment
     from clm_dl.experiment.run_files import helper_process, read_results
-    from clm_dl.experiment.run_home import state_of
     from clm_dl.experiment.sweep.objective import objective
     from clm_dl.visual.terminal import print_comparison
 
@@ -73,11 +72,6 @@ def main(config: DictConfig) -> float:
         check_new_folder(config, hydra.overrides.task)
     if helper_process():  # the launching process has fixed the folder, which is named after the time
         config.paths.output_dir = os.environ.get(RUN_FOLDER, config.paths.output_dir)
-    elif not (config.ckpt or has_folder) and state_of(Path(config.paths.output_dir)) is not None:
-        raise UserError(
-            f"a file of the configuration names paths.output_dir={config.paths.output_dir}, which holds a run: only "
-            "the command line may have its files replaced, by paths.output_dir=…"
-        )
     os.environ[RUN_FOLDER] = config.paths.output_dir
     print(f"recipe:      experiment={hydra.runtime.choices['experiment']}")
     folder = run_experiment(config)

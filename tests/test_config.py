@@ -240,7 +240,7 @@ def test_a_file_replaces_no_run(own: Path, exits: Callable[..., tuple[int, str, 
     (own / "experiment" / "evil.yaml").write_text(evil)
     code, _, said = exits(train_command, "experiment=evil", "--config-dir", str(own))
     assert code != 0
-    assert "only the command line may have its files replaced" in said
+    assert "only the command line may name such a folder" in said
     _, _, said = exits(train_command, "experiment=evil", "--config-dir", str(own), f"paths.output_dir={there}")
     assert "none.csv" in said  # which whoever starts it may
 
