@@ -209,7 +209,7 @@ def test_a_positional_history_does_not_see_the_time_of_its_target(store, store_o
     later = np.zeros(store.num_events, bool)
     for n in index:
         later[snapshots.stop[n] : store.offsets[snapshots.customer[n] + 1]] = True
-    right = inputs(store_of(scrambled(log, later, times=True)))
+    right = inputs(store_of(scrambled(log, later, times=True), end="2020-08-01"))
     customers = [data.cases.ranking.snapshots.customer[data.cases.ranking.select(split)] for data in (left, right)]
     assert sorted(customers[0]) == sorted(customers[1])
     found = []
