@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from support import OWN
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
@@ -48,13 +49,6 @@ WORDS = ["experiment=churn_events", *(f"data.roles.{role}={column}" for role, co
 WORDS += ["data.categorical=[dept]", "snapshots.active_days=56", "baselines=none", "bootstrap=10"]
 WORDS += ["trainer.enable_progress_bar=false", "trainer.max_epochs=1", f"task.steps_per_epoch={STEPS}"]
 STILL = ["task.dropout=0", "encoder.dropout=0"]  # devices draw other random numbers
-OWN = {  # what a task needs beside
-    "propensity": ["labels=event", "labels.field=dept", "labels.values=[toys]"],
-    "survival": ["task.horizons_days=[0,14,28]"],
-    "multitask": ["task.horizons_days=[0,14,28]"],
-    "next_item": ["sequence=line"],
-    "pretrain": ["task.held_out=0.3"],
-}
 CHECKED = {f"encoder={name}": [f"encoder={name}"] for name in ENCODERS}
 CHECKED |= {f"task={name}": [f"task={name}", "encoder=lstm", *OWN.get(name, [])] for name in TASKS if name != "churn"}
 

@@ -25,6 +25,13 @@ from clm_dl.tasks.cases import Cases
 
 VOCABULARY = ("min_count", "max_size", "fields")
 BATCHES = {"batch_size": None, "max_tokens_per_batch": 8192, "num_workers": 0, "seed": 0}
+OWN = {  # what a task needs beside the shop's log
+    "propensity": ["labels=event", "labels.field=dept", "labels.values=[toys]"],
+    "survival": ["task.horizons_days=[0,14,28]"],
+    "multitask": ["task.horizons_days=[0,14,28]"],
+    "next_item": ["sequence=line"],
+    "pretrain": ["task.held_out=0.3"],
+}
 
 
 def options(cls: type[Any], group: str, **changes: Any) -> Any:

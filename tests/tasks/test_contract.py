@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from no_host import train_on_meta
+from support import OWN
 
 from clm_dl.config import compose, plain
 from clm_dl.data.open import open_store
@@ -34,13 +35,6 @@ from clm_dl.tasks.registry import TASKS
 ROLES = {"customer": "cust", "time": "ts", "item": "sku", "amount": "spend"}
 SHOP = ["experiment=churn_events", *(f"data.roles.{role}={column}" for role, column in ROLES.items())]
 SHOP += ["data.categorical=[dept]", "encoder=gru", "encoder.hidden_size=8", "baselines=none"]
-OWN = {  # what a task needs beside
-    "propensity": ["labels=event", "labels.field=dept", "labels.values=[toys]"],
-    "survival": ["task.horizons_days=[0,14,28]"],
-    "multitask": ["task.horizons_days=[0,14,28]"],
-    "next_item": ["sequence=line"],
-    "pretrain": ["task.held_out=0.3"],
-}
 of_every_task = pytest.mark.parametrize("name", TASKS)
 
 

@@ -10,7 +10,8 @@ import ibis.expr.types as ir
 
 from clm_dl.data.ids import MISSING_WORDS
 from clm_dl.data.log.engine import DuckDB, Source
-from clm_dl.data.log.times import DIGITS, find_format, time
+from clm_dl.data.log.time_format import find_format
+from clm_dl.data.log.times import DIGITS, time
 from clm_dl.errors import UserError
 
 END = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,29 +35,23 @@ def from_zone(zone: str, local: dt.int64) -> dt.int64:
     """Microseconds UTC when clocks of `zone` show these, by the rule of `Zone` where they show them twice or never."""
 
 
-def _utc_of_clock(zone: pa.ChunkedArray, local: pa.ChunkedArray) -> pa.Array:
-    """`from_zone` as DuckDB calls it, with a block of rows."""
-    known = np.asarray(local.is_valid())
-    moment = np.asarray(local.fill_null(0)).astype(np.int64)
-    sane = known & (np.abs(moment) < FARTHEST)
-    if sane.any():
-        moment[sane] = Zone(zone[0].as_py()).utc(moment[sane])
-    return pa.array(moment, mask=~known)
-
-
 @ibis.udf.scalar.builtin(name="clock_of_utc")
 def to_zone(zone: str, moment: dt.int64) -> dt.int64:
     """What clocks of `zone` show, by `Zone.clock`, at microseconds UTC."""
 
 
-def _clock_of_utc(zone: pa.ChunkedArray, moment: pa.ChunkedArray) -> pa.Array:
-    """`to_zone` as DuckDB calls it, with a block of rows."""
-    known = np.asarray(moment.is_valid())
-    local = np.asarray(moment.fill_null(0)).astype(np.int64)
-    sane = known & (np.abs(local) < FARTHEST)
-    if sane.any():
-        local[sane] = Zone(zone[0].as_py()).clock(local[sane])
-    return pa.array(local, mask=~known)
+def _by_zone(change: Callable[[Zone, np.ndarray], np.ndarray]) -> Callable[[Any, Any], pa.Array]:
+    """A method of `Zone` as DuckDB calls it, with a block of rows: names of the zone and int64 microseconds."""
+
+    def changed(zone: pa.ChunkedArray, moment: pa.ChunkedArray) -> pa.Array:
+        known = np.asarray(moment.is_valid())
+        found = np.asarray(moment.fill_null(0)).astype(np.int64)
+        sane = known & (np.abs(found) < FARTHEST)
+        if sane.any():
+            found[sane] = change(Zone(zone[0].as_py()), found[sane])
+        return pa.array(found, mask=~known)
+
+    return changed
 
 
 @ibis.udf.scalar.builtin
@@ -120,7 +114,7 @@ class DuckDB:
             memory_limit=memory_limit, temp_directory=str(folder), preserve_insertion_order=False
         )
         self.backend.raw_sql("SET TimeZone = 'UTC'")  # not the machine's
-        for name, function in (("utc_of_clock", _utc_of_clock), ("clock_of_utc", _clock_of_utc)):
+        for name, function in (("utc_of_clock", _by_zone(Zone.utc)), ("clock_of_utc", _by_zone(Zone.clock))):
             self.backend.con.create_function(name, function, ["VARCHAR", "BIGINT"], "BIGINT", type="arrow")
         self.folder = folder
         self.backend.raw_sql("SET streaming_buffer_size = '64MB'")  # DuckDB works on while what it gave is written

@@ -14,7 +14,8 @@ from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.numbers import Marks, check_numeric, find_marks, number
 from clm_dl.data.log.reading import read
 from clm_dl.data.log.roles import Join, Log
-from clm_dl.data.log.times import find_format, time
+from clm_dl.data.log.time_format import find_format
+from clm_dl.data.log.times import time
 from clm_dl.errors import UserError
 
 

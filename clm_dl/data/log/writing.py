@@ -12,7 +12,8 @@ from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.numbers import COMMA, POINT, Marks, find_marks, number
 from clm_dl.data.log.parse import Writing
 from clm_dl.data.log.roles import Log
-from clm_dl.data.log.times import find_format, time
+from clm_dl.data.log.time_format import find_format
+from clm_dl.data.log.times import time
 from clm_dl.errors import UserError
 
 Say = Callable[[str], None]

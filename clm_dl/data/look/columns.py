@@ -13,7 +13,8 @@ from clm_dl.data.ids import MISSING_WORDS
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.numbers import find_marks, number
 from clm_dl.data.log.parse import EARLIEST, LATEST
-from clm_dl.data.log.times import DIGITS, NUMBERED, find_format, time
+from clm_dl.data.log.time_format import find_format
+from clm_dl.data.log.times import DIGITS, NUMBERED, time
 from clm_dl.data.look.words import hint
 from clm_dl.errors import UserError
 

@@ -17,7 +17,8 @@ from clm_dl.data.log import parse, strays
 from clm_dl.data.log.engine import DuckDB, Source
 from clm_dl.data.log.numbers import find_marks
 from clm_dl.data.log.roles import ROLES, DataSpec, Log, parse_data
-from clm_dl.data.log.times import DAY, find_format, next_midnight
+from clm_dl.data.log.time_format import find_format
+from clm_dl.data.log.times import DAY, next_midnight
 from clm_dl.data.look.columns import Column
 from clm_dl.data.look.gaps import QUANTILES, Days, Suggestion, suggest
 from clm_dl.data.look.relations import Relations
