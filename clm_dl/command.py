@@ -19,9 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clm_dl.config import CONFIG_DIR, check_alone, check_search, command_line, own_folder, plain
+from clm_dl.composing import own_folder
+from clm_dl.config import CONFIG_DIR, plain
 from clm_dl.errors import UserError
 from clm_dl.masking import masked
+from clm_dl.overrides import check_alone, check_search, command_line
 
 Job = Callable[[DictConfig], Any]
 Around = Callable[[list[str], Path | None], AbstractContextManager[list[str]]]  # a sweep: -> further overrides

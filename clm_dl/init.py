@@ -16,7 +16,8 @@ from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
 
 from clm_dl.command import command
-from clm_dl.config import CONFIG_DIR, default_folder, plain
+from clm_dl.composing import default_folder
+from clm_dl.config import CONFIG_DIR, plain
 from clm_dl.errors import UserError
 from clm_dl.masking import masked
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 
 from clm_dl.command import command
-from clm_dl.config import check_new_folder, plain
+from clm_dl.config import plain
 from clm_dl.errors import UserError
+from clm_dl.overrides import check_new_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clm_dl.config import CONFIG_DIR, check_overrides, compose, plain
+from clm_dl.config import CONFIG_DIR, compose, plain
+from clm_dl.overrides import check_overrides
 from clm_dl.train import main as train_command
 
 
@@ -132,7 +133,7 @@ def test_what_is_trusted_the_command_line_alone_says(
     shutil.copytree(CONFIG_DIR, tmp_path / "configs")
     file = tmp_path / "configs" / f"{command}.yaml"
     file.write_text(file.read_text().replace("trusted: []", "trusted: [os]"))
-    monkeypatch.setattr("clm_dl.config.CONFIG_DIR", tmp_path / "configs")
+    monkeypatch.setattr("clm_dl.composing.CONFIG_DIR", tmp_path / "configs")
     with pytest.raises(ValueError, match="only the command line may say it"):
         compose(command)
     assert compose(command, ["trusted=[mine]"]).trusted == ["mine"]

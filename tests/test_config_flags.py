@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from clm_dl.config import CONFIG_DIR, command_line, own_folder, plain
+from clm_dl.composing import own_folder
+from clm_dl.config import CONFIG_DIR, plain
 from clm_dl.config import compose as composed
 from clm_dl.errors import UserError
+from clm_dl.overrides import command_line
 from clm_dl.train import main as train_command
 
 Capture = pytest.CaptureFixture[str]

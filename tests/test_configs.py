@@ -14,7 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 
 import clm_dl
-from clm_dl.config import CONFIG_DIR, LAUNCHERS, compose, plain
+from clm_dl.composing import LAUNCHERS
+from clm_dl.config import CONFIG_DIR, compose, plain
 from clm_dl.data.snapshots.rule import SnapshotRule
 from clm_dl.errors import MissingExtra
 from clm_dl.experiment.settings import OWN_KEYS, chosen_baselines, read_plan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clm_dl.config import check_overrides
+from clm_dl.overrides import check_overrides
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from clm_dl.config import CONFIG_DIR, command_line, compose
+from clm_dl.config import CONFIG_DIR, compose
+from clm_dl.overrides import command_line
 from clm_dl.recipes import recipe_overrides
 
 PRESETS = sorted(path.stem for path in CONFIG_DIR.glob("experiment/*.yaml"))

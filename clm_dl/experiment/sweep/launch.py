@@ -17,7 +17,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from clm_dl.config import check_overrides, check_search, composed, plain, quoted
+from clm_dl.composing import composed, quoted
+from clm_dl.config import plain
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep.journal import START, entries
 from clm_dl.experiment.sweep.place import OVERVIEW, check_place
@@ -26,6 +27,7 @@ from clm_dl.experiment.sweep.search import Search, at_once, cores, params_of, re
 from clm_dl.experiment.sweep.summary import sum_up
 from clm_dl.experiment.sweep.trial import check_devices
 from clm_dl.masking import masked
+from clm_dl.overrides import check_overrides, check_search
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 OF_ALL = {"hparams_search", "launcher", "study.trials", "study.seed", "study.prune"}

@@ -17,7 +17,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from clm_dl.config import composed, plain
+from clm_dl.composing import composed
+from clm_dl.config import plain
 from clm_dl.errors import UserError
 from clm_dl.evaluation.metric import Metric
 from clm_dl.experiment.settings import read_plan

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from clm_dl.config import composed
+from clm_dl.composing import composed
 from clm_dl.errors import MissingExtra, UserError
 from clm_dl.experiment.sweep import search as search_module
 from clm_dl.experiment.sweep.search import Search, at_once, read_search, sobol_jobs

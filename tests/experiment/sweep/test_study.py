@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from clm_dl.config import composed
+from clm_dl.composing import composed
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep import study as study_module
 from clm_dl.experiment.sweep.place import STUDIES
