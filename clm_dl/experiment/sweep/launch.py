@@ -8,13 +8,10 @@ import shlex
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from clm_dl.composing import composed, quoted
@@ -22,7 +19,7 @@ from clm_dl.config import plain
 from clm_dl.errors import UserError
 from clm_dl.experiment.sweep.journal import START, entries
 from clm_dl.experiment.sweep.place import OVERVIEW, check_place
-from clm_dl.experiment.sweep.progress import TRIALS
+from clm_dl.experiment.sweep.progress import NUM_TRIALS
 from clm_dl.experiment.sweep.search import Search, at_once, cores, params_of, read_search
 from clm_dl.experiment.sweep.summary import sum_up
 from clm_dl.experiment.sweep.trial import check_devices
@@ -62,7 +59,7 @@ def sweeping(overrides: Sequence[str], own: Path | None, words: Sequence[str]) -
         same = ",".join(quoted(key) for key in given if key not in swept)
         further.append(f"hydra.job.config.override_dirname.exclude_keys=[{same}]")
     start = uuid.uuid4().hex
-    environment = {START: start, **_num_trials(common, parsed, search), **_threads(common)}
+    environment = {START: start, NUM_TRIALS: str(search.trials), **_threads(common)}
     further += [f"+hydra.job.env_set.{name}={quoted(value)}" for name, value in environment.items()]
     named = common.sweep or "hydra.sweep.dir" in given
     line = shlex.join([*words, *([] if named else [f"hydra.sweep.dir={folder}"])])
@@ -108,19 +105,6 @@ def _folder(common: DictConfig) -> Path:
     if not re.fullmatch(r"\w[\w.,=+-]*(/\w[\w.,=+-]*)*", name):
         raise UserError(f"sweep={name!r} names a folder below runs: use letters, digits and . , = + - _ alone")
     return Path("runs") / name
-
-
-def _num_trials(common: DictConfig, given: Sequence[Override], search: Search) -> dict[str, str]:
-    """How many trials a search or Hydra's own sweeper starts; another one decides as it goes."""
-    if search.by:
-        return {TRIALS: str(search.trials)}
-    if not common.hydra.sweeper._target_.endswith(BasicSweeper.__name__):
-        return {}
-    searched = [f"{key}={value}" for key, value in (common.hydra.sweeper.params or {}).items()]
-    with suppress(HydraException):  # a glob, which is not looked up here
-        [jobs] = BasicSweeper.split_arguments([*OverridesParser.create().parse_overrides(searched), *given], None)
-        return {TRIALS: str(len(jobs))}
-    return {}
 
 
 def _threads(common: DictConfig) -> dict[str, str]:

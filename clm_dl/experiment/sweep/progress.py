@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clm_dl.experiment.sweep.journal import START, entries
 
-TRIALS = "CLM_SWEEP_TRIALS"  # in the environment of a job: how many trials the sweep has, where that is known before
+NUM_TRIALS = "CLM_SWEEP_TRIALS"  # in the environment of a job: how many trials the sweep has
 
 
 def progress(sweep: Path) -> str:
@@ -19,7 +19,7 @@ def progress(sweep: Path) -> str:
         sum(step in those for step in steps)
         for those in (("finished", "kept"), ("pruned",), ("failed", "refused"), ("begins", "goes on"))
     )
-    total = int(os.environ.get(TRIALS, 0))
+    total = int(os.environ.get(NUM_TRIALS, 0))
     parts = [f"{finished} of {total} finished" if total else f"{finished} finished"]
     others = {"pruned": pruned, "failed": failed, "running": running}
     parts += [f"{number} {what}" for what, number in others.items() if number]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clm_dl.experiment.sweep.journal import JOURNAL, START
-from clm_dl.experiment.sweep.progress import TRIALS, progress
+from clm_dl.experiment.sweep.progress import NUM_TRIALS, progress
 
 
 def write(sweep: Path, *steps: tuple[str, str, float], start: str = "now") -> None:
@@ -24,7 +24,7 @@ def write(sweep: Path, *steps: tuple[str, str, float], start: str = "now") -> No
 @pytest.fixture(autouse=True)
 def start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(START, "now")
-    monkeypatch.setenv(TRIALS, "8")
+    monkeypatch.setenv(NUM_TRIALS, "8")
 
 
 def test_trials_are_counted_by_their_last_step(tmp_path: Path) -> None:
@@ -46,6 +46,6 @@ def test_nothing_is_left_at_the_end_and_unknown_where_trials_are_chosen_on_the_w
     for number in range(8):
         write(tmp_path, (str(number), "begins", 5), (str(number), "finished", 1))
     assert progress(tmp_path) == "8 of 8 finished"
-    monkeypatch.delenv(TRIALS)
+    monkeypatch.delenv(NUM_TRIALS)
     write(tmp_path, ("8", "begins", 1))
     assert progress(tmp_path) == "8 finished, 1 running"
